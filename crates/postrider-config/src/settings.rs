@@ -1,0 +1,100 @@
+//! The settings as the program uses them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use postrider_core::{Domain, RetrySchedule};
+
+/// How mail for other hosts leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryMode {
+    /// To the recipient domain's MX.
+    Mx,
+    /// All through [`Settings::relay`].
+    Relay,
+    /// To the built-in simulator.
+    Capture,
+}
+
+/// What becomes of mail for an address of a local domain that is no user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownRecipients {
+    Store,
+    Reject,
+}
+
+/// `RELAY_URL`, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relay {
+    /// `smtps://`: TLS from the first byte. `smtp://`: STARTTLS where offered; required when there are credentials and
+    /// the host is not loopback.
+    pub implicit_tls: bool,
+    pub host: String,
+    pub port: u16,
+    pub credentials: Option<Credentials>,
+}
+
+/// A user name and a password. `Debug` does not show the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    pub user: String,
+    pub password: String,
+}
+
+/// A secret text. `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// All settings, checked. A port of 0 turns its listener off.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub smtp_hosts: Vec<IpAddr>,
+    pub smtp_port: u16,
+    pub smtp_mx_port: u16,
+    pub submission_port: u16,
+    pub submissions_port: u16,
+    pub lmtp_port: u16,
+    pub lmtps_port: u16,
+    pub imap_port: u16,
+    pub imaps_port: u16,
+    pub api_port: u16,
+    pub api_host: IpAddr,
+    pub api_token: Option<Secret>,
+    pub mongodb_url: Option<Secret>,
+    pub data_dir: PathBuf,
+    pub mail_hostname: String,
+    pub max_email_size_bytes: usize,
+    pub allowed_domains: Vec<Domain>,
+    pub unknown_recipients: UnknownRecipients,
+    pub trusted_networks: Vec<IpNet>,
+    pub tls_cert_file: Option<PathBuf>,
+    pub tls_key_file: Option<PathBuf>,
+    pub delivery_mode: DeliveryMode,
+    pub relay: Option<Relay>,
+    pub delivery_port: u16,
+    /// Empty: the system's.
+    pub dns_servers: Vec<SocketAddr>,
+    pub retry: RetrySchedule,
+    pub queue_concurrency: usize,
+    pub queue_concurrency_per_domain: usize,
+    pub log_level: LogLevel,
+    pub enable_console_log: bool,
+    pub log_format: LogFormat,
+    pub shutdown_timeout_seconds: u64,
+}

@@ -1,0 +1,24 @@
+//! The domain's words and ports: what every other room means by an e-mail, a delivery or an outcome.
+//!
+//! Nothing here knows a socket, a database, a setting or a thread. What the domain needs from outside (the time, name
+//! resolution, a running server) is a trait in [`ports`].
+
+pub mod address;
+pub mod delivery;
+pub mod dsn;
+pub mod envelope;
+pub mod id;
+pub mod message;
+pub mod ports;
+pub mod retry;
+pub mod time;
+pub mod trace;
+
+pub use address::{Address, AddressError, Domain, ReversePath};
+pub use delivery::{Attempt, Category, DeliveryStatus, EmailStatus, Outcome, Reply, TlsInfo};
+pub use envelope::{BodyType, Direction, DsnReturn, Envelope, Notify, Recipient};
+pub use id::ObjectId;
+pub use message::{Attachment, Content, Message, Summary};
+pub use ports::{Clock, Control, ControlError, ResolveError, Resolver};
+pub use retry::RetrySchedule;
+pub use time::Timestamp;

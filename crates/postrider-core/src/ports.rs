@@ -1,0 +1,108 @@
+//! What the domain needs from outside, as traits: so that tests bring their own time and their own Internet.
+
+use std::fmt;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Serialize;
+
+use crate::time::Timestamp;
+
+/// The time, and waiting for it. Everything that waits in Postrider waits here, so that a test can move the clock.
+pub trait Clock: Send + Sync + fmt::Debug {
+    fn now(&self) -> Timestamp;
+
+    /// Ends when `duration` has passed on this clock.
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+/// Why a name was not resolved.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    /// NXDOMAIN: the name does not exist.
+    #[error("the domain does not exist")]
+    NoSuchDomain,
+    /// The name exists, but has no record of the type asked for.
+    #[error("no such record")]
+    NoRecords,
+    /// SERVFAIL, time-out, no server reached: the answer may be another later.
+    #[error("{0}")]
+    Temporary(String),
+}
+
+/// One MX record (RFC 5321 section 5.1). An exchange of `.` is the null MX (RFC 7505).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MxRecord {
+    pub preference: u16,
+    /// Without the final dot, but for `.` itself.
+    pub exchange: String,
+}
+
+/// Looks names up. Implementations cache as the records' time to live allows.
+#[async_trait]
+pub trait Resolver: Send + Sync + fmt::Debug {
+    /// The MX records of a domain, in no order.
+    async fn mx(&self, domain: &str) -> Result<Vec<MxRecord>, ResolveError>;
+
+    /// The A and AAAA records of a host. An error only if there is neither.
+    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError>;
+
+    /// The names of an address (PTR).
+    async fn names(&self, address: IpAddr) -> Result<Vec<String>, ResolveError>;
+}
+
+/// A listener as it is bound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerStatus {
+    /// `smtp`, `smtp-mx`, `submission`, `submissions`, `api`.
+    pub name: &'static str,
+    pub address: SocketAddr,
+    /// Whether it accepts connections now.
+    pub open: bool,
+}
+
+/// What the SMTP listeners have done since the start of this process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SmtpStats {
+    pub sessions_open: u64,
+    pub sessions_total: u64,
+    pub sessions_refused: u64,
+    pub messages_accepted: u64,
+    /// Refused or deferred at or after the end of data.
+    pub messages_refused: u64,
+    pub bytes_received: u64,
+    pub recipients_refused: u64,
+    pub auth_successes: u64,
+    pub auth_failures: u64,
+    pub tls_handshakes: u64,
+    pub tls_failures: u64,
+    /// Bytes of messages held in memory now, in all sessions together.
+    pub memory_bytes: u64,
+}
+
+/// A request to a running server did not succeed; the text says why and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ControlError(pub String);
+
+/// What the web and the command line may ask of a running server.
+#[async_trait]
+pub trait Control: Send + Sync + fmt::Debug {
+    /// Looks at the queue now, because somebody changed it behind the server's back.
+    fn kick_queue(&self);
+
+    fn smtp_stats(&self) -> SmtpStats;
+
+    fn listeners(&self) -> Vec<ListenerStatus>;
+
+    /// Since the start of this process.
+    fn uptime(&self) -> Duration;
+
+    /// Rereads what may change while running: certificates.
+    async fn reload(&self) -> Result<(), ControlError>;
+}

@@ -1,0 +1,163 @@
+//! Trace fields (RFC 5321 section 4.4), and the few fields that a server looks for before it takes a message.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use memchr::memmem;
+
+use crate::address::{Address, ReversePath};
+use crate::id::ObjectId;
+use crate::time::Timestamp;
+
+/// A message with more Received fields than this is going in circles (RFC 5321 section 6.3).
+pub const RECEIVED_FIELDS_MAX: usize = 100;
+
+/// What a Received field tells.
+#[derive(Debug, Clone)]
+pub struct Received<'a> {
+    /// What the client called itself in EHLO.
+    pub helo: &'a str,
+    pub peer: IpAddr,
+    /// This host's name.
+    pub hostname: &'a str,
+    /// `ESMTPSA` and its kin (RFC 3848).
+    pub protocol: &'a str,
+    /// Version and cipher, where the session was encrypted.
+    pub tls: Option<(&'a str, &'a str)>,
+    pub id: ObjectId,
+    /// Named only where it is the only one: recipients do not learn of each other here (RFC 5321 section 7.6).
+    pub recipient: Option<&'a Address>,
+    pub at: Timestamp,
+}
+
+impl Received<'_> {
+    /// Appends the field, folded, with its CRLF.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut text = String::with_capacity(256);
+        let literal = match self.peer {
+            IpAddr::V4(ip) => format!("[{ip}]"),
+            IpAddr::V6(ip) => format!("[IPv6:{ip}]"),
+        };
+        // What the peer said is shown only if it cannot be taken for anything else.
+        let helo_holds = self.helo.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b) || b >= 128);
+        let helo = if helo_holds && !self.helo.is_empty() { self.helo } else { "unknown" };
+        let _ = write!(
+            text,
+            "Received: from {helo} ({literal})\r\n\tby {} with {} id {}",
+            self.hostname, self.protocol, self.id
+        );
+        if let Some((version, cipher)) = self.tls {
+            let _ = write!(text, "\r\n\t({version} {cipher})");
+        }
+        if let Some(recipient) = self.recipient {
+            let _ = write!(text, "\r\n\tfor <{recipient}>");
+        }
+        let _ = write!(text, ";\r\n\t{}\r\n", self.at.to_rfc5322());
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// Appends the Return-Path field that a final delivery puts on top.
+pub fn write_return_path(reverse_path: &ReversePath, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("Return-Path: <{reverse_path}>\r\n").as_bytes());
+}
+
+/// The end of the header section: the offset behind the empty line that ends it, or the whole length.
+pub fn header_end(message: &[u8]) -> usize {
+    if message.starts_with(b"\r\n") {
+        return 2;
+    }
+    memmem::find(message, b"\r\n\r\n").map_or(message.len(), |at| at + 4)
+}
+
+/// What a server wants to know of a header section before it takes the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HeaderScan {
+    pub received_fields: usize,
+    pub has_date: bool,
+    pub has_message_id: bool,
+    pub has_from: bool,
+}
+
+impl HeaderScan {
+    pub fn of(message: &[u8]) -> Self {
+        let mut scan = Self::default();
+        let header = &message[..header_end(message)];
+        let mut line_start = 0;
+        while line_start < header.len() {
+            let line = &header[line_start..];
+            let is = |name: &[u8]| {
+                line.len() > name.len()
+                    && line[..name.len()].eq_ignore_ascii_case(name)
+                    && line[name.len()..].iter().find(|&&b| b != b' ' && b != b'\t') == Some(&b':')
+            };
+            match line[0] {
+                b'r' | b'R' if is(b"received") => scan.received_fields += 1,
+                b'd' | b'D' if is(b"date") => scan.has_date = true,
+                b'm' | b'M' if is(b"message-id") => scan.has_message_id = true,
+                b'f' | b'F' if is(b"from") => scan.has_from = true,
+                _ => {}
+            }
+            line_start = memchr::memchr(b'\n', line).map_or(header.len(), |at| line_start + at + 1);
+        }
+        scan
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_received_field() {
+        let recipient = Address::parse("b@example.org").unwrap();
+        let received = Received {
+            helo: "client.example",
+            peer: "2001:db8::7".parse().unwrap(),
+            hostname: "mx.example.org",
+            protocol: "ESMTPS",
+            tls: Some(("TLSv1.3", "TLS13_AES_256_GCM_SHA384")),
+            id: ObjectId::from_bytes([7; 12]),
+            recipient: Some(&recipient),
+            at: Timestamp::from_millis(1_795_354_780_123),
+        };
+        let mut out = Vec::new();
+        received.write(&mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "Received: from client.example ([IPv6:2001:db8::7])\r\n\
+             \tby mx.example.org with ESMTPS id 070707070707070707070707\r\n\
+             \t(TLSv1.3 TLS13_AES_256_GCM_SHA384)\r\n\
+             \tfor <b@example.org>;\r\n\
+             \tSun, 22 Nov 2026 13:39:40 +0000\r\n"
+        );
+    }
+
+    #[test]
+    fn a_peer_cannot_write_into_the_field() {
+        let mut out = Vec::new();
+        let received = Received {
+            helo: "x\r\nBcc: everyone (",
+            peer: "192.0.2.1".parse().unwrap(),
+            hostname: "mx.example.org",
+            protocol: "SMTP",
+            tls: None,
+            id: ObjectId::default(),
+            recipient: None,
+            at: Timestamp::default(),
+        };
+        received.write(&mut out);
+        assert!(out.starts_with(b"Received: from unknown ([192.0.2.1])\r\n"));
+    }
+
+    #[test]
+    fn scans_only_the_header() {
+        let message =
+            b"Received: a\r\nRECEIVED : b\r\n folded\r\nSubject: Date: x\r\nDate: now\r\n\r\nMessage-ID: <body>\r\n";
+        let scan = HeaderScan::of(message);
+        assert_eq!(scan, HeaderScan { received_fields: 2, has_date: true, has_message_id: false, has_from: false });
+        assert_eq!(HeaderScan::of(b"\r\nDate: body\r\n"), HeaderScan::default());
+        assert_eq!(HeaderScan::of(b""), HeaderScan::default());
+        assert_eq!(header_end(b"a: b\r\n"), 6);
+    }
+}

@@ -1,0 +1,321 @@
+//! The records: what goes into the store and what comes out.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use postrider_core::{
+    Address, Attachment, Attempt, Category, DeliveryStatus, Direction, Domain, EmailStatus, Envelope, Message,
+    ObjectId, Recipient, Reply, Timestamp, TlsInfo,
+};
+use serde::{Deserialize, Serialize};
+
+/// A running Postrider, as the store knows it: a new id at each start.
+pub type NodeId = ObjectId;
+
+/// An e-mail on its way into the store.
+#[derive(Debug, Clone)]
+pub struct NewEmail {
+    pub id: ObjectId,
+    pub created_at: Timestamp,
+    pub direction: Direction,
+    pub envelope: Envelope,
+    pub message: Message,
+    /// Recipients kept here: nothing is delivered elsewhere for them.
+    pub kept: Vec<Recipient>,
+    /// Recipients delivered elsewhere, each with its own delivery. The index in this list is the delivery's number.
+    pub deliveries: Vec<NewDelivery>,
+}
+
+/// One delivery of a [`NewEmail`].
+#[derive(Debug, Clone)]
+pub struct NewDelivery {
+    pub recipient: Recipient,
+    /// The node that begins with it at once, without claiming it in a second step; `None` leaves it to the queue.
+    pub claimed_by: Option<NodeId>,
+    /// Not tried before. The acceptance time for a delivery that is due at once.
+    pub due_at: Timestamp,
+}
+
+/// Which delivery: the e-mail's id and the number of its recipient, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DeliveryId {
+    pub email: ObjectId,
+    pub number: u32,
+}
+
+/// What a node asks of the queue.
+#[derive(Debug, Clone)]
+pub struct ClaimRequest {
+    pub node: NodeId,
+    pub now: Timestamp,
+    /// Deliveries at most.
+    pub limit: usize,
+    /// Deliveries at most that this node will hold for one recipient domain, those of `held` included.
+    pub per_domain_max: usize,
+    /// What this node holds already, by recipient domain: nothing need be here that is zero.
+    pub held: Vec<(Domain, usize)>,
+}
+
+/// What a claim gave.
+#[derive(Debug, Clone, Default)]
+pub struct Claimed {
+    pub emails: Vec<ClaimedEmail>,
+    /// Whether due deliveries were left that this node could claim now if `limit` were higher.
+    pub more: bool,
+}
+
+/// Claimed deliveries of one e-mail, with what sending them takes. The raw message is read apart, when it is sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClaimedEmail {
+    pub id: ObjectId,
+    pub created_at: Timestamp,
+    pub envelope: Envelope,
+    pub message_id: Option<String>,
+    /// Of the raw message, in bytes, without the Return-Path field.
+    pub size: u64,
+    pub is_8bit: bool,
+    pub deliveries: Vec<ClaimedDelivery>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClaimedDelivery {
+    pub number: u32,
+    pub recipient: Recipient,
+    /// Attempts made before this claim.
+    pub attempts: u32,
+    /// Why the last attempt failed; after [`Category::Tls`] the next may go without encryption.
+    pub last_category: Option<Category>,
+    /// Whether the sender was told of the delay.
+    pub delay_notified: bool,
+}
+
+/// The result of a claimed delivery, handed back with the claim.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    pub id: DeliveryId,
+    pub attempt: Attempt,
+    pub next: Next,
+    /// Set when this settlement's notification tells the sender of a delay.
+    pub delay_notified: bool,
+}
+
+/// What follows an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    Sent,
+    Retry { at: Timestamp },
+    Failed,
+}
+
+/// Settlements that go into one commit together with the notifications (DSNs) that they cause.
+#[derive(Debug, Clone, Default)]
+pub struct Settle {
+    pub settlements: Vec<Settlement>,
+    /// E-mails that are accepted if, and only if, the settlements are recorded.
+    pub notifications: Vec<NewEmail>,
+}
+
+/// Which deliveries an order is for. Empty fields do not restrict; no field set means all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    pub emails: Vec<ObjectId>,
+    pub recipient_domain: Option<Domain>,
+    pub sender: Option<String>,
+    pub status: Option<DeliveryStatus>,
+}
+
+/// What an order does to deliveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Try now: queued and deferred ones become due, failed and cancelled ones start again as queued with a fresh time
+    /// of acceptance for their expiry. Held and sent ones stay.
+    Retry,
+    /// Queued and deferred ones wait until released.
+    Hold,
+    /// Held ones are queued, due now.
+    Release,
+    /// Queued, deferred and held ones are given up, without a notification.
+    Cancel,
+}
+
+/// What an order did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Ordered {
+    /// Deliveries changed.
+    pub changed: u64,
+    /// Deliveries left alone because a node is sending them at this moment; try again shortly.
+    pub sending: u64,
+}
+
+/// An e-mail as lists show it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EmailRecord {
+    pub id: ObjectId,
+    /// Without angle brackets.
+    pub message_id: Option<String>,
+    pub direction: Direction,
+    /// Empty for the null reverse-path.
+    pub sender: String,
+    /// Kept ones and delivered ones, as the envelope named them.
+    pub recipients: Vec<String>,
+    pub subject: Option<String>,
+    pub status: EmailStatus,
+    /// Of the raw message, in bytes.
+    pub size: u64,
+    /// The most that any of its deliveries has had.
+    pub attempts: u32,
+    /// The earliest of its waiting deliveries.
+    pub next_attempt_at: Option<Timestamp>,
+    /// Of the delivery that changed last.
+    pub last_error: Option<String>,
+    /// The address that the last attempt left from.
+    pub source_ip: Option<IpAddr>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub attachments: Vec<Attachment>,
+}
+
+/// One e-mail with all that is kept of it but the message itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EmailDetail {
+    pub email: EmailRecord,
+    pub envelope: Envelope,
+    pub deliveries: Vec<DeliveryRecord>,
+    /// In order of delivery number and attempt number.
+    pub attempts: Vec<(u32, Attempt)>,
+}
+
+/// One delivery as it stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeliveryRecord {
+    #[serde(skip)]
+    pub number: u32,
+    pub recipient: String,
+    /// [`EmailStatus`], because a claim shows here as `sending`.
+    pub status: EmailStatus,
+    pub attempts: u32,
+    pub next_attempt_at: Option<Timestamp>,
+    pub last_response: Option<Reply>,
+    /// As [`postrider_core::Outcome::error`] puts it: also for failures without a reply.
+    pub last_error: Option<String>,
+    pub category: Option<Category>,
+    pub mx: Option<String>,
+    pub mx_ip: Option<IpAddr>,
+    pub source_ip: Option<IpAddr>,
+    pub tls: Option<TlsInfo>,
+}
+
+/// Which e-mails a list shows. Unset fields do not restrict. Text is compared without regard to the case of ASCII.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EmailFilter {
+    pub status: Option<EmailStatus>,
+    pub direction: Option<Direction>,
+    /// A part of the sender's address.
+    pub sender: Option<String>,
+    /// A part of a recipient's address.
+    pub recipient: Option<String>,
+    /// The whole domain of the sender or of a recipient.
+    pub domain: Option<Domain>,
+    /// Words, each of which is part of the subject, of an address or of the Message-ID.
+    pub query: Option<String>,
+    /// Accepted then or later.
+    pub from: Option<Timestamp>,
+    /// Accepted before then.
+    pub to: Option<Timestamp>,
+}
+
+/// A page of a list, newest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EmailPage {
+    pub emails: Vec<EmailRecord>,
+    /// How many match the filter in all.
+    pub total: u64,
+}
+
+/// The queue in numbers. Each e-mail counts once, under its status.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueStats {
+    pub queued: u64,
+    pub sending: u64,
+    pub deferred: u64,
+    pub sent: u64,
+    pub failed: u64,
+    pub held: u64,
+    pub cancelled: u64,
+    pub received: u64,
+    pub total: u64,
+    /// Age of the oldest e-mail that is queued, sending or deferred; `None` when there is none.
+    pub oldest_queued_seconds: Option<u64>,
+    /// Deliveries sent, and failed for good, in the last 60 seconds (to within 10).
+    pub sent_last_minute: u64,
+    pub failed_last_minute: u64,
+    /// Recipient domains with waiting deliveries, most first; at most [`QueueStats::DOMAINS_MAX`].
+    pub domains: Vec<DomainStats>,
+}
+
+impl QueueStats {
+    pub const DOMAINS_MAX: usize = 100;
+}
+
+/// Waiting deliveries of one recipient domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DomainStats {
+    pub domain: Domain,
+    pub queued: u64,
+    pub deferred: u64,
+    /// Of the delivery to this domain that was deferred last.
+    pub last_error: Option<String>,
+}
+
+/// A user who may log in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The domain in lower case; the local part as `user add` was given it. Looked up without regard to ASCII case.
+    pub address: Address,
+    /// argon2id in PHC form.
+    pub password_hash: String,
+    pub scram: ScramKeys,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// Keys for SCRAM-SHA-256 (RFC 5802 section 3, RFC 7677): they prove a password without being one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScramKeys {
+    pub salt: Vec<u8>,
+    pub iterations: u32,
+    pub stored_key: [u8; 32],
+    pub server_key: [u8; 32],
+}
+
+/// A message read from the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawMessage {
+    pub raw: Bytes,
+    pub return_path_bytes: u32,
+}
+
+impl RawMessage {
+    /// What another host is sent: without the Return-Path field.
+    pub fn relayed(&self) -> Bytes {
+        self.raw.slice((self.return_path_bytes as usize).min(self.raw.len())..)
+    }
+}
+
+/// How the store fares.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreHealth {
+    /// `sqlite` or `mongodb`.
+    pub engine: &'static str,
+    /// What is stored, in bytes, as far as the engine can tell.
+    pub size_bytes: Option<u64>,
+    /// How long a small read took.
+    #[serde(skip)]
+    pub latency: Duration,
+}
