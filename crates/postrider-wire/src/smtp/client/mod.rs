@@ -1,0 +1,1 @@
+//! The client: a connection to another server, and transactions on it.
