@@ -1,1 +1,105 @@
-//! Placeholder.
+//! The REST API and the pages: they show what the store holds and pass on what people order.
+//!
+//! This room must not know the server: it reads and writes through [`Store`], and asks a running server through
+//! [`Control`]. It knows no settings either; who starts it hands it what it needs.
+
+mod api;
+mod auth;
+mod extract;
+mod hardening;
+mod pages;
+mod problem;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, Uri};
+use axum::{Router, middleware};
+use postrider_core::{Clock, Control};
+use postrider_store::Store;
+
+use crate::auth::Guard;
+use crate::problem::Problem;
+
+/// No request has a longer body. Nothing here reads one yet; the limit holds for whatever will.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// What the API and the pages are built on.
+#[derive(Clone)]
+pub struct Web {
+    pub store: Arc<dyn Store>,
+    pub control: Arc<dyn Control>,
+    pub clock: Arc<dyn Clock>,
+    /// The administrator's bearer token. Without one, everybody who reaches the listener is the administrator: then it
+    /// must listen on loopback only.
+    pub api_token: Option<String>,
+    /// Shown by `/health`.
+    pub version: &'static str,
+}
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+pub(crate) struct AppState {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) control: Arc<dyn Control>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) version: &'static str,
+}
+
+/// The API and the pages as one service.
+pub fn router(web: Web) -> Router {
+    let guard = Arc::new(Guard::new(web.api_token.as_deref()));
+    let state = AppState { store: web.store, control: web.control, clock: web.clock, guard, version: web.version };
+    // The order of the layers, from the outside in: every answer gets the security headers, those of refused and of
+    // timed-out requests too.
+    Router::new()
+        .merge(api::routes())
+        .merge(pages::routes())
+        .fallback(no_such_resource)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(state.clone(), auth::guard))
+        .layer(middleware::from_fn_with_state(state.clone(), hardening::time_limit))
+        .layer(middleware::from_fn(hardening::security_headers))
+        .with_state(state)
+}
+
+/// Answers requests until `shutdown` ends, then finishes those in hand and returns.
+///
+/// # Errors
+///
+/// Those of the listener that no later accept could mend.
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    web: Web,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    axum::serve(listener, router(web)).with_graceful_shutdown(shutdown).await
+}
+
+async fn no_such_resource(uri: Uri) -> Problem {
+    Problem::not_found(format!("There is nothing at {}.", uri.path()))
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    Problem::method_not_allowed(format!(
+        "{} cannot be done with {method}; the Allow field of this answer lists what can.",
+        uri.path()
+    ))
+}
+
+impl fmt::Debug for Web {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Web")
+            .field("store", &self.store)
+            .field("control", &self.control)
+            .field("clock", &self.clock)
+            .field("api_token", &self.api_token.as_ref().map(|_| "***"))
+            .field("version", &self.version)
+            .finish()
+    }
+}

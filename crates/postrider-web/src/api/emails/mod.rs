@@ -1,0 +1,16 @@
+//! E-mails, as the API shows them.
+
+pub(super) mod delete;
+pub(super) mod list;
+pub(super) mod raw;
+pub(super) mod retry;
+pub(super) mod show;
+mod view;
+
+use postrider_core::ObjectId;
+
+use crate::problem::Problem;
+
+fn no_such_email(id: ObjectId) -> Problem {
+    Problem::not_found(format!("There is no e-mail {id}; it may have been deleted."))
+}

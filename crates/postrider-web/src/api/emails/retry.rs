@@ -1,0 +1,33 @@
+//! `POST /api/emails/{id}/retry`: tries all deliveries of an e-mail again that are not sent or held.
+
+use axum::Json;
+use axum::extract::State;
+use postrider_store::{Order, Selection};
+
+use super::view::EmailDetailView;
+use super::{no_such_email, show};
+use crate::AppState;
+use crate::extract::EmailId;
+use crate::problem::Problem;
+
+/// Answers with the e-mail as it then stands; 409 where nothing was changed.
+pub(in crate::api) async fn retry(
+    State(state): State<AppState>,
+    EmailId(id): EmailId,
+) -> Result<Json<EmailDetailView>, Problem> {
+    let selection = Selection { emails: vec![id], ..Selection::default() };
+    let ordered = state.store.order(selection, Order::Retry, state.clock.now()).await?;
+    if ordered.changed > 0 {
+        state.control.kick_queue();
+        tracing::info!(email.id = %id, deliveries = ordered.changed, "deliveries are tried again by request");
+        return show::find(&state, id).await.map(Json);
+    }
+    if state.store.email(id).await?.is_none() {
+        return Err(no_such_email(id));
+    }
+    Err(Problem::conflict(if ordered.sending > 0 {
+        "The e-mail is being sent at this moment. Look at it again shortly."
+    } else {
+        "Nothing can be tried again: the e-mail has no delivery that is queued, deferred, failed or cancelled."
+    }))
+}

@@ -1,0 +1,30 @@
+//! `GET /api/emails/{id}`: one e-mail with its content, its deliveries and every attempt.
+
+use axum::Json;
+use axum::extract::State;
+use postrider_core::{Content, ObjectId};
+
+use super::no_such_email;
+use super::view::EmailDetailView;
+use crate::AppState;
+use crate::extract::EmailId;
+use crate::problem::Problem;
+
+pub(in crate::api) async fn show(
+    State(state): State<AppState>,
+    EmailId(id): EmailId,
+) -> Result<Json<EmailDetailView>, Problem> {
+    find(&state, id).await.map(Json)
+}
+
+/// Reads an e-mail and opens its message.
+pub(super) async fn find(state: &AppState, id: ObjectId) -> Result<EmailDetailView, Problem> {
+    let detail = state.store.email(id).await?.ok_or_else(|| no_such_email(id))?;
+    let message = state.store.raw(id).await?.ok_or_else(|| no_such_email(id))?;
+    // A large message takes long to decode: other requests go on meanwhile.
+    let content = tokio::task::spawn_blocking(move || Content::parse(&message.raw)).await.map_err(|error| {
+        tracing::error!(email.id = %id, error = %error, "a message could not be opened");
+        Problem::internal("The message could not be opened. Its raw form can be read: add /raw to the address.")
+    })?;
+    Ok(EmailDetailView::new(detail, content))
+}

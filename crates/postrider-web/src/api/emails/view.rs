@@ -1,0 +1,142 @@
+//! The JSON shapes of an e-mail: short in lists, whole when asked for alone.
+
+use std::net::IpAddr;
+
+use postrider_core::{
+    Attachment, Attempt, Category, Content, Direction, EmailStatus, ObjectId, Reply, Timestamp, TlsInfo,
+};
+use postrider_store::{DeliveryRecord, EmailDetail, EmailRecord};
+use serde::Serialize;
+
+/// An e-mail as lists show it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::api) struct EmailView {
+    id: ObjectId,
+    message_id: Option<String>,
+    direction: Direction,
+    sender: String,
+    recipients: Vec<String>,
+    subject: Option<String>,
+    status: EmailStatus,
+    size: u64,
+    attempts: u32,
+    next_attempt_at: Option<Timestamp>,
+    last_error: Option<String>,
+    source_ip: Option<IpAddr>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+/// One e-mail with all that is known of it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::api) struct EmailDetailView {
+    #[serde(flatten)]
+    email: EmailView,
+    text: Option<String>,
+    html: Option<String>,
+    headers: Vec<HeaderView>,
+    attachments: Vec<Attachment>,
+    deliveries: Vec<DeliveryView>,
+}
+
+/// A field of the header section, in the message's order: names may repeat.
+#[derive(Debug, Serialize)]
+struct HeaderView {
+    name: String,
+    value: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DeliveryView {
+    recipient: String,
+    status: EmailStatus,
+    attempts: u32,
+    next_attempt_at: Option<Timestamp>,
+    last_response: Option<ReplyView>,
+    last_error: Option<String>,
+    category: Option<Category>,
+    mx: Option<String>,
+    mx_ip: Option<IpAddr>,
+    source_ip: Option<IpAddr>,
+    tls: Option<TlsInfo>,
+    /// Every attempt, the first one first.
+    history: Vec<Attempt>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReplyView {
+    code: u16,
+    enhanced_code: Option<String>,
+    text: String,
+}
+
+impl EmailDetailView {
+    pub(super) fn new(detail: EmailDetail, content: Content) -> Self {
+        let EmailDetail { email, deliveries, attempts, .. } = detail;
+        let mut deliveries: Vec<(u32, DeliveryView)> =
+            deliveries.into_iter().map(|delivery| (delivery.number, DeliveryView::from(delivery))).collect();
+        for (number, attempt) in attempts {
+            if let Some((_, delivery)) = deliveries.iter_mut().find(|(of, _)| *of == number) {
+                delivery.history.push(attempt);
+            }
+        }
+        Self {
+            email: EmailView::from(email),
+            text: content.text,
+            html: content.html,
+            headers: content.headers.into_iter().map(|(name, value)| HeaderView { name, value }).collect(),
+            attachments: content.attachments,
+            deliveries: deliveries.into_iter().map(|(_, delivery)| delivery).collect(),
+        }
+    }
+}
+
+impl From<EmailRecord> for EmailView {
+    fn from(email: EmailRecord) -> Self {
+        Self {
+            id: email.id,
+            message_id: email.message_id,
+            direction: email.direction,
+            sender: email.sender,
+            recipients: email.recipients,
+            subject: email.subject,
+            status: email.status,
+            size: email.size,
+            attempts: email.attempts,
+            next_attempt_at: email.next_attempt_at,
+            last_error: email.last_error,
+            source_ip: email.source_ip,
+            created_at: email.created_at,
+            updated_at: email.updated_at,
+        }
+    }
+}
+
+impl From<DeliveryRecord> for DeliveryView {
+    fn from(delivery: DeliveryRecord) -> Self {
+        Self {
+            recipient: delivery.recipient,
+            status: delivery.status,
+            attempts: delivery.attempts,
+            next_attempt_at: delivery.next_attempt_at,
+            last_response: delivery.last_response.map(ReplyView::from),
+            last_error: delivery.last_error,
+            category: delivery.category,
+            mx: delivery.mx,
+            mx_ip: delivery.mx_ip,
+            source_ip: delivery.source_ip,
+            tls: delivery.tls,
+            history: Vec::new(),
+        }
+    }
+}
+
+impl From<Reply> for ReplyView {
+    fn from(reply: Reply) -> Self {
+        Self { code: reply.code, enhanced_code: reply.enhanced_code, text: reply.text }
+    }
+}

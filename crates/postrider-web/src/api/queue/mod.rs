@@ -1,0 +1,3 @@
+//! The queue as a whole.
+
+pub(super) mod stats;

@@ -1,0 +1,3 @@
+//! The SMTP listeners.
+
+pub(super) mod stats;

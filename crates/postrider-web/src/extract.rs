@@ -1,0 +1,89 @@
+//! What handlers read from requests: the id in a path, the parameters of a query.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::Uri;
+use axum::http::request::Parts;
+use postrider_core::ObjectId;
+
+use crate::problem::Problem;
+
+/// A parameter's value is no longer.
+const VALUE_BYTES_MAX: usize = 512;
+
+/// The `{id}` of a path. What is no id is the id of nothing: 404.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EmailId(pub(crate) ObjectId);
+
+impl<S: Send + Sync> FromRequestParts<S> for EmailId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let not_an_id = |_| Problem::not_found("No e-mail has this id; an id is 24 hex digits.");
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::not_found("No e-mail has this id; an id is 24 hex digits."))?;
+        text.parse().map(Self).map_err(not_an_id)
+    }
+}
+
+/// The parameters of a query, taken out one by one; what is left over at the end is an error.
+#[derive(Debug)]
+pub(crate) struct Parameters {
+    pairs: Vec<(String, String)>,
+}
+
+impl Parameters {
+    /// Reads the query. A parameter with an empty value counts as not given, as forms send it.
+    pub(crate) fn of(uri: &Uri) -> Result<Self, Problem> {
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
+            .map_err(|error| Problem::bad_parameter("", format!("The query cannot be read: {error}.")))?;
+        for (i, (name, value)) in pairs.iter().enumerate() {
+            if value.len() > VALUE_BYTES_MAX {
+                return Err(Problem::bad_parameter(name, format!("{name} is longer than {VALUE_BYTES_MAX} bytes.")));
+            }
+            if pairs.iter().take(i).any(|(other, _)| other == name) {
+                return Err(Problem::bad_parameter(name, format!("{name} is given twice.")));
+            }
+        }
+        Ok(Self { pairs })
+    }
+
+    pub(crate) fn text(&mut self, name: &str) -> Option<String> {
+        let at = self.pairs.iter().position(|(other, _)| other == name)?;
+        let (_, value) = self.pairs.swap_remove(at);
+        (!value.is_empty()).then_some(value)
+    }
+
+    pub(crate) fn parsed<T>(&mut self, name: &str) -> Result<Option<T>, Problem>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        self.read(name, |value| value.parse().map_err(|error: T::Err| error.to_string()))
+    }
+
+    /// Reads a value with `parse`, whose error completes the sentence "`name` is wrong: ...".
+    pub(crate) fn read<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, Problem> {
+        let Some(value) = self.text(name) else { return Ok(None) };
+        let wrong = |error: String| Problem::bad_parameter(name, format!("{name} is wrong: {error}."));
+        parse(&value).map(Some).map_err(wrong)
+    }
+
+    /// Refuses what nobody took.
+    pub(crate) fn finish(self, known: &[&str]) -> Result<(), Problem> {
+        match self.pairs.first() {
+            None => Ok(()),
+            Some((name, _)) => {
+                let detail = format!("There is no parameter {name:?}; there are {}.", known.join(", "));
+                Err(Problem::bad_parameter(name, detail))
+            }
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What every answer carries and every request keeps to, whatever it is about.
+
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::AppState;
+use crate::problem::Problem;
+
+/// No request is worked on for longer.
+const REQUEST_SECONDS_MAX: u64 = 30;
+
+/// For answers that are no pages: nothing in them is shown or run.
+const CLOSED_POLICY: &str = "default-src 'none'; frame-ancestors 'none'; sandbox";
+
+/// Adds the security fields that a handler did not set itself.
+pub(crate) async fn security_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, CLOSED_POLICY),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Gives up what takes too long. A store call that is dropped is done wholly or not at all.
+pub(crate) async fn time_limit(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let limit = state.clock.sleep(Duration::from_secs(REQUEST_SECONDS_MAX));
+    tokio::select! {
+        response = next.run(request) => response,
+        () = limit => Problem::unavailable("The answer took too long. Try again later.", 5).into_response(),
+    }
+}

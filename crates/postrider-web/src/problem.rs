@@ -1,0 +1,160 @@
+//! Errors as problem documents (RFC 9457). The private cause goes to the log; the document says what to do.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use postrider_store::StoreError;
+use serde::Serialize;
+
+/// `type` of every problem starts so; what follows never changes its meaning.
+const TYPE_PREFIX: &str = "urn:problem-type:postrider:";
+
+/// An error as the client sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    kind: &'static Kind,
+    detail: String,
+    extra: Extra,
+}
+
+/// What some problems tell beside their document's standard members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Extra {
+    None,
+    /// The parameter that is wrong.
+    Parameter(String),
+    /// The scheme by which the client may come in (RFC 9110 section 11.6.1).
+    Challenge(&'static str),
+    /// The time after which another try is worth it (RFC 9110 section 10.2.3).
+    RetryAfterSeconds(u16),
+}
+
+/// What all problems of one type have in common.
+#[derive(Debug, PartialEq, Eq)]
+struct Kind {
+    name: &'static str,
+    status: StatusCode,
+    title: &'static str,
+}
+
+const BAD_PARAMETER: Kind =
+    Kind { name: "bad-parameter", status: StatusCode::BAD_REQUEST, title: "A parameter is wrong" };
+const UNAUTHORIZED: Kind =
+    Kind { name: "unauthorized", status: StatusCode::UNAUTHORIZED, title: "The API token is missing or wrong" };
+const FORBIDDEN_ORIGIN: Kind =
+    Kind { name: "forbidden-origin", status: StatusCode::FORBIDDEN, title: "Requests from there are not answered" };
+const NOT_FOUND: Kind = Kind { name: "not-found", status: StatusCode::NOT_FOUND, title: "Not found" };
+const METHOD_NOT_ALLOWED: Kind = Kind {
+    name: "method-not-allowed",
+    status: StatusCode::METHOD_NOT_ALLOWED,
+    title: "This cannot be done with that method",
+};
+const CONFLICT: Kind =
+    Kind { name: "conflict", status: StatusCode::CONFLICT, title: "The state does not allow this now" };
+const INTERNAL: Kind =
+    Kind { name: "internal", status: StatusCode::INTERNAL_SERVER_ERROR, title: "Something is broken here" };
+const UNAVAILABLE: Kind =
+    Kind { name: "unavailable", status: StatusCode::SERVICE_UNAVAILABLE, title: "Not possible at this moment" };
+
+impl Problem {
+    /// A query parameter that is unknown, repeated or has a value that is not allowed.
+    pub(crate) fn bad_parameter(name: &str, detail: impl Into<String>) -> Self {
+        Self::new(&BAD_PARAMETER, detail, Extra::Parameter(name.to_owned()))
+    }
+
+    pub(crate) fn unauthorized(challenge: &'static str) -> Self {
+        let detail = "Send the value of API_TOKEN as bearer token: Authorization: Bearer TOKEN.";
+        Self::new(&UNAUTHORIZED, detail, Extra::Challenge(challenge))
+    }
+
+    pub(crate) fn forbidden_origin(detail: impl Into<String>) -> Self {
+        Self::new(&FORBIDDEN_ORIGIN, detail, Extra::None)
+    }
+
+    pub(crate) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(&NOT_FOUND, detail, Extra::None)
+    }
+
+    pub(crate) fn method_not_allowed(detail: impl Into<String>) -> Self {
+        Self::new(&METHOD_NOT_ALLOWED, detail, Extra::None)
+    }
+
+    pub(crate) fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(&CONFLICT, detail, Extra::None)
+    }
+
+    pub(crate) fn internal(detail: impl Into<String>) -> Self {
+        Self::new(&INTERNAL, detail, Extra::None)
+    }
+
+    pub(crate) fn unavailable(detail: impl Into<String>, retry_after_seconds: u16) -> Self {
+        Self::new(&UNAVAILABLE, detail, Extra::RetryAfterSeconds(retry_after_seconds))
+    }
+
+    fn new(kind: &'static Kind, detail: impl Into<String>, extra: Extra) -> Self {
+        Self { kind, detail: detail.into(), extra }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::Exists(name) => return Self::conflict(format!("{name} exists already.")),
+            StoreError::Overloaded => tracing::warn!(error = %error, "a request was refused"),
+            StoreError::Full(_) | StoreError::Unavailable(_) | StoreError::Corrupt(_) => {
+                tracing::error!(error = %error, "a request failed");
+            }
+        }
+        match error {
+            StoreError::Overloaded => Self::unavailable("The store is overloaded. Try again soon.", 1),
+            StoreError::Unavailable(_) => {
+                Self::unavailable("The store does not answer. The server's log says why; try again later.", 5)
+            }
+            StoreError::Full(_) => {
+                Self::unavailable("No space is left where the store writes. Make room, then try again.", 60)
+            }
+            StoreError::Exists(_) | StoreError::Corrupt(_) => {
+                Self::internal("The store could not read a record. The server's log says more.")
+            }
+        }
+    }
+}
+
+/// The members of RFC 9457 section 3.1, and `parameter` as extension.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<&'a str>,
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let document = Document {
+            r#type: format!("{TYPE_PREFIX}{}", self.kind.name),
+            title: self.kind.title,
+            status: self.kind.status.as_u16(),
+            detail: &self.detail,
+            parameter: match &self.extra {
+                Extra::Parameter(name) => Some(name),
+                _ => None,
+            },
+        };
+        let mut response = (self.kind.status, axum::Json(document)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        match self.extra {
+            Extra::None | Extra::Parameter(_) => {}
+            Extra::Challenge(scheme) => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
+            }
+            Extra::RetryAfterSeconds(seconds) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            }
+        }
+        response
+    }
+}
