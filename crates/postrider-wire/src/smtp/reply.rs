@@ -144,7 +144,7 @@ impl Reply {
     pub const INTERNAL_FAILURE: Self = Self::fixed(421, (4, 3, 0), "Internal failure, try again later");
 
     // Commands that cannot be understood or are out of place.
-    pub const LINE_TOO_LONG: Self = Self::fixed(500, (5, 5, 6), "Line too long");
+    pub const LINE_TOO_LONG: Self = Self::fixed(500, (5, 5, 2), "Line too long");
     pub const BAD_LINE_END: Self =
         Self::fixed(500, (5, 5, 2), "Lines end with CRLF; bare CR, bare LF and NUL are not allowed");
     pub const UNKNOWN_COMMAND: Self = Self::fixed(500, (5, 5, 2), "Unknown command");
