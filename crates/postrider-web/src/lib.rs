@@ -10,6 +10,8 @@ mod hardening;
 mod pages;
 mod problem;
 
+pub mod view;
+
 use std::fmt;
 use std::future::Future;
 use std::io;

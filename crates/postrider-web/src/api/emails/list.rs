@@ -5,12 +5,11 @@ use axum::extract::State;
 use axum::http::Uri;
 use postrider_core::{Direction, Timestamp};
 use postrider_store::EmailFilter;
-use serde::Serialize;
 
-use super::view::EmailView;
 use crate::AppState;
 use crate::extract::Parameters;
 use crate::problem::Problem;
+use crate::view::EmailPageView;
 
 const LIMIT_DEFAULT: u64 = 20;
 const LIMIT_MAX: u64 = 100;
@@ -20,20 +19,6 @@ const PAGE_MAX: u64 = 1_000_000;
 const PARAMETERS: &[&str] =
     &["page", "limit", "status", "direction", "sender", "recipient", "domain", "q", "from", "to"];
 
-#[derive(Serialize)]
-pub(in crate::api) struct Page {
-    emails: Vec<EmailView>,
-    pagination: Pagination,
-}
-
-#[derive(Serialize)]
-struct Pagination {
-    page: u64,
-    limit: u64,
-    total: u64,
-    pages: u64,
-}
-
 /// What a query asks for.
 #[derive(Debug, PartialEq, Eq)]
 struct Request {
@@ -42,13 +27,10 @@ struct Request {
     limit: u64,
 }
 
-pub(in crate::api) async fn list(State(state): State<AppState>, uri: Uri) -> Result<Json<Page>, Problem> {
+pub(in crate::api) async fn list(State(state): State<AppState>, uri: Uri) -> Result<Json<EmailPageView>, Problem> {
     let Request { filter, page, limit } = Request::parse(&uri)?;
     let found = state.store.list(&filter, page, limit).await?;
-    Ok(Json(Page {
-        emails: found.emails.into_iter().map(EmailView::from).collect(),
-        pagination: Pagination { page, limit, total: found.total, pages: found.total.div_ceil(limit) },
-    }))
+    Ok(Json(EmailPageView::new(found, page, limit)))
 }
 
 impl Request {

@@ -5,7 +5,6 @@ pub(super) mod list;
 pub(super) mod raw;
 pub(super) mod retry;
 pub(super) mod show;
-mod view;
 
 use postrider_core::ObjectId;
 

@@ -4,11 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use postrider_store::{Order, Selection};
 
-use super::view::EmailDetailView;
 use super::{no_such_email, show};
 use crate::AppState;
 use crate::extract::EmailId;
 use crate::problem::Problem;
+use crate::view::EmailDetailView;
 
 /// Answers with the e-mail as it then stands; 409 where nothing was changed.
 pub(in crate::api) async fn retry(

@@ -5,10 +5,10 @@ use axum::extract::State;
 use postrider_core::{Content, ObjectId};
 
 use super::no_such_email;
-use super::view::EmailDetailView;
 use crate::AppState;
 use crate::extract::EmailId;
 use crate::problem::Problem;
+use crate::view::EmailDetailView;
 
 pub(in crate::api) async fn show(
     State(state): State<AppState>,

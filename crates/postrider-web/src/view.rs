@@ -1,17 +1,34 @@
-//! The JSON shapes of an e-mail: short in lists, whole when asked for alone.
+//! The JSON shapes of an e-mail: short in lists, whole when asked for alone. The API and the command line's `--json` show
+//! the same.
 
 use std::net::IpAddr;
 
 use postrider_core::{
     Attachment, Attempt, Category, Content, Direction, EmailStatus, ObjectId, Reply, Timestamp, TlsInfo,
 };
-use postrider_store::{DeliveryRecord, EmailDetail, EmailRecord};
+use postrider_store::{DeliveryRecord, EmailDetail, EmailPage, EmailRecord};
 use serde::Serialize;
+
+/// A page of a list of e-mails.
+#[derive(Debug, Serialize)]
+pub struct EmailPageView {
+    emails: Vec<EmailView>,
+    pagination: Pagination,
+}
+
+/// Where a page stands in its list.
+#[derive(Debug, Serialize)]
+struct Pagination {
+    page: u64,
+    limit: u64,
+    total: u64,
+    pages: u64,
+}
 
 /// An e-mail as lists show it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::api) struct EmailView {
+pub struct EmailView {
     id: ObjectId,
     message_id: Option<String>,
     direction: Direction,
@@ -31,7 +48,7 @@ pub(in crate::api) struct EmailView {
 /// One e-mail with all that is known of it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::api) struct EmailDetailView {
+pub struct EmailDetailView {
     #[serde(flatten)]
     email: EmailView,
     text: Option<String>,
@@ -74,8 +91,17 @@ struct ReplyView {
     text: String,
 }
 
+impl EmailPageView {
+    /// What [`postrider_store::Emails::list`] answered when asked for `page` with `limit` e-mails a page.
+    pub fn new(found: EmailPage, page: u64, limit: u64) -> Self {
+        let pagination = Pagination { page, limit, total: found.total, pages: found.total.div_ceil(limit.max(1)) };
+        Self { emails: found.emails.into_iter().map(EmailView::from).collect(), pagination }
+    }
+}
+
 impl EmailDetailView {
-    pub(super) fn new(detail: EmailDetail, content: Content) -> Self {
+    /// `content` is the e-mail's message, opened.
+    pub fn new(detail: EmailDetail, content: Content) -> Self {
         let EmailDetail { email, deliveries, attempts, .. } = detail;
         let mut deliveries: Vec<(u32, DeliveryView)> =
             deliveries.into_iter().map(|delivery| (delivery.number, DeliveryView::from(delivery))).collect();
