@@ -1,1 +1,35 @@
-//! Placeholder.
+//! What the tests stand on: time that stands still, a small Internet on loopback, and Postriders started in it.
+//!
+//! The kit uses public interfaces only, and speaks SMTP by its own code, so that it is an independent judge.
+
+mod client;
+mod clock;
+mod dns;
+mod http;
+mod loopback;
+pub mod mail;
+mod mx;
+mod postrider;
+mod process;
+mod scrub;
+mod site;
+mod stream;
+mod tls;
+mod wait;
+
+pub use client::{ClientReply, LineClient};
+pub use clock::ManualClock;
+pub use dns::{Asked, DNS_PORT, DnsServer, Failure, Transport, Zone};
+pub use hickory_proto::rr::RecordType;
+pub use http::{HttpRequest, HttpResponse};
+pub use loopback::LoopbackIp;
+pub use mx::{
+    Answer, Command, ConnectionRecord, Gate, ReceivedMessage, ReceivedRecipient, Script, ScriptedMx, StartTls,
+    without_trace,
+};
+pub use postrider::TestPostrider;
+pub use process::{CommandOutput, PostriderProcess};
+pub use scrub::scrub;
+pub use site::{Site, ports};
+pub use tls::certificate_pem;
+pub use wait::{GUARD_SECONDS, eventually, eventually_within};

@@ -1,0 +1,273 @@
+//! An SMTP client for tests that sends exactly what it is told, and keeps a transcript.
+//!
+//! It is written apart from the project's own protocol code, so that the two cannot share an error.
+
+mod scram;
+mod script;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+
+use crate::stream::LineStream;
+use crate::wait::GUARD_SECONDS;
+
+/// A reply as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientReply {
+    pub code: u16,
+    /// With codes, without line ends.
+    pub lines: Vec<String>,
+}
+
+impl ClientReply {
+    /// The lines, parted by line feeds.
+    pub fn text(&self) -> String {
+        self.lines.join("\n")
+    }
+
+    /// The first 24 hex digits in a row: the id that a server gave a message.
+    pub fn id(&self) -> Option<String> {
+        let text = self.text();
+        text.split(|c: char| !c.is_ascii_hexdigit()).find(|word| word.len() == 24).map(str::to_owned)
+    }
+}
+
+/// A client on one connection.
+///
+/// Its methods panic where the server breaks the protocol or is silent for [`GUARD_SECONDS`] of real time: that is a
+/// failed test.
+pub struct LineClient {
+    stream: LineStream,
+    transcript: Vec<String>,
+    /// `tls-exporter` (RFC 9266) of an encrypted session.
+    channel_binding: Option<[u8; 32]>,
+}
+
+impl LineClient {
+    /// Connects. The greeting is not read yet.
+    pub async fn connect(server: SocketAddr) -> io::Result<Self> {
+        Self::connect_from(server.ip(), server).await
+    }
+
+    /// Connects from an address of this machine: so a test may be another host.
+    pub async fn connect_from(source: IpAddr, server: SocketAddr) -> io::Result<Self> {
+        let socket = if server.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.bind(SocketAddr::new(source, 0))?;
+        let stream: TcpStream = socket.connect(server).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: LineStream::new(stream), transcript: Vec::new(), channel_binding: None })
+    }
+
+    /// Connects and speaks TLS from the first byte.
+    pub async fn connect_tls(server: SocketAddr) -> io::Result<Self> {
+        let mut client = Self::connect(server).await?;
+        client.handshake().await?;
+        Ok(client)
+    }
+
+    /// Connects, reads the greeting and says EHLO.
+    pub async fn hello(server: SocketAddr) -> Self {
+        let mut client = Self::connect(server).await.unwrap_or_else(|error| panic!("{server}: {error}"));
+        client.expect(220).await;
+        client.command("EHLO client.test").await;
+        client
+    }
+
+    /// Sends a line and reads the reply.
+    pub async fn command(&mut self, line: &str) -> ClientReply {
+        self.send(line).await;
+        self.reply().await
+    }
+
+    /// Sends a line and reads the reply, which must have this code.
+    #[track_caller]
+    pub fn demand(&mut self, line: &str, code: u16) -> impl Future<Output = ClientReply> {
+        let caller = std::panic::Location::caller();
+        let line = line.to_owned();
+        async move {
+            let reply = self.command(&line).await;
+            assert_eq!(reply.code, code, "{caller}: {line} was answered {}", reply.text());
+            reply
+        }
+    }
+
+    /// Sends a line with its CRLF. A broken connection is no error here: the next read tells of it.
+    pub async fn send(&mut self, line: &str) {
+        self.transcript.push(format!("C: {line}"));
+        let _ = self.stream.write(format!("{line}\r\n").as_bytes()).await;
+    }
+
+    /// Sends bytes as they are.
+    pub async fn send_raw(&mut self, bytes: &[u8]) {
+        self.transcript.push(format!("C: {}", bytes.escape_ascii()));
+        let _ = self.stream.write(bytes).await;
+    }
+
+    /// Sends bytes as they are and leaves them out of the transcript.
+    pub async fn send_quietly(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write(bytes).await
+    }
+
+    /// Sends lines together in one write: a pipelined batch.
+    pub async fn send_batch(&mut self, lines: &[&str]) {
+        self.transcript.extend(lines.iter().map(|line| format!("C: {line}")));
+        let _ = self.stream.write(format!("{}\r\n", lines.join("\r\n")).as_bytes()).await;
+    }
+
+    /// Reads a reply.
+    pub async fn reply(&mut self) -> ClientReply {
+        let reply = self.try_reply().await;
+        reply.unwrap_or_else(|| panic!("the connection ended instead of a reply:\n{}", self.transcript.join("\n")))
+    }
+
+    /// Reads a reply; `None` if the connection has ended.
+    pub async fn try_reply(&mut self) -> Option<ClientReply> {
+        let mut lines: Vec<String> = Vec::new();
+        loop {
+            let line = self.line().await?;
+            let code: u16 =
+                line.get(..3).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{line:?} is no reply"));
+            let more = line.as_bytes().get(3) == Some(&b'-');
+            lines.push(line);
+            if !more {
+                return Some(ClientReply { code, lines });
+            }
+        }
+    }
+
+    /// Reads a reply, which must have this code.
+    #[track_caller]
+    pub fn expect(&mut self, code: u16) -> impl Future<Output = ClientReply> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let reply = self.reply().await;
+            assert_eq!(reply.code, code, "{caller}: {}", reply.text());
+            reply
+        }
+    }
+
+    /// Waits for the server to close the connection.
+    ///
+    /// # Panics
+    ///
+    /// When it sends anything before.
+    pub async fn expect_end(&mut self) {
+        if let Some(line) = self.line().await {
+            panic!("the server said {line:?} instead of closing");
+        }
+    }
+
+    /// Everything that the server still sends until it closes.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        guarded("the end of the connection", self.stream.rest()).await
+    }
+
+    /// STARTTLS and the handshake, with any certificate.
+    pub async fn starttls(&mut self) {
+        self.demand("STARTTLS", 220).await;
+        self.handshake().await.unwrap_or_else(|error| panic!("the handshake failed: {error}"));
+    }
+
+    /// The TLS handshake alone.
+    pub async fn handshake(&mut self) -> io::Result<()> {
+        let name = ServerName::try_from("server.test").map_err(io::Error::other)?;
+        let stream = self.stream.unwrap_stream()?;
+        let connecting = TlsConnector::from(crate::tls::client_config()).connect(name, stream);
+        let stream = guarded("the TLS handshake", connecting).await?;
+        let binding = stream.get_ref().1.export_keying_material([0u8; 32], b"EXPORTER-Channel-Binding", Some(&[]));
+        self.channel_binding = Some(binding.map_err(io::Error::other)?);
+        self.stream.wrap(stream);
+        self.transcript.push("-- TLS".to_owned());
+        Ok(())
+    }
+
+    /// AUTH PLAIN with an initial response (RFC 4616).
+    pub async fn auth_plain(&mut self, user: &str, password: &str) -> ClientReply {
+        let response = BASE64.encode(format!("\0{user}\0{password}"));
+        self.command(&format!("AUTH PLAIN {response}")).await
+    }
+
+    /// AUTH LOGIN.
+    pub async fn auth_login(&mut self, user: &str, password: &str) -> ClientReply {
+        for said in ["AUTH LOGIN".to_owned(), BASE64.encode(user)] {
+            let reply = self.command(&said).await;
+            if reply.code != 334 {
+                return reply;
+            }
+        }
+        self.command(&BASE64.encode(password)).await
+    }
+
+    /// Sends one message; gives the reply to the end of data. `data` is stuffed here and ends with CRLF.
+    pub async fn send_mail(&mut self, sender: &str, recipients: &[&str], data: &[u8]) -> ClientReply {
+        self.demand(&format!("MAIL FROM:<{sender}>"), 250).await;
+        for recipient in recipients {
+            self.demand(&format!("RCPT TO:<{recipient}>"), 250).await;
+        }
+        self.send_data(data).await
+    }
+
+    /// DATA and the message; gives the reply to the end of data.
+    pub async fn send_data(&mut self, data: &[u8]) -> ClientReply {
+        self.demand("DATA", 354).await;
+        self.transcript.push("C: <data>".to_owned());
+        let _ = self.stream.write(&stuffed(data)).await;
+        self.reply().await
+    }
+
+    /// What was said so far, with what differs from run to run made plain ([`crate::scrub`]).
+    pub fn transcript(&self) -> String {
+        crate::scrub(&self.transcript.join("\n"))
+    }
+
+    async fn line(&mut self) -> Option<String> {
+        // A reset is an end like any other: the server closed while bytes were on their way to it.
+        let line = guarded("a reply", self.stream.line()).await.ok().flatten();
+        let Some(line) = line else {
+            self.transcript.push("S: <close>".to_owned());
+            return None;
+        };
+        let text = String::from_utf8_lossy(&line).into_owned();
+        let text = text.strip_suffix("\r\n").unwrap_or_else(|| panic!("the server sent {text:?} without CRLF"));
+        self.transcript.push(format!("S: {text}"));
+        Some(text.to_owned())
+    }
+}
+
+impl std::fmt::Debug for LineClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LineClient").field("transcript", &self.transcript).finish_non_exhaustive()
+    }
+}
+
+/// Dot-stuffing and the final dot (RFC 5321 section 4.5.2). Only a true CRLF ends a line.
+fn stuffed(data: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(data.len() + 64);
+    let mut at_line_start = true;
+    for &byte in data {
+        if at_line_start && byte == b'.' {
+            out.push(b'.');
+        }
+        out.push(byte);
+        at_line_start = out.ends_with(b"\r\n");
+    }
+    if !at_line_start {
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b".\r\n");
+    out
+}
+
+async fn guarded<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(Duration::from_secs(GUARD_SECONDS), future).await {
+        Ok(result) => result,
+        Err(_) => panic!("waited {GUARD_SECONDS} s in vain for {what}"),
+    }
+}

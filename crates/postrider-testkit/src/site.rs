@@ -1,0 +1,167 @@
+//! A small Internet with room for one Postrider: its address and folder, a name server, and MXs.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use tempfile::TempDir;
+
+use crate::{DnsServer, LoopbackIp, PostriderProcess, Script, ScriptedMx, Zone};
+
+/// The ports of a Postrider under test. Its address is its own, so the ports are the same for all.
+pub mod ports {
+    pub const SMTP: u16 = 2525;
+    pub const SMTP_MX: u16 = 2526;
+    pub const SUBMISSION: u16 = 2587;
+    pub const SUBMISSIONS: u16 = 2465;
+    pub const API: u16 = 3000;
+    /// Where it finds every MX.
+    pub const DELIVERY: u16 = 2500;
+}
+
+/// A place for one Postrider under test. All in it lies on loopback and under a temporary folder.
+#[derive(Debug)]
+pub struct Site {
+    ip: LoopbackIp,
+    folder: TempDir,
+    dns: DnsServer,
+    hosts: Mutex<Vec<LoopbackIp>>,
+    environment: BTreeMap<String, String>,
+}
+
+impl Site {
+    /// A site whose settings are the defaults of `postrider serve`, but for addresses, ports and the folder.
+    ///
+    /// # Panics
+    ///
+    /// When the machine gives no loopback address or no temporary folder.
+    pub async fn new() -> Self {
+        let ip = LoopbackIp::claim();
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let dns = DnsServer::start(ip.ip(), Zone::new()).await.expect("a claimed address has free ports");
+        let address = ip.ip().to_string();
+        let data_dir = folder.path().join("data").to_string_lossy().into_owned();
+        let numbers = [
+            ("SMTP_PORT", ports::SMTP),
+            ("SMTP_MX_PORT", ports::SMTP_MX),
+            ("SUBMISSION_PORT", ports::SUBMISSION),
+            ("SUBMISSIONS_PORT", ports::SUBMISSIONS),
+            ("API_PORT", ports::API),
+            ("DELIVERY_PORT", ports::DELIVERY),
+            ("LMTP_PORT", 0),
+            ("LMTPS_PORT", 0),
+            ("IMAP_PORT", 0),
+            ("IMAPS_PORT", 0),
+        ];
+        let texts = [
+            ("SMTP_HOST", address.clone()),
+            ("API_HOST", address),
+            ("DATA_DIR", data_dir),
+            ("MAIL_HOSTNAME", "postrider.test".to_owned()),
+            ("DNS_SERVERS", dns.address().to_string()),
+        ];
+        let environment = numbers
+            .into_iter()
+            .map(|(name, port)| (name.to_owned(), port.to_string()))
+            .chain(texts.into_iter().map(|(name, text)| (name.to_owned(), text)))
+            .collect();
+        Self { ip, folder, dns, hosts: Mutex::default(), environment }
+    }
+
+    /// Changes a setting. It counts from the next start.
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.change(name, value);
+        self
+    }
+
+    /// Changes a setting in place.
+    pub fn change(&mut self, name: &str, value: &str) {
+        self.environment.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// The settings, as a process gets them.
+    pub fn environment(&self) -> &BTreeMap<String, String> {
+        &self.environment
+    }
+
+    pub fn ip(&self) -> IpAddr {
+        self.ip.ip()
+    }
+
+    pub fn zone(&self) -> &Zone {
+        self.dns.zone()
+    }
+
+    /// For files of a test.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The applications' port.
+    pub fn smtp(&self) -> SocketAddr {
+        self.port(ports::SMTP)
+    }
+
+    /// The port for mail from the world.
+    pub fn smtp_mx(&self) -> SocketAddr {
+        self.port(ports::SMTP_MX)
+    }
+
+    pub fn submission(&self) -> SocketAddr {
+        self.port(ports::SUBMISSION)
+    }
+
+    /// Submission with TLS from the first byte.
+    pub fn submissions(&self) -> SocketAddr {
+        self.port(ports::SUBMISSIONS)
+    }
+
+    pub fn api(&self) -> SocketAddr {
+        self.port(ports::API)
+    }
+
+    /// An address of the site's own, for one more host.
+    pub fn claim_ip(&self) -> IpAddr {
+        let claimed = LoopbackIp::claim();
+        let ip = claimed.ip();
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner).push(claimed);
+        ip
+    }
+
+    /// Starts a server at an address of its own and names it `host` in the zone.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub async fn host(&self, host: &str, script: Script) -> ScriptedMx {
+        let ip = self.claim_ip();
+        self.zone().address(host, ip);
+        ScriptedMx::start(SocketAddr::new(ip, ports::DELIVERY), script).await.expect("a claimed address has free ports")
+    }
+
+    /// Starts a server and makes it the one MX of `domain`.
+    pub async fn mx(&self, domain: &str, script: Script) -> ScriptedMx {
+        let host = format!("mx.{domain}");
+        self.zone().mx(domain, 10, &host);
+        self.host(&host, script).await
+    }
+
+    /// Starts the program `binary` with the site's settings; see [`PostriderProcess`].
+    pub fn process(&self, binary: &Path, arguments: &[&str]) -> PostriderProcess {
+        PostriderProcess::start(binary, arguments, &self.environment, self.folder.path())
+    }
+
+    /// Runs the program to its end; gives its exit code and what it wrote.
+    pub async fn command(&self, binary: &Path, arguments: &[&str], input: &str) -> crate::CommandOutput {
+        crate::process::run(binary, arguments, &self.environment, self.folder.path(), input).await
+    }
+
+    fn port(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.ip.ip(), port)
+    }
+}
