@@ -1,0 +1,116 @@
+//! Settings that are right alone and wrong together.
+
+use std::net::IpAddr;
+
+use crate::error::ConfigError;
+use crate::load::Profile;
+use crate::settings::{DeliveryMode, Settings};
+use crate::table::{self, EMAIL_SIZE_BYTES_RFC_MIN};
+
+/// A shorter token can be guessed.
+const API_TOKEN_BYTES_SAFE_MIN: usize = 16;
+
+/// Adds every conflict to `errors`, and what is allowed but doubtful to `warnings`.
+pub(crate) fn together(
+    settings: &Settings,
+    profile: Profile,
+    errors: &mut Vec<ConfigError>,
+    warnings: &mut Vec<String>,
+) {
+    let mut conflicts = Vec::new();
+    api(settings, &mut conflicts, warnings);
+    if settings.tls_cert_file.is_some() != settings.tls_key_file.is_some() {
+        conflicts.push("TLS_CERT_FILE and TLS_KEY_FILE belong together: set both or neither".to_owned());
+    }
+    if settings.delivery_mode == DeliveryMode::Relay && settings.relay.is_none() {
+        conflicts.push("DELIVERY_MODE is relay: set RELAY_URL to smtp[s]://[user:password@]host[:port]".to_owned());
+    }
+    if profile == Profile::Dev && settings.delivery_mode != DeliveryMode::Capture {
+        warnings.push("DELIVERY_MODE is not capture: mail really leaves this machine".to_owned());
+    }
+    ports(settings, &mut conflicts);
+    retry(settings, &mut conflicts);
+    host(settings, profile, warnings);
+    errors.extend(conflicts.into_iter().map(ConfigError::Conflict));
+}
+
+fn api(settings: &Settings, conflicts: &mut Vec<String>, warnings: &mut Vec<String>) {
+    if settings.api_port == 0 {
+        return;
+    }
+    match &settings.api_token {
+        None if !settings.api_host.is_loopback() => conflicts.push(format!(
+            "API_TOKEN is required because API_HOST is {}, not loopback: set it to a long random text",
+            settings.api_host
+        )),
+        Some(token) if !settings.api_host.is_loopback() && token.0.len() < API_TOKEN_BYTES_SAFE_MIN => {
+            warnings
+                .push(format!("API_TOKEN is shorter than {API_TOKEN_BYTES_SAFE_MIN} characters: it can be guessed"));
+        }
+        _ => {}
+    }
+}
+
+/// Two listeners that would bind the same port of the same address. Those that do not exist yet bind nothing.
+fn ports(settings: &Settings, conflicts: &mut Vec<String>) {
+    let mail = [
+        ("SMTP_PORT", settings.smtp_port),
+        ("SMTP_MX_PORT", settings.smtp_mx_port),
+        ("SUBMISSION_PORT", settings.submission_port),
+        ("SUBMISSIONS_PORT", settings.submissions_port),
+        ("LMTP_PORT", settings.lmtp_port),
+        ("LMTPS_PORT", settings.lmtps_port),
+        ("IMAP_PORT", settings.imap_port),
+        ("IMAPS_PORT", settings.imaps_port),
+    ];
+    let is_bound = |name: &str, port: u16| port != 0 && table::all().any(|s| s.name == name && !s.is_later);
+    let mut bound: Vec<(&str, u16)> = mail.into_iter().filter(|&(name, port)| is_bound(name, port)).collect();
+    if settings.smtp_hosts.iter().any(|host| overlap(*host, settings.api_host)) && settings.api_port != 0 {
+        bound.push(("API_PORT", settings.api_port));
+    }
+    for (i, (name, port)) in bound.iter().enumerate() {
+        if let Some((other, _)) = bound[..i].iter().find(|(_, other)| other == port) {
+            conflicts.push(format!("{other} and {name} are both {port}: each listener needs its own port"));
+        }
+    }
+}
+
+/// Whether sockets bound to these addresses compete for a port.
+fn overlap(a: IpAddr, b: IpAddr) -> bool {
+    a == b || a.is_unspecified() || b.is_unspecified()
+}
+
+fn retry(settings: &Settings, conflicts: &mut Vec<String>) {
+    let retry = &settings.retry;
+    for (less, less_name, more, more_name) in [
+        (retry.first, "RETRY_FIRST_SECONDS", retry.max, "RETRY_MAX_SECONDS"),
+        (retry.max, "RETRY_MAX_SECONDS", retry.expire, "RETRY_EXPIRE_SECONDS"),
+    ] {
+        if less > more {
+            let (less, more) = (less.as_secs(), more.as_secs());
+            conflicts.push(format!(
+                "{less_name} is {less}, more than {more_name}, which is {more}: raise that or lower this"
+            ));
+        }
+    }
+}
+
+fn host(settings: &Settings, profile: Profile, warnings: &mut Vec<String>) {
+    if settings.max_email_size_bytes < EMAIL_SIZE_BYTES_RFC_MIN {
+        warnings.push(format!(
+            "MAX_EMAIL_SIZE is {}: RFC 5321 section 4.5.3.1.7 asks every server to take {EMAIL_SIZE_BYTES_RFC_MIN} bytes",
+            settings.max_email_size_bytes
+        ));
+    }
+    let all_loopback = settings.smtp_hosts.iter().all(IpAddr::is_loopback);
+    if !all_loopback && settings.trusted_networks.iter().any(|network| network.prefix_len() == 0) {
+        warnings.push("TRUSTED_NETWORKS holds the whole Internet: anybody who reaches a port can relay".to_owned());
+    }
+    let sends_to_the_world = profile == Profile::Serve && settings.delivery_mode == DeliveryMode::Mx;
+    if sends_to_the_world && !settings.mail_hostname.contains('.') {
+        warnings.push(format!(
+            "MAIL_HOSTNAME is {}, not a fully qualified name: many servers refuse mail from such a host",
+            settings.mail_hostname
+        ));
+    }
+}

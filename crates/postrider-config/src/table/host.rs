@@ -1,0 +1,129 @@
+//! The table: this host, the mail that it keeps, and where.
+
+use super::{Kind, Setting, secret};
+use crate::mask::Secrecy;
+use crate::settings::UnknownRecipients;
+use crate::value;
+
+pub(super) const HOST: &[Setting] = &[
+    Setting::new(
+        "MAIL_HOSTNAME",
+        "",
+        Kind::Text {
+            allowed: "a host name, best a fully qualified one",
+            set: |settings, text| {
+                settings.mail_hostname = value::hostname(text).ok_or(None)?;
+                Ok(())
+            },
+        },
+        "This host's name in banner, EHLO, Received and Message-ID. Its address record and the address's PTR record \
+         should name each other.",
+    )
+    .note("the machine's name"),
+    Setting::new(
+        "ALLOWED_DOMAINS",
+        "",
+        Kind::Text {
+            allowed: "domain names with commas between",
+            set: |settings, text| {
+                settings.allowed_domains = value::list(text, value::domain)?;
+                Ok(())
+            },
+        },
+        "The domains whose mail is kept here.",
+    ),
+    Setting::new(
+        "UNKNOWN_RECIPIENTS",
+        "store",
+        Kind::Choice(&[
+            ("store", |settings| settings.unknown_recipients = UnknownRecipients::Store),
+            ("reject", |settings| settings.unknown_recipients = UnknownRecipients::Reject),
+        ]),
+        "Mail for an address of `ALLOWED_DOMAINS` that is no user: `store` keeps it, `reject` answers 550.",
+    ),
+    Setting::new(
+        "TRUSTED_NETWORKS",
+        "127.0.0.0/8,::1",
+        Kind::Text {
+            allowed: "networks (CIDR) and IP addresses with commas between; empty for none",
+            set: |settings, text| {
+                settings.trusted_networks = value::list(text, value::network)?;
+                Ok(())
+            },
+        },
+        "Who may relay without AUTH.",
+    ),
+    Setting::new(
+        "MAX_EMAIL_SIZE",
+        "10485760",
+        Kind::Number {
+            min: 1_024,
+            max: 268_435_456,
+            unit: "bytes",
+            set: |settings, n| settings.max_email_size_bytes = usize::try_from(n).unwrap_or(usize::MAX),
+        },
+        "The largest message taken, in bytes; announced in SIZE.",
+    ),
+];
+
+pub(super) const TLS: &[Setting] = &[
+    Setting::new(
+        "TLS_CERT_FILE",
+        "",
+        Kind::Text {
+            allowed: "the path of a PEM file",
+            set: |settings, text| {
+                settings.tls_cert_file = value::path(text);
+                Ok(())
+            },
+        },
+        "The certificate chain, PEM, own certificate first. Reread when it changes.",
+    )
+    .note("self-signed"),
+    Setting::new(
+        "TLS_KEY_FILE",
+        "",
+        Kind::Text {
+            allowed: "the path of a PEM file",
+            set: |settings, text| {
+                settings.tls_key_file = value::path(text);
+                Ok(())
+            },
+        },
+        "The certificate's private key, PEM. Reread when it changes.",
+    )
+    .note("self-signed"),
+];
+
+pub(super) const STORE: &[Setting] = &[
+    Setting::new(
+        "DATA_DIR",
+        "./data",
+        Kind::Text {
+            allowed: "the path of a folder",
+            set: |settings, text| {
+                settings.data_dir = value::path(text).ok_or(None)?;
+                Ok(())
+            },
+        },
+        "Embedded database, generated certificate, keys. Made when it is not there.",
+    ),
+    Setting::new(
+        "MONGODB_URL",
+        "",
+        Kind::Text {
+            allowed: "mongodb://... or mongodb+srv://...",
+            set: |settings, text| {
+                if !text.is_empty() {
+                    value::mongodb_url(text)?;
+                }
+                settings.mongodb_url = secret(text);
+                Ok(())
+            },
+        },
+        "Keep everything in this MongoDB instead of the embedded database.",
+    )
+    .secrecy(Secrecy::Url)
+    .note("the embedded database")
+    .later(),
+];

@@ -1,0 +1,35 @@
+//! `cargo xtask docs`: writes what is generated from the table of settings, or tells whether it is current.
+
+use std::fs;
+use std::path::Path;
+
+/// A generated file: its path from the workspace's root, and its text as it should be.
+pub(crate) fn generated() -> [(&'static str, String); 2] {
+    [("docs/configuration.md", postrider_config::configuration_md()), (".env.example", postrider_config::env_example())]
+}
+
+/// Writes every generated file, or with `--check` fails if one is not current.
+pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
+    match arguments {
+        [] => generated().into_iter().try_for_each(|(path, text)| write(&root.join(path), &text)),
+        [option] if option == "--check" => match stale(root).as_slice() {
+            [] => Ok(()),
+            paths => Err(format!("not current: {}; run `cargo xtask docs`", paths.join(", "))),
+        },
+        _ => Err("usage: cargo xtask docs [--check]".to_owned()),
+    }
+}
+
+/// The generated files that are not current.
+pub(crate) fn stale(root: &Path) -> Vec<&'static str> {
+    let is_current = |path: &str, text: &str| fs::read_to_string(root.join(path)).is_ok_and(|found| found == text);
+    generated().into_iter().filter(|(path, text)| !is_current(path, text)).map(|(path, _)| path).collect()
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    let refuse = |error: std::io::Error| format!("{}: {error}", path.display());
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(refuse)?;
+    }
+    fs::write(path, text).map_err(refuse)
+}

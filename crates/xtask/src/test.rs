@@ -1,0 +1,107 @@
+//! `cargo xtask test`: everything that a fresh machine needs to run every test, and then every test.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::cargo;
+use crate::packages::{self, TEST_TOOLS};
+
+/// How long each fuzz target runs. Its corpus is replayed by the normal tests in any case.
+const FUZZ_SECONDS: u32 = 10;
+
+/// Installs, tests, fuzzes briefly, and sums up. `arguments` go to `cargo test`; with any, nothing is fuzzed, because then
+/// somebody is after one thing.
+pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
+    packages::install(TEST_TOOLS)?;
+    let started = Instant::now();
+    let mut command = cargo();
+    command.current_dir(root).args(["test", "--workspace"]);
+    // Without this the first failing crate hides the others.
+    if !arguments.iter().any(|argument| argument == "--no-fail-fast") {
+        command.arg("--no-fail-fast");
+    }
+    let tests_hold = command.args(arguments).status().map_err(|error| format!("cargo test: {error}"))?.success();
+    let fuzz = if arguments.is_empty() { fuzz(root) } else { Fuzz::Skipped("arguments were given".to_owned()) };
+
+    println!("\nsummary, after {} s:", started.elapsed().as_secs());
+    println!("  tests  {}", if tests_hold { "pass" } else { "FAIL; cargo's list above names them" });
+    println!("  fuzz   {}", fuzz.summary());
+    if tests_hold && !matches!(fuzz, Fuzz::Failed(_)) { Ok(()) } else { Err("the tests do not pass".to_owned()) }
+}
+
+/// What became of the fuzz targets.
+#[derive(Debug, PartialEq, Eq)]
+enum Fuzz {
+    Skipped(String),
+    /// So many targets ran.
+    Passed(usize),
+    /// These targets found something.
+    Failed(Vec<String>),
+}
+
+impl Fuzz {
+    fn summary(&self) -> String {
+        match self {
+            Self::Skipped(why) => format!("skipped: {why}"),
+            Self::Passed(count) => format!("pass: {count} targets, {FUZZ_SECONDS} s each"),
+            Self::Failed(targets) => format!("FAIL: {}; see fuzz/artifacts", targets.join(", ")),
+        }
+    }
+}
+
+fn fuzz(root: &Path) -> Fuzz {
+    let targets = match fuzz_targets(&root.join("fuzz/fuzz_targets")) {
+        targets if targets.is_empty() => return Fuzz::Skipped("there are no targets".to_owned()),
+        targets => targets,
+    };
+    if !succeeds(Command::new("cargo").args(["+nightly", "--version"])) {
+        return Fuzz::Skipped("no nightly toolchain; `rustup toolchain install nightly` brings one".to_owned());
+    }
+    if !succeeds(Command::new("cargo").args(["+nightly", "fuzz", "--version"])) {
+        return Fuzz::Skipped("no cargo-fuzz; `cargo install cargo-fuzz` brings it".to_owned());
+    }
+    let time = format!("-max_total_time={FUZZ_SECONDS}");
+    let run = |target: &String| {
+        println!("fuzzing {target} for {FUZZ_SECONDS} s");
+        let mut command = Command::new("cargo");
+        // The toolchain that runs this tool would otherwise win over the one named.
+        command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+        command.current_dir(root).args(["+nightly", "fuzz", "run", target.as_str(), "--", time.as_str()]);
+        command.status().is_ok_and(|status| status.success())
+    };
+    let failed: Vec<String> = targets.iter().filter(|target| !run(target)).cloned().collect();
+    if failed.is_empty() { Fuzz::Passed(targets.len()) } else { Fuzz::Failed(failed) }
+}
+
+/// One target for each file, in order.
+fn fuzz_targets(folder: &Path) -> Vec<String> {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut targets: Vec<String> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .filter_map(|path| path.file_stem()?.to_str().map(str::to_owned))
+        .collect();
+    targets.sort();
+    targets
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_the_rust_files_of_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.rs", "a.rs", "notes.md"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        assert_eq!(fuzz_targets(folder.path()), ["a", "b"]);
+        assert_eq!(fuzz_targets(&folder.path().join("none")), [""; 0]);
+    }
+}

@@ -1,0 +1,93 @@
+//! What a Rust file of ours must look like.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A longer file is two files. About 500 is what the style asks for; this is where it ends.
+const FILE_LINES_MAX: usize = 600;
+
+/// Folders with Rust of ours, from the workspace's root.
+const FOLDERS: &[&str] = &["crates", "fuzz/fuzz_targets"];
+
+/// Texts that no file may hold, in two parts so that this file does not hold them, and why.
+const BANNED_TEXTS: &[(&str, &str, &str)] = &[
+    ("todo", "!(", "finish it, or leave it out"),
+    ("unimplemented", "!(", "finish it, or leave it out"),
+    ("#[ign", "ore", "a test that does not run proves nothing"),
+    ("/ho", "me/", "a path of somebody's machine"),
+    ("/Us", "ers/", "a path of somebody's machine"),
+    ("/ro", "ot/", "a path of somebody's machine"),
+    ("/wo", "rk/", "a path of somebody's machine"),
+];
+
+/// Complaints about our Rust files.
+pub(super) fn check(root: &Path) -> Result<Vec<String>, String> {
+    let mut files = Vec::new();
+    for folder in FOLDERS {
+        rust_files(&root.join(folder), &mut files)?;
+    }
+    files.sort();
+    let mut complaints = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let shown = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+        complaints.extend(faults(&text).into_iter().map(|fault| format!("{shown}: {fault}")));
+    }
+    Ok(complaints)
+}
+
+fn faults(text: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    if !text.lines().find(|line| !line.starts_with("#!")).is_some_and(|line| line.starts_with("//!")) {
+        complaints.push("does not open with //! and its purpose".to_owned());
+    }
+    let lines = text.lines().count();
+    if lines > FILE_LINES_MAX {
+        complaints.push(format!("has {lines} lines; at most {FILE_LINES_MAX}"));
+    }
+    for (i, line) in text.lines().enumerate() {
+        for (left, right, why) in BANNED_TEXTS {
+            if line.contains(&format!("{left}{right}")) {
+                complaints.push(format!("line {}: {left}{right}: {why}", i + 1));
+            }
+        }
+    }
+    complaints
+}
+
+/// Rust files below `folder`, but for build output. A folder that is not there has none.
+fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries {
+        let path = entry.map_err(|error| format!("{}: {error}", folder.display()))?.path();
+        if path.is_dir() {
+            if path.file_name().is_some_and(|name| name != "target") {
+                rust_files(&path, files)?;
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_good_file_has_no_fault() {
+        assert_eq!(faults("//! Purpose.\n\nfn f() {}\n"), [""; 0]);
+        assert_eq!(faults("#![no_main]\n//! Purpose.\n"), [""; 0]);
+    }
+
+    #[test]
+    fn faults_are_named_with_their_line() {
+        assert_eq!(faults("fn f() {}\n"), ["does not open with //! and its purpose"]);
+        assert_eq!(faults(&format!("//! P.\n{}", "\n".repeat(FILE_LINES_MAX))), ["has 601 lines; at most 600"]);
+        let text = format!("//! P.\nfn f() {{ {}{}) }}\n", "todo", "!(");
+        assert!(faults(&text)[0].starts_with("line 2: "), "{:?}", faults(&text));
+        assert_eq!(faults(&format!("//! P.\n#[ign{}]\n", "ore")).len(), 1);
+        assert_eq!(faults(&format!("//! P.\n\"/ho{}ann\"\n", "me/")).len(), 1);
+    }
+}
