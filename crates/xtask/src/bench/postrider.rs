@@ -1,0 +1,87 @@
+//! A Postrider of our own: the release binary, its data under a temporary folder, ports of loopback.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::http;
+use super::load::{self, KEPT_DOMAIN};
+use super::process::Running;
+
+/// More than its own `SHUTDOWN_TIMEOUT_SECONDS`.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+const API_TOKEN: &str = "benchmarks-are-measured-on-loopback";
+
+/// A running Postrider. It is killed when this goes out of scope.
+pub(crate) struct Postrider {
+    server: Running,
+    pub(crate) port: u16,
+    api_port: u16,
+}
+
+impl Postrider {
+    /// Starts `serve` on the data in `folder` and waits for its greeting. Every setting that is not in `settings` has its
+    /// default, but for the ports and the name.
+    pub(crate) fn start(binary: &Path, folder: &Path, settings: &[(&str, String)]) -> Result<Self, String> {
+        let mut postrider = Self::spawn(binary, folder, settings)?;
+        load::wait_for_greeting(postrider.port, &mut postrider.server)?;
+        Ok(postrider)
+    }
+
+    /// As [`Self::start`], without waiting.
+    pub(crate) fn spawn(binary: &Path, folder: &Path, settings: &[(&str, String)]) -> Result<Self, String> {
+        let binary = fs::canonicalize(binary).map_err(|error| format!("{}: {error}", binary.display()))?;
+        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let (port, api_port) = (load::free_port()?, load::free_port()?);
+        let mut command = Command::new(binary);
+        // A folder of its own, so that no `.env` is read; no variable of the caller's, so that none counts.
+        command.arg("serve").current_dir(folder).env_clear();
+        command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        let off = ["SMTP_MX_PORT", "SUBMISSION_PORT", "SUBMISSIONS_PORT"];
+        command.envs(off.map(|name| (name, "0")));
+        command.env("SMTP_HOST", "127.0.0.1").env("SMTP_PORT", port.to_string());
+        command.env("API_PORT", api_port.to_string()).env("API_TOKEN", API_TOKEN);
+        command.env("DATA_DIR", folder.join("data")).env("MAIL_HOSTNAME", "postrider.example");
+        command.env("ALLOWED_DOMAINS", KEPT_DOMAIN);
+        command.envs(settings.iter().map(|(name, value)| (name, value)));
+        Ok(Self { server: Running::start("postrider", folder, command)?, port, api_port })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.server.id()
+    }
+
+    /// Fails if it has ended.
+    pub(crate) fn check(&mut self) -> Result<(), String> {
+        self.server.check()
+    }
+
+    /// Ends it as an operator would.
+    pub(crate) fn stop(self) -> Result<(), String> {
+        self.server.stop(STOP_TIMEOUT)
+    }
+
+    /// Asks the API. Returns the answer and how long it took.
+    pub(crate) fn get(&self, path: &str) -> Result<(Value, Duration), String> {
+        http::get(self.api_port, path, API_TOKEN)
+    }
+
+    /// How many e-mails the queue's statistics count under this name.
+    pub(crate) fn count(&self, name: &str) -> Result<u64, String> {
+        let (stats, _) = self.get("/api/queue/stats")?;
+        stats[name].as_u64().ok_or_else(|| format!("/api/queue/stats has no number {name}: {stats}"))
+    }
+}
+
+/// Settings that send everything to one port of loopback.
+pub(crate) fn relay_to(port: u16) -> Vec<(&'static str, String)> {
+    vec![("DELIVERY_MODE", "relay".to_owned()), ("RELAY_URL", format!("smtp://127.0.0.1:{port}"))]
+}
+
+/// A folder for one instance, of a name that was not used before.
+pub(crate) fn folder(parent: &Path, purpose: &str, round: u64) -> PathBuf {
+    parent.join(format!("postrider-{purpose}-{round}"))
+}

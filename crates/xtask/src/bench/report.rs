@@ -1,0 +1,190 @@
+//! The numbers as people read them.
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use super::backlog::Backlog;
+use super::load::PAYLOAD_BYTES;
+use super::machine::Machine;
+use super::memory::Memory;
+use super::options::{Options, Server};
+
+/// One server in one round.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Sample {
+    messages_per_second: f64,
+    cpu_microseconds_per_message: f64,
+}
+
+impl Sample {
+    pub(crate) fn new(messages: u64, took: Duration, cpu_microseconds: u64) -> Self {
+        Self {
+            messages_per_second: messages as f64 / took.as_secs_f64(),
+            cpu_microseconds_per_message: cpu_microseconds as f64 / messages as f64,
+        }
+    }
+}
+
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>7.0}/s {:>7.0} us", self.messages_per_second, self.cpu_microseconds_per_message)
+    }
+}
+
+/// Samples by server, in the order of rounds.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rounds(Vec<(Server, Sample)>);
+
+impl Rounds {
+    pub(crate) fn add(&mut self, server: Server, sample: Sample) {
+        self.0.push((server, sample));
+    }
+
+    fn of(&self, server: Server) -> Vec<Sample> {
+        self.0.iter().filter(|(of, _)| *of == server).map(|(_, sample)| *sample).collect()
+    }
+
+    /// Postrider's rate by another's, round by round: what disturbed one round disturbed both.
+    fn ratios(&self, other: Server) -> Vec<f64> {
+        let pairs = self.of(Server::Postrider).into_iter().zip(self.of(other));
+        pairs.map(|(ours, theirs)| ours.messages_per_second / theirs.messages_per_second).collect()
+    }
+
+    fn table(&self) -> String {
+        let mut out =
+            String::from("| server | messages/s | each round | CPU per message, us | Postrider's rate by this |\n");
+        out.push_str("|---|---:|---|---:|---|\n");
+        for server in [Server::Sink, Server::Postfix, Server::Postrider] {
+            let samples = self.of(server);
+            if samples.is_empty() {
+                continue;
+            }
+            let rates: Vec<f64> = samples.iter().map(|sample| sample.messages_per_second).collect();
+            let costs: Vec<f64> = samples.iter().map(|sample| sample.cpu_microseconds_per_message).collect();
+            let ratios = if server == Server::Postrider { Vec::new() } else { self.ratios(server) };
+            let ratio = match ratios.as_slice() {
+                [] => String::new(),
+                ratios => format!("{:.1} ({})", median(ratios), joined(ratios, 1)),
+            };
+            let (rate, cost) = (median(&rates), median(&costs));
+            let _ = writeln!(out, "| {} | {rate:.0} | {} | {cost:.0} | {ratio} |", title(server), joined(&rates, 0));
+        }
+        out
+    }
+}
+
+/// Everything that was measured.
+pub(crate) struct Report {
+    options: Options,
+    machine: Machine,
+    pub(crate) ingest: Rounds,
+    pub(crate) relay: Rounds,
+    pub(crate) memory: Option<Memory>,
+    pub(crate) backlog: Option<Backlog>,
+}
+
+impl Report {
+    pub(crate) fn new(options: &Options, machine: Machine) -> Self {
+        Self {
+            options: options.clone(),
+            machine,
+            ingest: Rounds::default(),
+            relay: Rounds::default(),
+            memory: None,
+            backlog: None,
+        }
+    }
+
+    /// `docs/benchmarks.md`.
+    pub(crate) fn markdown(&self) -> String {
+        let Options { messages, rounds, sessions, .. } = &self.options;
+        let mut out = format!(
+            "# Benchmarks\n\n\
+             Measured by `cargo xtask bench`. {rounds} interleaved rounds of {messages} messages of {PAYLOAD_BYTES} bytes \
+             over {sessions} sessions that stay open (`smtp-source -d`), everything on loopback and one disk. Middle \
+             values; processor time is that of the server's whole process tree.\n\n\
+             Machine: {}.\n",
+            self.machine
+        );
+        if !self.ingest.0.is_empty() {
+            out.push_str("\n## Durable ingest\n\nA message is on disk before its 250. smtp-sink stores nothing.\n\n");
+            out.push_str(&self.ingest.table());
+        }
+        if !self.relay.0.is_empty() {
+            out.push_str("\n## Relay\n\nAccepted, stored, and delivered to smtp-sink; the time ends with the last message there.\n\n");
+            out.push_str(&self.relay.table());
+        }
+        if self.memory.is_some() || self.backlog.is_some() {
+            out.push_str("\n## Memory and a long queue\n\n| Postrider | measured |\n|---|---:|\n");
+        }
+        if let Some(memory) = &self.memory {
+            let _ = writeln!(out, "| resident memory, idle | {} |", mebibytes(memory.idle_bytes));
+            let _ = writeln!(
+                out,
+                "| resident memory, {} idle SMTP sessions | {} |",
+                memory.sessions,
+                mebibytes(memory.sessions_bytes)
+            );
+        }
+        if let Some(backlog) = &self.backlog {
+            let queued = backlog.queued;
+            let _ = writeln!(out, "| resident memory, {queued} queued | {} |", mebibytes(backlog.resident_bytes));
+            for (what, took) in [
+                ("`/api/queue/stats`", backlog.stats_latency),
+                ("first page of `/api/emails`", backlog.emails_latency),
+                ("restart to first delivery", backlog.first_delivery),
+            ] {
+                let _ = writeln!(out, "| {what}, {queued} queued | {:.1} ms |", took.as_secs_f64() * 1000.0);
+            }
+        }
+        out
+    }
+}
+
+fn title(server: Server) -> &'static str {
+    match server {
+        Server::Sink => "smtp-sink",
+        Server::Postfix => "Postfix",
+        Server::Postrider => "Postrider",
+    }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.0} MiB", bytes as f64 / 1024.0 / 1024.0)
+}
+
+/// The middle value; of an even number, the upper of the two.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn joined(values: &[f64], decimals: usize) -> String {
+    values.iter().map(|value| format!("{value:.decimals$}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_are_taken_pair_by_pair() {
+        let mut rounds = Rounds::default();
+        for (postfix, postrider) in [(100, 500), (200, 1400), (50, 300)] {
+            rounds.add(Server::Postfix, Sample::new(postfix, Duration::from_secs(1), postfix * 1000));
+            rounds.add(Server::Postrider, Sample::new(postrider, Duration::from_secs(1), postrider * 150));
+        }
+        assert_eq!(rounds.ratios(Server::Postfix), [5.0, 7.0, 6.0]);
+        let table = rounds.table();
+        assert!(table.contains("| Postfix | 100 | 100, 200, 50 | 1000 | 6.0 (5.0, 7.0, 6.0) |"), "{table}");
+        assert!(table.contains("| Postrider | 500 | 500, 1400, 300 | 150 |  |"), "{table}");
+        assert!(!table.contains("smtp-sink"));
+    }
+
+    #[test]
+    fn the_middle_value() {
+        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
+        assert!(median(&[]).is_nan());
+    }
+}
