@@ -142,11 +142,14 @@ impl Reply {
     pub const TOO_MANY_ERRORS: Self = Self::fixed(421, (4, 7, 0), "Too many errors, closing");
     pub const TOO_MANY_SESSIONS: Self = Self::fixed(421, (4, 7, 0), "Too many sessions, try again later");
     pub const INTERNAL_FAILURE: Self = Self::fixed(421, (4, 3, 0), "Internal failure, try again later");
+    pub const NOT_HTTP: Self = Self::fixed(421, (4, 7, 0), "This is SMTP, not HTTP; closing");
+    pub const MESSAGE_ENDLESS: Self = Self::fixed(421, (4, 3, 4), "Message is far too large, closing");
 
     // Commands that cannot be understood or are out of place.
     pub const LINE_TOO_LONG: Self = Self::fixed(500, (5, 5, 2), "Line too long");
     pub const BAD_LINE_END: Self =
         Self::fixed(500, (5, 5, 2), "Lines end with CRLF; bare CR, bare LF and NUL are not allowed");
+    pub const NOT_UTF8: Self = Self::fixed(500, (5, 5, 2), "Commands are ASCII or UTF-8");
     pub const UNKNOWN_COMMAND: Self = Self::fixed(500, (5, 5, 2), "Unknown command");
     pub const NOT_IMPLEMENTED: Self = Self::fixed(502, (5, 5, 1), "Command not implemented");
     pub const BAD_SYNTAX: Self = Self::fixed(501, (5, 5, 4), "Syntax error in parameters");

@@ -1,1 +1,0 @@
-//! SASL mechanisms (RFC 4422): PLAIN, LOGIN, SCRAM-SHA-256 and -PLUS.
