@@ -35,6 +35,8 @@ pub(super) struct Chunk {
 pub(super) struct Drain {
     bytes_left: u64,
     reply: Reply,
+    /// The driver said so, and need not be told.
+    by_driver: bool,
 }
 
 pub(super) fn bdat(session: &mut Session, argument: &str) -> Result<Option<Event>, Reply> {
@@ -102,9 +104,13 @@ impl Session {
         self.read_on(Receiving::chunked(Some(announced), prefix, &self.config), size);
     }
 
-    /// Throws a chunk away and says `reply` at its end.
-    pub(super) fn drain(&mut self, size: ChunkSize, reply: Reply) {
-        self.state = State::Drain(Box::new(Drain { bytes_left: size.bytes, reply }));
+    /// Throws the first chunk of a message away that the driver does not want, and says `reply` at its end.
+    pub(super) fn reject_chunk(&mut self, size: ChunkSize, reply: Reply) {
+        self.state = State::Drain(Box::new(Drain { bytes_left: size.bytes, reply, by_driver: true }));
+    }
+
+    fn drain(&mut self, size: ChunkSize, reply: Reply) {
+        self.state = State::Drain(Box::new(Drain { bytes_left: size.bytes, reply, by_driver: false }));
     }
 
     /// Reads on in a chunk.
@@ -126,7 +132,11 @@ impl Session {
         }
         Ok(match mem::replace(&mut self.state, State::Ready) {
             State::Chunk(chunk) => self.end_chunk(*chunk),
-            State::Drain(drain) => self.say_message_refused(drain.reply),
+            State::Drain(drain) if drain.by_driver => {
+                self.reject(drain.reply);
+                None
+            }
+            State::Drain(drain) => self.refuse(drain.reply),
             other => {
                 self.state = other;
                 None

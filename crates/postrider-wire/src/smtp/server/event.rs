@@ -16,7 +16,7 @@ pub enum Event {
         /// EHLO, not HELO.
         extended: bool,
     },
-    /// MAIL. Answer: `respond`.
+    /// MAIL. Answer: `respond`. Whatever transaction there was before is over.
     Mail(MailCommand),
     /// RCPT. Answer: `respond`.
     Recipient(RcptCommand),
@@ -30,7 +30,7 @@ pub enum Event {
         raw: BytesMut,
         bare_line_ends_repaired: bool,
     },
-    /// A message was read to its end, or a chunk to its, and refused: by its bytes or by
+    /// A message that had begun was read to the end of its data, or of a chunk, and refused: by its bytes or by
     /// [`Session::refuse_message`](super::Session::refuse_message). The transaction is over; the reply is in the output.
     MessageRefused { reply: Reply },
     /// RSET, or QUIT amid a transaction: it is forgotten.
@@ -41,7 +41,8 @@ pub enum Event {
     /// A user name and a password to check. Answer: `respond`; rejections as [`Reply::AUTH_FAILED`] or, if it could not
     /// be checked, [`Reply::AUTH_UNAVAILABLE`]. [`Event::Authenticated`] or, after 5xx, [`Event::AuthFailed`] follows.
     AuthPassword { user: String, password: Password },
-    /// Whose SCRAM keys are they? Answer: [`Session::scram_keys`](super::Session::scram_keys).
+    /// Whose SCRAM keys are they? Answer: [`Session::scram_keys`](super::Session::scram_keys), or, if they cannot be looked
+    /// up, `respond` with [`Reply::AUTH_UNAVAILABLE`].
     ScramLookup { user: String },
     /// The session belongs to this user from now on. Comes once, whatever the mechanism.
     Authenticated { user: String },

@@ -251,11 +251,7 @@ impl Session {
     /// its end, so that names cannot be probed.
     pub fn scram_keys(&mut self, keys: Option<ScramKeys>) {
         match mem::replace(&mut self.state, State::Ready) {
-            State::Waiting(Question::ScramLookup(mut exchange)) => {
-                let step = exchange.keys(keys);
-                let event = self.follow_auth(exchange, step);
-                self.announced = event.map(Box::new);
-            }
+            State::Waiting(Question::ScramLookup(exchange)) => self.go_on_with_keys(exchange, keys),
             other => self.state = other,
         }
     }
@@ -328,16 +324,18 @@ impl Session {
             (Question::Recipient(transaction), verdict) => self.answer_rcpt(transaction, verdict),
             (Question::Data(_), Verdict::Reject(reply)) => self.reject(reply),
             (Question::Data(transaction), _) => self.begin_data(&transaction, BytesMut::new()),
-            (Question::FirstChunk(_, size), Verdict::Reject(reply)) => self.drain(size, reply),
+            (Question::FirstChunk(_, size), Verdict::Reject(reply)) => self.reject_chunk(size, reply),
             (Question::FirstChunk(transaction, size), _) => self.begin_chunks(&transaction, size, BytesMut::new()),
             (Question::Message, verdict) => self.answer_message(verdict),
             (Question::Password { user }, verdict) => self.answer_password(user, verdict),
-            (Question::ScramLookup(mut exchange), _) => {
-                // No keys were given, whatever the verdict.
-                let step = exchange.keys(None);
-                self.announced = self.follow_auth(exchange, step).map(Box::new);
-            }
+            (Question::ScramLookup(_), Verdict::Reject(reply)) => self.reject(reply),
+            (Question::ScramLookup(exchange), _) => self.go_on_with_keys(exchange, None),
         }
+    }
+
+    fn go_on_with_keys(&mut self, mut exchange: Box<Exchange>, keys: Option<ScramKeys>) {
+        let step = exchange.keys(keys);
+        self.announced = self.follow_auth(exchange, step).map(Box::new);
     }
 
     /// Takes the next line out of the input, with its CRLF. An empty buffer stands for a line that was too long: it has

@@ -1,0 +1,6 @@
+//! The server's side of SMTP, tested through whole sessions.
+
+mod scram;
+mod script;
+mod sessions;
+mod smuggling;
