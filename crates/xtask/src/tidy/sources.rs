@@ -1,4 +1,4 @@
-//! What a Rust file of ours must look like.
+//! What a Rust file of ours must look like, and what no text of ours may hold.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,19 @@ const FILE_LINES_MAX: usize = 600;
 /// Folders with Rust of ours, from the workspace's root.
 const FOLDERS: &[&str] = &["crates", "fuzz/fuzz_targets"];
 
-/// Texts that no file may hold, in two parts so that this file does not hold them, and why.
-const BANNED_TEXTS: &[(&str, &str, &str)] = &[
+/// Folders with documents and scripts; the root itself is looked at too.
+const DOCUMENT_FOLDERS: &[&str] = &["", "docs", ".ci"];
+
+/// A text that may not be there, in two parts so that this file does not hold it, and why.
+type Banned = (&'static str, &'static str, &'static str);
+
+const BANNED_CODE: &[Banned] = &[
     ("todo", "!(", "finish it, or leave it out"),
     ("unimplemented", "!(", "finish it, or leave it out"),
     ("#[ign", "ore", "a test that does not run proves nothing"),
+];
+
+const BANNED_PATHS: &[Banned] = &[
     ("/ho", "me/", "a path of somebody's machine"),
     ("/Us", "ers/", "a path of somebody's machine"),
     ("/ro", "ot/", "a path of somebody's machine"),
@@ -33,6 +41,12 @@ pub(super) fn check(root: &Path) -> Result<Vec<String>, String> {
         let shown = file.strip_prefix(root).unwrap_or(&file).display().to_string();
         complaints.extend(faults(&text).into_iter().map(|fault| format!("{shown}: {fault}")));
     }
+    for file in DOCUMENT_FOLDERS.iter().flat_map(|folder| files_in(&root.join(folder))) {
+        // What is not UTF-8 is no text.
+        let Ok(text) = fs::read_to_string(&file) else { continue };
+        let shown = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+        complaints.extend(banned(&text, BANNED_PATHS).into_iter().map(|fault| format!("{shown}: {fault}")));
+    }
     Ok(complaints)
 }
 
@@ -45,14 +59,34 @@ fn faults(text: &str) -> Vec<String> {
     if lines > FILE_LINES_MAX {
         complaints.push(format!("has {lines} lines; at most {FILE_LINES_MAX}"));
     }
+    complaints.extend(banned(text, BANNED_CODE));
+    complaints.extend(banned(text, BANNED_PATHS));
+    complaints
+}
+
+fn banned(text: &str, list: &[Banned]) -> Vec<String> {
+    let mut complaints = Vec::new();
     for (i, line) in text.lines().enumerate() {
-        for (left, right, why) in BANNED_TEXTS {
+        for (left, right, why) in list {
             if line.contains(&format!("{left}{right}")) {
                 complaints.push(format!("line {}: {left}{right}: {why}", i + 1));
             }
         }
     }
     complaints
+}
+
+/// The documents and scripts in one folder. A developer's own `.env` is no text of ours.
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let is_document = |path: &Path| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        name == ".env.example" || ["md", "toml", "tsv", "lock"].contains(&extension) || name == "run"
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = entries.filter(|path| path.is_file() && is_document(path)).collect();
+    files.sort();
+    files
 }
 
 /// Rust files below `folder`, but for build output. A folder that is not there has none.
