@@ -1,1 +1,30 @@
-//! Placeholder.
+//! The running server: listeners and their sessions, the queue, delivery.
+//!
+//! Sockets, tasks and TLS live in this room and nowhere else. What bytes mean is `postrider-wire`'s business, what is
+//! kept is the store's; here the two are driven and the decisions are taken.
+
+pub mod clock;
+pub mod dns;
+pub mod tls;
+pub mod users;
+
+mod control;
+mod deliver;
+mod limits;
+mod listen;
+mod memory;
+mod queue;
+mod server;
+mod simulator;
+mod smtp;
+mod stats;
+mod stream;
+
+pub use limits::Limits;
+pub use server::{Server, StartError};
+
+/// A random number in 0..1, for jitter and for the order among equals.
+pub(crate) fn random_fraction() -> f64 {
+    // Without randomness from the system the middle does as well: nothing here is a secret.
+    getrandom::u32().map_or(0.5, |n| f64::from(n) / (f64::from(u32::MAX) + 1.0))
+}

@@ -1,1 +1,5 @@
-//! Placeholder.
+//! Postrider as a library: the wiring of its rooms, for the binary and for tests that start it in their own process.
+
+pub mod app;
+
+pub use app::{App, Ports, StartError};

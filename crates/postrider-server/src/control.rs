@@ -1,0 +1,51 @@
+//! What web and command line may ask of the running server.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use postrider_core::ports::{ListenerStatus, SmtpStats};
+use postrider_core::{Control, ControlError, Timestamp};
+use tracing::info;
+
+use crate::smtp::Context;
+
+#[derive(Debug)]
+pub(crate) struct ServerControl {
+    pub(crate) context: Arc<Context>,
+    pub(crate) started_at: Timestamp,
+    pub(crate) listeners: Mutex<Vec<ListenerStatus>>,
+}
+
+#[async_trait]
+impl Control for ServerControl {
+    fn kick_queue(&self) {
+        self.context.queue.kick();
+    }
+
+    fn smtp_stats(&self) -> SmtpStats {
+        self.context.stats.snapshot(self.context.memory.used_bytes())
+    }
+
+    fn listeners(&self) -> Vec<ListenerStatus> {
+        let draining = *self.context.draining.borrow();
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for listener in &mut listeners {
+            listener.open &= !draining;
+        }
+        listeners
+    }
+
+    fn uptime(&self) -> Duration {
+        self.context.clock.now().since(self.started_at)
+    }
+
+    async fn reload(&self) -> Result<(), ControlError> {
+        match self.context.tls.refresh() {
+            Ok(true) => info!(file = %self.context.tls.cert_file().display(), "the certificate was reread"),
+            Ok(false) => {}
+            Err(error) => return Err(ControlError(format!("{error}; the old certificate stays in use"))),
+        }
+        Ok(())
+    }
+}

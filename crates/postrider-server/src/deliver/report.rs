@@ -1,0 +1,145 @@
+//! Notifications (DSNs) as e-mails of their own, to be accepted with the outcomes that they tell of.
+
+use bytes::Bytes;
+use postrider_core::dsn::{self, Report, ReportKind, ReportedRecipient};
+use postrider_core::{
+    Attempt, Category, Direction, Domain, Envelope, Message, ObjectId, Recipient, ReversePath, Timestamp,
+};
+use postrider_core::{envelope::BodyType, trace};
+use postrider_store::{ClaimedDelivery, ClaimedEmail, NewDelivery, NewEmail};
+
+/// One delivery that the sender is told of.
+#[derive(Debug)]
+pub(crate) struct Reported<'a> {
+    pub(crate) delivery: &'a ClaimedDelivery,
+    pub(crate) attempt: Attempt,
+    /// Until when it is tried, for a delay.
+    pub(crate) retry_until: Option<Timestamp>,
+}
+
+/// Composes the notification to the e-mail's sender. `None` for the null reverse-path: nobody is told (RFC 5321 section
+/// 4.5.5).
+pub(crate) fn compose(
+    kind: ReportKind,
+    email: &ClaimedEmail,
+    reported: &[&Reported<'_>],
+    original: &[u8],
+    hostname: &str,
+    local_domains: &[Domain],
+    now: Timestamp,
+) -> Option<NewEmail> {
+    let sender = email.envelope.reverse_path.0.clone()?;
+    let id = ObjectId::new(now);
+    let statuses: Vec<String> = reported.iter().map(|reported| status(kind, &reported.attempt)).collect();
+    let errors: Vec<Option<String>> = reported.iter().map(|reported| reported.attempt.outcome.error()).collect();
+    let recipients: Vec<ReportedRecipient<'_>> = reported
+        .iter()
+        .zip(statuses.into_iter().zip(&errors))
+        .map(|(reported, (status, error))| ReportedRecipient {
+            recipient: &reported.delivery.recipient,
+            status,
+            remote_mta: reported.attempt.mx.as_deref().filter(|_| reported.attempt.mx_ip.is_some()),
+            diagnostic: reported.attempt.outcome.reply().filter(|_| reported.attempt.mx_ip.is_some()),
+            reason: error.as_deref(),
+            last_attempt_at: reported.attempt.started_at,
+            will_retry_until: reported.retry_until,
+        })
+        .collect();
+    let report = Report {
+        kind,
+        reporting_mta: hostname,
+        envelope: &email.envelope,
+        arrived_at: email.created_at,
+        now,
+        id,
+        recipients: &recipients,
+        original,
+    };
+    Some(addressed(dsn::compose(&report), id, Recipient::new(sender), local_domains, now))
+}
+
+/// The notification as an e-mail from the null reverse-path: kept here if its recipient is at home here.
+fn addressed(text: Vec<u8>, id: ObjectId, recipient: Recipient, local_domains: &[Domain], now: Timestamp) -> NewEmail {
+    let stays = local_domains.contains(&recipient.address.domain());
+    let mut raw = Vec::with_capacity(text.len() + 32);
+    if stays {
+        trace::write_return_path(&ReversePath::NULL, &mut raw);
+    }
+    let return_path_bytes = raw.len() as u32;
+    raw.extend_from_slice(&text);
+    let message = Message::parse(Bytes::from(raw), return_path_bytes);
+    let body = if message.summary.is_8bit { BodyType::EightBitMime } else { BodyType::SevenBit };
+    let smtputf8 = recipient.address.needs_smtputf8();
+    let envelope = Envelope { reverse_path: ReversePath::NULL, body, smtputf8, ..Envelope::default() };
+    let (direction, kept, deliveries) = if stays {
+        (Direction::Inbound, vec![recipient], Vec::new())
+    } else {
+        (Direction::Outbound, Vec::new(), vec![NewDelivery { recipient, claimed_by: None, due_at: now }])
+    };
+    NewEmail { id, created_at: now, direction, envelope, message, kept, deliveries }
+}
+
+/// The status code of a recipient (RFC 3463): the other side's own where it gave one that fits.
+fn status(kind: ReportKind, attempt: &Attempt) -> String {
+    let class = match kind {
+        ReportKind::Failed => "5",
+        ReportKind::Delayed => "4",
+        ReportKind::Relayed | ReportKind::Delivered => "2",
+    };
+    let said = attempt.outcome.reply().and_then(|reply| reply.enhanced_code.clone());
+    if attempt.outcome.category() != Some(Category::Expired)
+        && let Some(code) = said
+        && code.starts_with(class)
+    {
+        return code;
+    }
+    let detail = match attempt.outcome.category() {
+        Some(Category::BadMailbox) => "1.1",
+        Some(Category::BadDomain) => "1.2",
+        Some(Category::Policy) => "7.1",
+        Some(Category::Content) => "6.0",
+        Some(Category::Quota) => "2.2",
+        Some(Category::Dns) => "4.3",
+        Some(Category::Connection | Category::Timeout) => "4.1",
+        Some(Category::Tls) => "7.5",
+        Some(Category::Protocol) => "5.0",
+        Some(Category::Expired) => "4.7",
+        Some(Category::Temporary | Category::Other) | None => "0.0",
+    };
+    format!("{class}.{detail}")
+}
+
+/// Tells the sender that recipients who asked for it have their mail: it is kept here (RFC 3461 section 5.2.4).
+pub(crate) fn delivered_here(
+    email: &NewEmail,
+    recipients: &[&Recipient],
+    hostname: &str,
+    local_domains: &[Domain],
+) -> Option<NewEmail> {
+    let sender = email.envelope.reverse_path.0.clone()?;
+    let now = email.created_at;
+    let id = ObjectId::new(now);
+    let reported: Vec<ReportedRecipient<'_>> = recipients
+        .iter()
+        .map(|recipient| ReportedRecipient {
+            recipient,
+            status: "2.0.0".to_owned(),
+            remote_mta: None,
+            diagnostic: None,
+            reason: None,
+            last_attempt_at: now,
+            will_retry_until: None,
+        })
+        .collect();
+    let report = Report {
+        kind: ReportKind::Delivered,
+        reporting_mta: hostname,
+        envelope: &email.envelope,
+        arrived_at: now,
+        now,
+        id,
+        recipients: &reported,
+        original: &email.message.raw[email.message.return_path_bytes as usize..],
+    };
+    Some(addressed(dsn::compose(&report), id, Recipient::new(sender), local_domains, now))
+}

@@ -1,0 +1,286 @@
+//! Which hosts take mail for a domain (RFC 5321 section 5.1).
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use postrider_config::{Credentials, DeliveryMode, Settings};
+use postrider_core::{Category, Clock, Domain, ResolveError, Resolver, Timestamp};
+
+/// How long a route is used without asking the resolver again, which has its own cache by the records' time to live.
+const ROUTE_SECONDS: u64 = 30;
+/// Routes kept; past it all are forgotten and found anew.
+const ROUTES_MAX: usize = 10_000;
+
+/// One host that takes mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MxHost {
+    pub(crate) preference: u16,
+    /// A host name, or an address as text.
+    pub(crate) name: String,
+    /// Set where the route names an address instead of a host.
+    pub(crate) address: Option<IpAddr>,
+}
+
+/// How TLS is used with the hosts of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TlsMode {
+    Never,
+    /// STARTTLS where offered, with any certificate.
+    Opportunistic,
+    /// STARTTLS, with a valid certificate.
+    StartTlsVerified,
+    /// From the first byte. `verified`: with a valid certificate.
+    Implicit {
+        verified: bool,
+    },
+}
+
+/// Where mail goes: the same for all domains that share their MX hosts, so that one transaction serves them together.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// The same for the same hosts: what connections, and limits on them, are kept by.
+    pub(crate) key: Arc<str>,
+    /// In order of preference.
+    pub(crate) hosts: Vec<MxHost>,
+    pub(crate) port: u16,
+    pub(crate) tls: TlsMode,
+    pub(crate) credentials: Option<Credentials>,
+}
+
+/// Why there is no route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NoRoute {
+    pub(crate) permanent: bool,
+    pub(crate) category: Category,
+    /// As in RFC 3463, for the report to the sender.
+    pub(crate) enhanced_code: &'static str,
+    pub(crate) reason: String,
+}
+
+/// Finds routes.
+#[derive(Debug)]
+pub(crate) struct Router {
+    resolver: Arc<dyn Resolver>,
+    clock: Arc<dyn Clock>,
+    hostname: String,
+    delivery_port: u16,
+    /// Set where all mail goes one way: a relay, the simulator.
+    fixed: Option<Arc<Route>>,
+    known: Mutex<HashMap<Domain, (Arc<Route>, Timestamp)>>,
+}
+
+impl Router {
+    /// `simulator_port`: where `DELIVERY_MODE=capture` delivers to, on 127.0.0.1.
+    pub(crate) fn new(
+        settings: &Settings,
+        simulator_port: Option<u16>,
+        resolver: Arc<dyn Resolver>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let fixed = match settings.delivery_mode {
+            DeliveryMode::Mx => None,
+            DeliveryMode::Relay => settings.relay.as_ref().map(relay_route),
+            DeliveryMode::Capture => simulator_port.map(simulator_route),
+        };
+        Self {
+            resolver,
+            clock,
+            hostname: settings.mail_hostname.to_ascii_lowercase(),
+            delivery_port: settings.delivery_port,
+            fixed: fixed.map(Arc::new),
+            known: Mutex::default(),
+        }
+    }
+
+    /// The route, if it is known without asking.
+    pub(crate) fn known(&self, domain: &Domain) -> Option<Arc<Route>> {
+        if let Some(route) = &self.fixed {
+            return Some(route.clone());
+        }
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(domain).filter(|(_, until)| self.clock.now() < *until).map(|(route, _)| route.clone())
+    }
+
+    pub(crate) async fn find(&self, domain: &Domain) -> Result<Arc<Route>, NoRoute> {
+        if let Some(route) = self.known(domain) {
+            return Ok(route);
+        }
+        let hosts = match domain.literal() {
+            Some(address) => vec![MxHost { preference: 0, name: address.to_string(), address: Some(address) }],
+            None => self.mx_hosts(domain).await?,
+        };
+        let key: Vec<String> = hosts.iter().map(|host| format!("{}:{}", host.preference, host.name)).collect();
+        let route = Arc::new(Route {
+            key: key.join(",").into(),
+            hosts,
+            port: self.delivery_port,
+            tls: TlsMode::Opportunistic,
+            credentials: None,
+        });
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= ROUTES_MAX {
+            known.clear();
+        }
+        known.insert(domain.clone(), (route.clone(), self.clock.now() + Duration::from_secs(ROUTE_SECONDS)));
+        Ok(route)
+    }
+
+    /// The hosts of the domain's MX records, or the domain itself where it has none (RFC 5321 section 5.1).
+    async fn mx_hosts(&self, domain: &Domain) -> Result<Vec<MxHost>, NoRoute> {
+        let mut records = match self.resolver.mx(domain.as_str()).await {
+            Ok(records) => records,
+            Err(ResolveError::NoRecords) => {
+                return Ok(vec![MxHost { preference: 0, name: domain.as_str().to_owned(), address: None }]);
+            }
+            Err(error) => return Err(NoRoute::from_resolving(domain.as_str(), &error)),
+        };
+        // RFC 7505 section 3: a single MX of "." says that the domain takes no mail.
+        if records.iter().any(|record| record.exchange == ".") {
+            return Err(NoRoute {
+                permanent: true,
+                category: Category::BadDomain,
+                enhanced_code: "5.1.10",
+                reason: format!("{domain} takes no mail (null MX)"),
+            });
+        }
+        records.sort_by(|a, b| (a.preference, &a.exchange).cmp(&(b.preference, &b.exchange)));
+        // RFC 5321 section 5.1: where we are an MX ourselves, only better ones may be tried, or the mail would loop.
+        if let Some(own) = records.iter().find(|record| record.exchange == self.hostname).map(|r| r.preference) {
+            records.retain(|record| record.preference < own);
+            if records.is_empty() {
+                return Err(NoRoute {
+                    permanent: true,
+                    category: Category::BadDomain,
+                    enhanced_code: "5.4.6",
+                    reason: format!("mail for {domain} would come back here: its best MX is {}", self.hostname),
+                });
+            }
+        }
+        Ok(records
+            .into_iter()
+            .map(|record| MxHost { preference: record.preference, name: record.exchange, address: None })
+            .collect())
+    }
+}
+
+impl NoRoute {
+    pub(crate) fn from_resolving(name: &str, error: &ResolveError) -> Self {
+        match error {
+            ResolveError::NoSuchDomain => Self {
+                permanent: true,
+                category: Category::BadDomain,
+                enhanced_code: "5.1.2",
+                reason: format!("{name} does not exist"),
+            },
+            ResolveError::NoRecords => Self {
+                permanent: true,
+                category: Category::BadDomain,
+                enhanced_code: "5.1.2",
+                reason: format!("{name} has neither MX nor address records"),
+            },
+            ResolveError::Temporary(cause) => Self {
+                permanent: false,
+                category: Category::Dns,
+                enhanced_code: "4.4.3",
+                reason: format!("{name} cannot be resolved now: {cause}"),
+            },
+        }
+    }
+}
+
+fn relay_route(relay: &postrider_config::Relay) -> Route {
+    let address: Option<IpAddr> = relay.host.trim_start_matches('[').trim_end_matches(']').parse().ok();
+    let is_loopback = relay.host == "localhost" || address.is_some_and(|address| address.is_loopback());
+    // Credentials go only to a host that has proved its name, but for this machine.
+    let verified = relay.credentials.is_some() && !is_loopback;
+    let tls = match (relay.implicit_tls, verified) {
+        (true, verified) => TlsMode::Implicit { verified },
+        (false, true) => TlsMode::StartTlsVerified,
+        (false, false) => TlsMode::Opportunistic,
+    };
+    Route {
+        key: format!("relay:{}:{}", relay.host, relay.port).into(),
+        hosts: vec![MxHost { preference: 0, name: relay.host.clone(), address }],
+        port: relay.port,
+        tls,
+        credentials: relay.credentials.clone(),
+    }
+}
+
+fn simulator_route(port: u16) -> Route {
+    let address = IpAddr::from([127, 0, 0, 1]);
+    Route {
+        key: "simulator".into(),
+        hosts: vec![MxHost { preference: 0, name: "simulator".to_owned(), address: Some(address) }],
+        port,
+        tls: TlsMode::Never,
+        credentials: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use postrider_core::ports::MxRecord;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[derive(Debug)]
+    struct Zone(Result<Vec<(u16, &'static str)>, ResolveError>);
+
+    #[async_trait]
+    impl Resolver for Zone {
+        async fn mx(&self, _: &str) -> Result<Vec<MxRecord>, ResolveError> {
+            let records = self.0.clone()?;
+            Ok(records.into_iter().map(|(preference, x)| MxRecord { preference, exchange: x.to_owned() }).collect())
+        }
+
+        async fn addresses(&self, _: &str) -> Result<Vec<IpAddr>, ResolveError> {
+            Err(ResolveError::NoRecords)
+        }
+
+        async fn names(&self, _: IpAddr) -> Result<Vec<String>, ResolveError> {
+            Err(ResolveError::NoRecords)
+        }
+    }
+
+    async fn find(zone: Zone, domain: &str) -> Result<Vec<String>, NoRoute> {
+        let router = Router {
+            resolver: Arc::new(zone),
+            clock: Arc::new(SystemClock),
+            hostname: "us.example".to_owned(),
+            delivery_port: 25,
+            fixed: None,
+            known: Mutex::default(),
+        };
+        let route = router.find(&Domain::parse(domain).unwrap()).await?;
+        Ok(route.hosts.iter().map(|host| host.name.clone()).collect())
+    }
+
+    #[tokio::test]
+    async fn hosts_come_by_preference() {
+        let zone = Zone(Ok(vec![(20, "c.example"), (10, "b.example"), (10, "a.example")]));
+        assert_eq!(find(zone, "example.org").await.unwrap(), ["a.example", "b.example", "c.example"]);
+        assert_eq!(find(Zone(Err(ResolveError::NoRecords)), "example.org").await.unwrap(), ["example.org"]);
+        assert_eq!(find(Zone(Err(ResolveError::NoSuchDomain)), "[127.0.0.9]").await.unwrap(), ["127.0.0.9"]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_is_refused_for_good_and_what_may_come_is_not() {
+        let no_route = |zone| async { find(zone, "example.org").await.unwrap_err() };
+        assert_eq!(no_route(Zone(Ok(vec![(0, ".")]))).await.enhanced_code, "5.1.10");
+        assert!(no_route(Zone(Err(ResolveError::NoSuchDomain))).await.permanent);
+        assert!(!no_route(Zone(Err(ResolveError::Temporary("SERVFAIL".into())))).await.permanent);
+    }
+
+    #[tokio::test]
+    async fn mail_does_not_go_to_ourselves_or_to_a_worse_host() {
+        let zone = Zone(Ok(vec![(10, "best.example"), (20, "us.example"), (30, "worst.example")]));
+        assert_eq!(find(zone, "example.org").await.unwrap(), ["best.example"]);
+        let alone = Zone(Ok(vec![(10, "us.example"), (20, "worse.example")]));
+        assert_eq!(find(alone, "example.org").await.unwrap_err().enhanced_code, "5.4.6");
+    }
+}

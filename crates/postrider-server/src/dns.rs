@@ -1,0 +1,126 @@
+//! The resolver: hickory, with the system's servers or those of `DNS_SERVERS`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::{RData, RecordType};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use postrider_core::ports::MxRecord;
+use postrider_core::{ResolveError, Resolver};
+
+/// One question to one server is given this long; there are as many tries as [`TRIES`].
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(3);
+const TRIES: usize = 2;
+
+/// Looks names up over DNS and keeps answers for as long as they say.
+#[derive(Debug)]
+pub struct DnsResolver {
+    resolver: TokioResolver,
+}
+
+impl DnsResolver {
+    /// A resolver that asks `servers`, or the system's where the list is empty. The error says what is wrong with the
+    /// system's configuration.
+    pub fn new(servers: &[SocketAddr]) -> Result<Self, String> {
+        let provider = TokioRuntimeProvider::default();
+        let mut builder = if servers.is_empty() {
+            TokioResolver::builder(provider).map_err(|error| {
+                format!("the system's resolver configuration cannot be used: {error}; set DNS_SERVERS")
+            })?
+        } else {
+            let servers = servers.iter().map(|&server| name_server(server)).collect();
+            TokioResolver::builder_with_config(ResolverConfig::from_parts(None, Vec::new(), servers), provider)
+        };
+        let options: &mut ResolverOpts = builder.options_mut();
+        options.timeout = QUESTION_TIMEOUT;
+        options.attempts = TRIES;
+        // What the DNS does not say, /etc/hosts shall not say either: mail goes where its MX records tell.
+        if !servers.is_empty() {
+            options.use_hosts_file = hickory_resolver::config::ResolveHosts::Never;
+        }
+        let resolver = builder.build().map_err(|error| format!("the resolver cannot be set up: {error}"))?;
+        Ok(Self { resolver })
+    }
+
+    async fn lookup(&self, name: &str, kind: RecordType) -> Result<Vec<RData>, ResolveError> {
+        // The final dot keeps the system's search list out of it.
+        let name = if name.ends_with('.') { name.to_owned() } else { format!("{name}.") };
+        let lookup = self.resolver.lookup(name, kind).await.map_err(resolve_error)?;
+        Ok(lookup.answers().iter().filter(|r| r.record_type() == kind).map(|record| record.data.clone()).collect())
+    }
+}
+
+fn name_server(server: SocketAddr) -> NameServerConfig {
+    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+        connection.port = server.port();
+        connection
+    });
+    NameServerConfig::new(server.ip(), true, connections.into())
+}
+
+fn resolve_error(error: NetError) -> ResolveError {
+    match &error {
+        NetError::Dns(DnsError::NoRecordsFound(none)) => match none.response_code {
+            ResponseCode::NXDomain => ResolveError::NoSuchDomain,
+            ResponseCode::NoError => ResolveError::NoRecords,
+            code => ResolveError::Temporary(format!("the DNS server answered {code}")),
+        },
+        _ => ResolveError::Temporary(error.to_string()),
+    }
+}
+
+#[async_trait]
+impl Resolver for DnsResolver {
+    async fn mx(&self, domain: &str) -> Result<Vec<MxRecord>, ResolveError> {
+        let records: Vec<MxRecord> = self
+            .lookup(domain, RecordType::MX)
+            .await?
+            .into_iter()
+            .filter_map(|data| match data {
+                RData::MX(mx) => {
+                    let exchange = mx.exchange.to_ascii();
+                    let exchange = if exchange == "." { exchange } else { exchange.trim_end_matches('.').to_owned() };
+                    Some(MxRecord { preference: mx.preference, exchange: exchange.to_ascii_lowercase() })
+                }
+                _ => None,
+            })
+            .collect();
+        if records.is_empty() { Err(ResolveError::NoRecords) } else { Ok(records) }
+    }
+
+    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        let (v4, v6) = tokio::join!(self.lookup(host, RecordType::A), self.lookup(host, RecordType::AAAA));
+        let mut addresses = Vec::new();
+        for data in v4.iter().chain(&v6).flatten() {
+            match data {
+                RData::A(a) => addresses.push(IpAddr::V4(a.0)),
+                RData::AAAA(aaaa) => addresses.push(IpAddr::V6(aaaa.0)),
+                _ => {}
+            }
+        }
+        if !addresses.is_empty() {
+            return Ok(addresses);
+        }
+        // A temporary failure of either kind leaves open whether there is an address.
+        let errors = [v4.err(), v6.err()];
+        let temporary = errors.iter().flatten().find(|error| matches!(error, ResolveError::Temporary(_)));
+        Err(temporary.or(errors[0].as_ref()).cloned().unwrap_or(ResolveError::NoRecords))
+    }
+
+    async fn names(&self, address: IpAddr) -> Result<Vec<String>, ResolveError> {
+        let name = hickory_proto::rr::Name::from(address).to_ascii();
+        let records = self.lookup(&name, RecordType::PTR).await?;
+        Ok(records
+            .into_iter()
+            .filter_map(|data| match data {
+                RData::PTR(name) => Some(name.0.to_ascii().trim_end_matches('.').to_ascii_lowercase()),
+                _ => None,
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,67 @@
+//! Limits on what peers may make the server do. Those that operators set are in `postrider-config`.
+
+use std::time::Duration;
+
+/// Named limits of the server, each with its unit last.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Open sessions of all listeners together; more are answered 421.
+    pub sessions_max: usize,
+    /// Open sessions of one address that is not in `TRUSTED_NETWORKS`.
+    pub sessions_per_address_max: usize,
+    /// Bytes of messages held in memory by all sessions and the queue together; past it DATA is answered 452.
+    pub memory_bytes_max: usize,
+    /// How long a session waits for the next command (RFC 5321 section 4.5.3.2.7).
+    pub command_timeout: Duration,
+    /// How long a session waits for the next bytes of a message (the client's side is 3 minutes, RFC 5321 section
+    /// 4.5.3.2.5).
+    pub data_timeout: Duration,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// How long the peer may leave our replies unread.
+    pub write_timeout: Duration,
+    /// How long one session may last, however active it is.
+    pub session_time_max: Duration,
+    /// Recipients of one message.
+    pub recipients_max: usize,
+    /// Faulty commands in one session.
+    pub errors_max: usize,
+    /// One text line of a message, in bytes, without its CRLF.
+    pub text_line_bytes_max: usize,
+    /// The lease on life of this node; its claims on deliveries hold as long.
+    pub lease: Duration,
+    /// How often the queue looks into the store for what others put there.
+    pub queue_poll: Duration,
+    /// Claimed deliveries of one recipient domain, as a multiple of its concurrency.
+    pub claims_per_slot: usize,
+    /// How long a connection is kept for further mail to the same destination.
+    pub connection_idle: Duration,
+    /// Messages on one connection.
+    pub messages_per_connection_max: u32,
+    /// Deferred deliveries with NOTIFY=DELAY are told of after this time.
+    pub delay_notice_after: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions_max: 10_000,
+            sessions_per_address_max: 100,
+            memory_bytes_max: 256 << 20,
+            command_timeout: Duration::from_secs(300),
+            data_timeout: Duration::from_secs(180),
+            handshake_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(300),
+            session_time_max: Duration::from_secs(24 * 3600),
+            recipients_max: 1000,
+            errors_max: 20,
+            text_line_bytes_max: 1 << 20,
+            lease: Duration::from_secs(30),
+            queue_poll: Duration::from_secs(1),
+            claims_per_slot: 10,
+            connection_idle: Duration::from_secs(10),
+            messages_per_connection_max: 1000,
+            delay_notice_after: Duration::from_secs(4 * 3600),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Listeners: bound at start, accepting until the server shuts down.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use postrider_wire::smtp::reply::Reply;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Notify;
+use tracing::{Instrument, error, info, info_span, warn};
+
+use crate::smtp::Context;
+use crate::smtp::policy::{Listener, Policies};
+use crate::smtp::session;
+
+/// Connections that the system holds ready for us.
+const BACKLOG: u32 = 1024;
+/// After a failure to accept (out of file descriptors, most likely) before the next try.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Binds a listener.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart must not wait for the old connections' last packets.
+    socket.set_reuseaddr(true)?;
+    if address.is_ipv6() {
+        // Or [::] would take the IPv4 port, too, and 0.0.0.0 could not be bound beside it.
+        socket2::SockRef::from(&socket).set_only_v6(true)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// The open sessions, counted in all and by address.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    open: AtomicUsize,
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+    ended: Notify,
+    trusted: Vec<IpNet>,
+}
+
+impl Sessions {
+    pub(crate) fn new(trusted: Vec<IpNet>) -> Arc<Self> {
+        Arc::new(Self { open: AtomicUsize::new(0), by_address: Mutex::default(), ended: Notify::new(), trusted })
+    }
+
+    fn is_trusted(&self, peer: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(&peer))
+    }
+
+    /// Counts a session in, if there is room for it.
+    fn enter(self: &Arc<Self>, peer: IpAddr, context: &Arc<Context>) -> Option<OpenSession> {
+        let limits = &context.limits;
+        if self.open.fetch_add(1, Ordering::AcqRel) >= limits.sessions_max {
+            self.open.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
+        // Trusted networks are limited only by the whole: an application may well open hundreds.
+        let is_counted = !self.is_trusted(peer);
+        if is_counted {
+            let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = by_address.entry(peer).or_default();
+            if *count >= limits.sessions_per_address_max {
+                drop(by_address);
+                self.open.fetch_sub(1, Ordering::AcqRel);
+                return None;
+            }
+            *count += 1;
+        }
+        context.stats.sessions_open.add(1);
+        context.stats.sessions_total.add(1);
+        Some(OpenSession { sessions: self.clone(), context: context.clone(), peer, is_counted })
+    }
+
+    /// Ends when no session is open.
+    pub(crate) async fn all_ended(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.open.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+}
+
+/// A session that is counted; counted out when dropped, however it ended.
+struct OpenSession {
+    sessions: Arc<Sessions>,
+    context: Arc<Context>,
+    peer: IpAddr,
+    is_counted: bool,
+}
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            error!(peer = %self.peer, "a session ended in a fault of this program; the others go on");
+        }
+        if self.is_counted {
+            let mut by_address = self.sessions.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(count) = by_address.get_mut(&self.peer) {
+                *count -= 1;
+                if *count == 0 {
+                    by_address.remove(&self.peer);
+                }
+            }
+        }
+        self.context.stats.sessions_open.subtract(1);
+        self.sessions.open.fetch_sub(1, Ordering::AcqRel);
+        self.sessions.ended.notify_waiters();
+    }
+}
+
+/// Accepts connections until the server drains; then the socket is closed.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    kind: Listener,
+    policies: Policies,
+    sessions: Arc<Sessions>,
+    context: Arc<Context>,
+) {
+    let mut draining = context.draining.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = draining.wait_for(|&draining| draining) => return,
+        };
+        match accepted {
+            Ok((tcp, peer)) => begin(tcp, peer, kind, &policies, &sessions, &context),
+            Err(error) => {
+                warn!(listener = kind.name(), %error, "a connection could not be accepted");
+                context.clock.sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+fn begin(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    kind: Listener,
+    policies: &Policies,
+    sessions: &Arc<Sessions>,
+    context: &Arc<Context>,
+) {
+    // An IPv4 client of an IPv6 socket is the IPv4 client that it is.
+    let ip = peer.ip().to_canonical();
+    let Some(counted) = sessions.enter(ip, context) else {
+        context.stats.sessions_refused.add(1);
+        info!(listener = kind.name(), peer = %ip, "refused: too many sessions");
+        return refuse(&tcp, kind);
+    };
+    let _ = tcp.set_nodelay(true);
+    let policy = policies.of_peer(ip, sessions.is_trusted(ip));
+    let span = info_span!("session", listener = kind.name(), peer = %peer);
+    let context = context.clone();
+    tokio::spawn(
+        async move {
+            let _counted = counted;
+            session::run(context, policy, tcp, ip).await;
+        }
+        .instrument(span),
+    );
+}
+
+/// Says why, as far as that is possible without waiting.
+fn refuse(tcp: &TcpStream, kind: Listener) {
+    if kind.has_implicit_tls() {
+        return;
+    }
+    let mut line = Vec::new();
+    Reply::TOO_MANY_SESSIONS.write(&mut line);
+    let _ = tcp.try_write(&line);
+}

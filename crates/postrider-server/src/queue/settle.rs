@@ -1,0 +1,195 @@
+//! From an attempt to what the store keeps of it: sent, tried again when, failed, and who is told.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use postrider_core::dsn::ReportKind;
+use postrider_core::{Attempt, Category, Outcome, Reply, Timestamp};
+use postrider_store::{ClaimedDelivery, DeliveryId, NewEmail, Next, Settle, Settlement};
+use tracing::{error, info, warn};
+
+use super::worker::attempts_alike;
+use super::{Job, Queue};
+use crate::deliver::report::{self, Reported};
+use crate::deliver::route::NoRoute;
+
+/// Between tries to hand an outcome to a store that does not take it.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+
+impl Queue {
+    /// Records what came of a job, in the background: the worker goes on with its next message. The claims are held, and
+    /// count, until the store has it.
+    ///
+    /// `peer_reports`: the other side knows DSN, so that the duty to tell of a success has passed to it.
+    pub(super) fn settle(self: &Arc<Self>, job: Job, attempts: Vec<(usize, Attempt)>, peer_reports: bool, epoch: u64) {
+        self.settling.fetch_add(1, Ordering::AcqRel);
+        let queue = self.clone();
+        tokio::spawn(async move {
+            queue.record(&job, attempts, peer_reports, epoch).await;
+            queue.forget(&job, epoch);
+            queue.settling.fetch_sub(1, Ordering::AcqRel);
+            queue.drained.notify_waiters();
+        });
+    }
+
+    /// Settles deliveries whose domain has no route.
+    pub(super) fn settle_unrouted(self: &Arc<Self>, job: Job, no_route: &NoRoute, epoch: u64) {
+        let reason = no_route.reason.clone();
+        let outcome = if no_route.permanent {
+            // In the form of a reply, so that the report to the sender carries the code.
+            let enhanced_code = Some(no_route.enhanced_code.to_owned());
+            let reply = Reply { code: 550, enhanced_code, text: reason.clone() };
+            Outcome::Failed { category: no_route.category, reply: Some(reply), reason }
+        } else {
+            Outcome::Deferred { category: no_route.category, reply: None, reason }
+        };
+        let attempts = attempts_alike(self, &job, outcome);
+        self.settle(job, attempts, false, epoch);
+    }
+
+    /// Gives up the room of a job's deliveries.
+    pub(super) fn forget(&self, job: &Job, epoch: u64) {
+        if self.lanes().unhold(&job.domains(), epoch) {
+            self.kick();
+        }
+    }
+
+    async fn record(&self, job: &Job, attempts: Vec<(usize, Attempt)>, peer_reports: bool, epoch: u64) {
+        let settle = self.settlement(job, attempts, peer_reports).await;
+        let recipients = settle.settlements.len();
+        let has_notifications = !settle.notifications.is_empty();
+        loop {
+            match self.store.settle(self.options.node, settle.clone()).await {
+                Ok(recorded) if recorded < recipients => {
+                    warn!(email = %job.email.id, "the claim had lapsed, or the e-mail was deleted: an outcome is not recorded");
+                    break;
+                }
+                Ok(_) => break,
+                Err(error) if *self.epoch.borrow() != epoch => {
+                    error!(email = %job.email.id, %error, "an outcome could not be recorded before the claim was lost");
+                    break;
+                }
+                // Whatever happens, what was sent must not be sent again: the outcome waits until the store takes it.
+                Err(error) => warn!(email = %job.email.id, %error, "an outcome cannot be recorded yet"),
+            }
+            self.delivery.clock.sleep(STORE_RETRY).await;
+        }
+        if has_notifications {
+            self.kick();
+        }
+    }
+
+    /// Decides what follows each attempt, and composes the notifications.
+    async fn settlement(&self, job: &Job, attempts: Vec<(usize, Attempt)>, peer_reports: bool) -> Settle {
+        let now = self.now();
+        let mut settlements = Vec::with_capacity(attempts.len());
+        let mut reported: Vec<(ReportKind, Reported<'_>)> = Vec::new();
+        for (index, mut attempt) in attempts {
+            let delivery = &job.email.deliveries[index];
+            let next = self.next(delivery, &mut attempt, now);
+            log_outcome(job, delivery, &attempt, next);
+            let report = self.report_kind(job, delivery, next, peer_reports, now);
+            if let Some(kind) = report {
+                let retry_until =
+                    matches!(next, Next::Retry { .. }).then(|| delivery.queued_at + self.options.retry.expire);
+                reported.push((kind, Reported { delivery, attempt: attempt.clone(), retry_until }));
+            }
+            settlements.push(Settlement {
+                id: DeliveryId { email: job.email.id, number: delivery.number },
+                attempt,
+                next,
+                delay_notified: delivery.delay_notified || report == Some(ReportKind::Delayed),
+            });
+        }
+        let notifications = if reported.is_empty() { Vec::new() } else { self.notifications(job, reported, now).await };
+        Settle { settlements, notifications }
+    }
+
+    /// What follows an attempt. One that would be tried again too late becomes a failure.
+    fn next(&self, delivery: &ClaimedDelivery, attempt: &mut Attempt, now: Timestamp) -> Next {
+        match &mut attempt.outcome {
+            Outcome::Delivered { .. } => Next::Sent,
+            Outcome::Failed { .. } => Next::Failed,
+            Outcome::Deferred { reply, reason, .. } => {
+                let at =
+                    self.options.retry.next_attempt(attempt.number, delivery.queued_at, now, crate::random_fraction());
+                if let Some(at) = at {
+                    return Next::Retry { at };
+                }
+                let reason = format!("given up after {} attempts; the last: {reason}", attempt.number);
+                attempt.outcome = Outcome::Failed { category: Category::Expired, reply: reply.take(), reason };
+                Next::Failed
+            }
+        }
+    }
+
+    /// Whether the sender is told of this, and how (RFC 3461 section 4.1 and 5.2).
+    fn report_kind(
+        &self,
+        job: &Job,
+        delivery: &ClaimedDelivery,
+        next: Next,
+        peer_reports: bool,
+        now: Timestamp,
+    ) -> Option<ReportKind> {
+        if job.email.envelope.reverse_path.is_null() {
+            return None;
+        }
+        let recipient = &delivery.recipient;
+        match next {
+            Next::Failed => recipient.notifies_of_failure().then_some(ReportKind::Failed),
+            Next::Sent => (recipient.notifies_of_success() && !peer_reports).then_some(ReportKind::Relayed),
+            Next::Retry { .. } => {
+                let is_late = now.since(delivery.queued_at) >= self.delivery.limits.delay_notice_after;
+                (is_late && recipient.notifies_of_delay() && !delivery.delay_notified).then_some(ReportKind::Delayed)
+            }
+        }
+    }
+
+    /// One notification for each kind of news.
+    async fn notifications(
+        &self,
+        job: &Job,
+        reported: Vec<(ReportKind, Reported<'_>)>,
+        now: Timestamp,
+    ) -> Vec<NewEmail> {
+        let original = match &job.raw {
+            Some(held) => held.raw.clone(),
+            None => match self.store.raw(job.email.id).await {
+                Ok(message) => message.map(|message| message.relayed()).unwrap_or_default(),
+                Err(error) => {
+                    // The news matters more than the original that it brings back.
+                    warn!(email = %job.email.id, %error, "a notification goes out without the original's header");
+                    bytes::Bytes::new()
+                }
+            },
+        };
+        let mut notifications = Vec::new();
+        for kind in [ReportKind::Failed, ReportKind::Delayed, ReportKind::Relayed] {
+            let of_kind: Vec<&Reported<'_>> = reported.iter().filter(|(k, _)| *k == kind).map(|(_, r)| r).collect();
+            if !of_kind.is_empty() {
+                let hostname = &self.delivery.hostname;
+                let domains = &self.options.local_domains;
+                notifications.extend(report::compose(kind, &job.email, &of_kind, &original, hostname, domains, now));
+            }
+        }
+        notifications
+    }
+}
+
+fn log_outcome(job: &Job, delivery: &ClaimedDelivery, attempt: &Attempt, next: Next) {
+    let (email, recipient, number) = (job.email.id, &delivery.recipient.address, attempt.number);
+    let mx = attempt.mx.as_deref().unwrap_or("-");
+    match (&attempt.outcome, next) {
+        (Outcome::Delivered { reply }, _) => info!(%email, %recipient, attempt = number, mx, %reply, "delivered"),
+        (outcome, Next::Retry { at }) => {
+            let reason = outcome.error().unwrap_or_default();
+            info!(%email, %recipient, attempt = number, mx, retry_at = %at, reason, "deferred");
+        }
+        (outcome, _) => {
+            let reason = outcome.error().unwrap_or_default();
+            info!(%email, %recipient, attempt = number, mx, reason, "failed for good");
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The server as a whole: started, running, shut down.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use postrider_config::{DeliveryMode, Settings};
+use postrider_core::ports::ListenerStatus;
+use postrider_core::{Clock, Control, ObjectId, Resolver};
+use postrider_store::{Store, StoreError};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::control::ServerControl;
+use crate::deliver::Delivery;
+use crate::deliver::route::Router;
+use crate::limits::Limits;
+use crate::listen::{self, Sessions};
+use crate::memory::MemoryBudget;
+use crate::queue::{Queue, QueueOptions};
+use crate::simulator::Simulator;
+use crate::smtp::Context;
+use crate::smtp::policy::{Listener, Policies};
+use crate::stats::Stats;
+use crate::tls::{self, ServerTls, TlsError};
+use crate::users::Logins;
+
+/// How often the certificate's files are looked at.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(10);
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the {name} listener cannot be bound to {address}: {error}")]
+    Bind { name: &'static str, address: SocketAddr, error: io::Error },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{path}: {error}")]
+    File { path: String, error: io::Error },
+    #[error("the simulator cannot be started: {0}")]
+    Simulator(io::Error),
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    context: Arc<Context>,
+    control: Arc<ServerControl>,
+    sessions: Arc<Sessions>,
+    draining: watch::Sender<bool>,
+    queue_loop: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    /// Binds every listener, then starts them and the queue. Must be called within a tokio runtime.
+    pub async fn start(
+        settings: &Settings,
+        limits: Limits,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        resolver: Arc<dyn Resolver>,
+    ) -> Result<Self, StartError> {
+        let tls = Arc::new(ServerTls::load(settings)?);
+        let decoy_key = kept_key(&settings.data_dir.join("scram-decoy.key"))?;
+        let bound = bind_all(settings)?;
+        let (draining, is_draining) = watch::channel(false);
+
+        let simulator_port = match settings.delivery_mode {
+            DeliveryMode::Capture => {
+                let simulator = Simulator::bind(clock.clone()).await.map_err(StartError::Simulator)?;
+                let port = simulator.port();
+                tokio::spawn(simulator.run(is_draining.clone()));
+                Some(port)
+            }
+            DeliveryMode::Mx | DeliveryMode::Relay => None,
+        };
+        let router = Router::new(settings, simulator_port, resolver.clone(), clock.clone());
+        let delivery = Delivery {
+            clock: clock.clone(),
+            resolver,
+            limits: limits.clone(),
+            hostname: settings.mail_hostname.clone(),
+            opportunistic_tls: tls::opportunistic_client(),
+            verifying_tls: tls::verifying_client(),
+        };
+        let options = QueueOptions {
+            node: ObjectId::new(clock.now()),
+            retry: settings.retry,
+            concurrency: settings.queue_concurrency,
+            concurrency_per_destination: settings.queue_concurrency_per_domain,
+            local_domains: settings.allowed_domains.clone(),
+        };
+        store.renew(options.node, clock.now(), limits.lease).await?;
+        let queue = Queue::new(options, store.clone(), router, delivery);
+
+        let context = Arc::new(Context {
+            logins: Logins::new(store.clone(), clock.clone()),
+            memory: MemoryBudget::new(limits.memory_bytes_max),
+            clock: clock.clone(),
+            store,
+            queue: queue.clone(),
+            tls,
+            limits: limits.clone(),
+            stats: Stats::default(),
+            hostname: settings.mail_hostname.clone(),
+            local_domains: settings.allowed_domains.clone(),
+            rejects_unknown_recipients: settings.unknown_recipients == postrider_config::UnknownRecipients::Reject,
+            draining: is_draining,
+        });
+        let sessions = Sessions::new(settings.trusted_networks.clone());
+        let mut listeners = Vec::new();
+        for (kind, listener, address) in bound {
+            let policies = Policies::new(kind, settings, &limits, decoy_key);
+            info!(listener = kind.name(), %address, "listening");
+            listeners.push(ListenerStatus { name: kind.name(), address, open: true });
+            tokio::spawn(listen::accept(listener, kind, policies, sessions.clone(), context.clone()));
+        }
+        let control =
+            ServerControl { context: context.clone(), started_at: clock.now(), listeners: Mutex::new(listeners) };
+        tokio::spawn(watch_certificate(context.clone()));
+        let queue_loop = tokio::spawn(queue.run());
+        Ok(Self { context, control: Arc::new(control), sessions, draining, queue_loop })
+    }
+
+    /// What may be asked of the server while it runs.
+    pub fn control(&self) -> Arc<dyn Control> {
+        self.control.clone()
+    }
+
+    /// Adds a listener that is not the server's own to what `/health` shows.
+    pub fn note_listener(&self, listener: ListenerStatus) {
+        self.control.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(listener);
+    }
+
+    /// Becomes true when the server begins to shut down.
+    pub fn draining(&self) -> watch::Receiver<bool> {
+        self.draining.subscribe()
+    }
+
+    /// Closes the listeners, lets sessions end after their current command and deliveries that are under way finish, and
+    /// gives every claim back. What is not done after `patience` is cut off.
+    pub async fn shutdown(self, patience: Duration) {
+        info!("shutting down");
+        self.draining.send_replace(true);
+        let clock = self.context.clock.clone();
+        let queue = self.context.queue.clone();
+        let sessions = async {
+            tokio::select! {
+                () = self.sessions.all_ended() => {}
+                () = clock.sleep(patience) => warn!(sessions = self.sessions.open(), "sessions were cut off by the shutdown"),
+            }
+        };
+        tokio::join!(sessions, queue.stop(clock.sleep(patience)));
+        self.queue_loop.abort();
+    }
+}
+
+fn bind_all(settings: &Settings) -> Result<Vec<(Listener, TcpListener, SocketAddr)>, StartError> {
+    let mut bound = Vec::new();
+    for kind in Listener::ALL {
+        let port = kind.port(settings);
+        if port == 0 {
+            continue;
+        }
+        for &host in &settings.smtp_hosts {
+            bound.push(bind(kind, host, port)?);
+        }
+    }
+    Ok(bound)
+}
+
+fn bind(kind: Listener, host: IpAddr, port: u16) -> Result<(Listener, TcpListener, SocketAddr), StartError> {
+    let address = SocketAddr::new(host, port);
+    let listener = listen::bind(address).map_err(|error| StartError::Bind { name: kind.name(), address, error })?;
+    Ok((kind, listener, address))
+}
+
+/// A random key that stays the same over restarts.
+fn kept_key(path: &Path) -> Result<[u8; 32], StartError> {
+    let failed = |error| StartError::File { path: path.display().to_string(), error };
+    match std::fs::read(path) {
+        Ok(bytes) => {
+            if let Ok(key) = bytes.try_into() {
+                return Ok(key);
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|error| failed(io::Error::other(error.to_string())))?;
+    tls::write_private(path, &key).map_err(failed)?;
+    Ok(key)
+}
+
+/// Rereads the certificate when its files change.
+async fn watch_certificate(context: Arc<Context>) {
+    let mut draining = context.draining.clone();
+    loop {
+        tokio::select! {
+            () = context.clock.sleep(CERTIFICATE_LOOK) => {}
+            _ = draining.wait_for(|&draining| draining) => return,
+        }
+        match context.tls.refresh() {
+            Ok(true) => info!(file = %context.tls.cert_file().display(), "the certificate has changed and was reread"),
+            Ok(false) => {}
+            Err(error) => error!(%error, "the certificate has changed but cannot be used; the old one stays in use"),
+        }
+    }
+}

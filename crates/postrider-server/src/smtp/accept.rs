@@ -1,0 +1,212 @@
+//! Taking a message: the trace fields on top, what is missing added, kept for good, handed to the queue.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use postrider_core::trace::{self, HeaderScan, RECEIVED_FIELDS_MAX};
+use postrider_core::{Direction, Envelope, Message, ObjectId, Recipient, Timestamp};
+use postrider_store::{ClaimedDelivery, ClaimedEmail, NewDelivery, NewEmail};
+use postrider_wire::smtp::reply::Reply;
+use tracing::{error, info, warn};
+
+use super::Context;
+use super::policy::{Destination, store_reply};
+use crate::deliver::report;
+use crate::memory::MemoryShare;
+use crate::queue::{HeldMessage, Reservation, count_domains};
+
+/// Messages larger than this are parsed on a thread of their own, so that other sessions go on.
+const PARSE_HERE_BYTES_MAX: usize = 512 << 10;
+
+/// A mail transaction as it comes together.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    pub(super) envelope: Envelope,
+    pub(super) recipients: Vec<(Recipient, Destination)>,
+    pub(super) id: ObjectId,
+    pub(super) started_at: Timestamp,
+    /// Bytes at the start of the message buffer that are ours: Return-Path alone, and all trace fields.
+    pub(super) return_path_bytes: usize,
+    pub(super) trace_bytes: usize,
+}
+
+impl Transaction {
+    pub(super) fn new(envelope: Envelope) -> Self {
+        Self {
+            envelope,
+            recipients: Vec::new(),
+            id: ObjectId::default(),
+            started_at: Timestamp::default(),
+            return_path_bytes: 0,
+            trace_bytes: 0,
+        }
+    }
+
+    /// Begins the message: its id, and the trace fields that stand on top of it.
+    pub(super) fn begin(&mut self, now: Timestamp, received: impl FnOnce(&Self) -> Vec<u8>) -> BytesMut {
+        self.id = ObjectId::new(now);
+        self.started_at = now;
+        let mut top = Vec::with_capacity(512);
+        if self.recipients.iter().any(|(_, destination)| *destination == Destination::Kept) {
+            trace::write_return_path(&self.envelope.reverse_path, &mut top);
+        }
+        self.return_path_bytes = top.len();
+        top.extend_from_slice(&received(self));
+        self.trace_bytes = top.len();
+        BytesMut::from(&top[..])
+    }
+}
+
+/// Keeps a whole message and hands it to the queue. The id, once it is durable; otherwise the reply that says why not.
+pub(super) async fn accept(
+    context: &Arc<Context>,
+    transaction: Transaction,
+    raw: BytesMut,
+    share: MemoryShare,
+    completes: bool,
+) -> Result<ObjectId, Reply> {
+    let scan = HeaderScan::of(&raw[transaction.trace_bytes..]);
+    if scan.received_fields > RECEIVED_FIELDS_MAX {
+        warn!(received_fields = scan.received_fields, "refused: the message goes in circles");
+        return Err(Reply::MAIL_LOOP);
+    }
+    let raw = if completes { completed(context, &transaction, raw, scan) } else { raw.freeze() };
+    let return_path_bytes = transaction.return_path_bytes as u32;
+    let message = if raw.len() > PARSE_HERE_BYTES_MAX {
+        let parsed = tokio::task::spawn_blocking(move || Message::parse(raw, return_path_bytes)).await;
+        parsed.map_err(|error| {
+            error!(%error, "parsing a message failed");
+            Reply::STORE_UNAVAILABLE
+        })?
+    } else {
+        Message::parse(raw, return_path_bytes)
+    };
+    store(context, transaction, message, share).await
+}
+
+async fn store(
+    context: &Arc<Context>,
+    transaction: Transaction,
+    message: Message,
+    share: MemoryShare,
+) -> Result<ObjectId, Reply> {
+    let Transaction { envelope, recipients, id, started_at, .. } = transaction;
+    let now = started_at;
+    let (kept, elsewhere): (Vec<_>, Vec<_>) =
+        recipients.into_iter().partition(|(_, destination)| *destination == Destination::Kept);
+    let kept: Vec<Recipient> = kept.into_iter().map(|(recipient, _)| recipient).collect();
+    let elsewhere: Vec<Recipient> = elsewhere.into_iter().map(|(recipient, _)| recipient).collect();
+
+    let domains = count_domains(elsewhere.iter().map(|recipient| recipient.address.domain()));
+    let reservation = if domains.is_empty() { None } else { context.queue.reserve(domains.clone()) };
+    let claimed_by = reservation.as_ref().map(|_| context.queue.node());
+    let size = message.raw.len();
+    let handed_on =
+        reservation.map(|reservation| Handed::new(reservation, id, now, &envelope, &elsewhere, &message, share));
+    let email = NewEmail {
+        id,
+        created_at: now,
+        direction: if elsewhere.is_empty() { Direction::Inbound } else { Direction::Outbound },
+        envelope,
+        message,
+        deliveries: elsewhere.into_iter().map(|recipient| NewDelivery { recipient, claimed_by, due_at: now }).collect(),
+        kept,
+    };
+    let success_notice = success_notice(context, &email);
+    let (sender, recipients) =
+        (email.envelope.reverse_path.as_str().to_owned(), email.kept.len() + email.deliveries.len());
+    let is_claimed = handed_on.is_some();
+
+    if let Err(error) = context.store.accept(email).await {
+        warn!(%error, "a message could not be kept");
+        return Err(store_reply(&error));
+    }
+    info!(email = %id, sender, recipients, size, "accepted");
+    if let Some(handed) = handed_on {
+        handed.submit(context);
+    }
+    if !is_claimed && !domains.is_empty() {
+        context.queue.left_in_store(domains.into_iter().map(|(domain, _)| domain));
+    }
+    if let Some(notice) = success_notice {
+        match context.store.accept(notice).await {
+            Ok(()) => context.queue.kick(),
+            Err(error) => warn!(email = %id, %error, "the sender could not be told of the delivery here"),
+        }
+    }
+    Ok(id)
+}
+
+/// What the queue gets of a message that it may send at once.
+struct Handed {
+    reservation: Reservation,
+    email: ClaimedEmail,
+    message: Option<HeldMessage>,
+}
+
+impl Handed {
+    fn new(
+        reservation: Reservation,
+        id: ObjectId,
+        now: Timestamp,
+        envelope: &Envelope,
+        recipients: &[Recipient],
+        message: &Message,
+        share: MemoryShare,
+    ) -> Self {
+        let relayed = message.raw.slice(message.return_path_bytes as usize..);
+        let deliveries = recipients.iter().enumerate().map(|(number, recipient)| ClaimedDelivery {
+            number: number as u32,
+            recipient: recipient.clone(),
+            queued_at: now,
+            attempts: 0,
+            last_category: None,
+            delay_notified: false,
+        });
+        let email = ClaimedEmail {
+            id,
+            created_at: now,
+            envelope: envelope.clone(),
+            message_id: message.summary.message_id.clone(),
+            size: relayed.len() as u64,
+            is_8bit: message.summary.is_8bit,
+            deliveries: deliveries.collect(),
+        };
+        // Where memory is scarce the worker reads the message from the store when its turn comes.
+        let held = (!share.is_scarce()).then(|| HeldMessage { raw: relayed, _share: Arc::new(share) });
+        Self { reservation, email, message: held }
+    }
+
+    fn submit(self, context: &Arc<Context>) {
+        context.queue.submit(self.reservation, self.email, self.message);
+    }
+}
+
+/// The notification for kept recipients who were sent with NOTIFY=SUCCESS.
+fn success_notice(context: &Context, email: &NewEmail) -> Option<NewEmail> {
+    let asked: Vec<&Recipient> = email.kept.iter().filter(|recipient| recipient.notifies_of_success()).collect();
+    if asked.is_empty() {
+        return None;
+    }
+    report::delivered_here(email, &asked, &context.hostname, &context.local_domains)
+}
+
+/// The message with the Date and Message-ID that it lacks (RFC 6409 section 8), behind the trace fields.
+fn completed(context: &Context, transaction: &Transaction, raw: BytesMut, scan: HeaderScan) -> Bytes {
+    if scan.has_date && scan.has_message_id {
+        return raw.freeze();
+    }
+    let mut fields = String::new();
+    if !scan.has_date {
+        fields.push_str(&format!("Date: {}\r\n", transaction.started_at.to_rfc5322()));
+    }
+    if !scan.has_message_id {
+        fields.push_str(&format!("Message-ID: <{}@{}>\r\n", transaction.id, context.hostname));
+    }
+    let (trace, rest) = raw.split_at(transaction.trace_bytes);
+    let mut whole = BytesMut::with_capacity(raw.len() + fields.len());
+    whole.extend_from_slice(trace);
+    whole.extend_from_slice(fields.as_bytes());
+    whole.extend_from_slice(rest);
+    whole.freeze()
+}

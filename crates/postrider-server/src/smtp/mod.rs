@@ -1,0 +1,36 @@
+//! SMTP sessions: who may do what ([`policy`]), the session itself ([`session`]), and taking a message ([`accept`]).
+
+mod accept;
+pub(crate) mod policy;
+pub(crate) mod session;
+
+use std::sync::Arc;
+
+use postrider_core::{Clock, Domain};
+use postrider_store::Store;
+use tokio::sync::watch;
+
+use crate::limits::Limits;
+use crate::memory::MemoryBudget;
+use crate::queue::Queue;
+use crate::stats::Stats;
+use crate::tls::ServerTls;
+use crate::users::Logins;
+
+/// What all sessions share.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) logins: Logins,
+    pub(crate) tls: Arc<ServerTls>,
+    pub(crate) limits: Limits,
+    pub(crate) memory: MemoryBudget,
+    pub(crate) stats: Stats,
+    pub(crate) hostname: String,
+    pub(crate) local_domains: Vec<Domain>,
+    pub(crate) rejects_unknown_recipients: bool,
+    /// True once the server is shutting down.
+    pub(crate) draining: watch::Receiver<bool>,
+}

@@ -1,0 +1,439 @@
+//! One SMTP session: drives the protocol machine over a connection and answers what it asks.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use postrider_core::envelope::{BodyType, DsnReturn, Notify};
+use postrider_core::trace::Received;
+use postrider_core::{Address, Envelope, Recipient, ReversePath, TlsInfo};
+use postrider_wire::sasl::ChannelBinding;
+use postrider_wire::smtp::reply::Reply;
+use postrider_wire::smtp::server::{self as wire, Event, MailCommand, RcptCommand, TlsFacts, Verdict};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsStream};
+use tracing::{debug, info, warn};
+
+use super::Context;
+use super::accept::{self, Transaction};
+use super::policy::{self, Policy};
+use crate::clock::timeout;
+use crate::memory::MemoryShare;
+use crate::stream::Stream;
+
+/// Asked of the system at once while a message is read; between messages commands are short.
+const DATA_READ_BYTES: usize = 64 << 10;
+const COMMAND_READ_BYTES: usize = 4 << 10;
+
+/// Runs a session to its end.
+pub(crate) async fn run(context: Arc<Context>, policy: Policy, tcp: TcpStream, peer: IpAddr) {
+    let mut draining = context.draining.clone();
+    let stream = if policy.listener.has_implicit_tls() {
+        let handshake = handshake(&context, tcp);
+        let stream = tokio::select! {
+            stream = handshake => stream,
+            _ = draining.wait_for(|&draining| draining) => None,
+        };
+        match stream {
+            Some(stream) => stream,
+            None => return,
+        }
+    } else {
+        Stream::Clear(tcp)
+    };
+    let facts = policy.listener.has_implicit_tls().then(|| tls_facts(&stream));
+    let wire = wire::Session::new(policy.wire.clone(), facts);
+    let tls = stream.tls_info();
+    let mut session = Session {
+        context,
+        policy,
+        peer,
+        stream,
+        input: BytesMut::new(),
+        wire,
+        helo: String::new(),
+        is_extended: false,
+        tls,
+        user: None,
+        transaction: None,
+        share: None,
+        is_reading_message: false,
+        hold_back: Duration::ZERO,
+    };
+    match session.converse().await {
+        Ok(()) => debug!("session ended"),
+        Err(End::Lost(error)) => debug!(%error, "connection lost"),
+        Err(End::HandshakeFailed) => {}
+        Err(End::Closed) => debug!("the client closed the connection"),
+    }
+    session.stream.shutdown().await;
+}
+
+struct Session {
+    context: Arc<Context>,
+    policy: Policy,
+    peer: IpAddr,
+    stream: Stream,
+    input: BytesMut,
+    wire: wire::Session,
+    helo: String,
+    is_extended: bool,
+    tls: Option<TlsInfo>,
+    user: Option<String>,
+    transaction: Option<Box<Transaction>>,
+    /// The message being read, of the memory budget.
+    share: Option<MemoryShare>,
+    is_reading_message: bool,
+    /// How long the next replies wait before they are written.
+    hold_back: Duration,
+}
+
+/// How a session ended other than in good order.
+enum End {
+    Closed,
+    Lost(std::io::Error),
+    HandshakeFailed,
+}
+
+/// What ended a wait for input.
+enum Woken {
+    Input,
+    TimedOut,
+    Draining,
+}
+
+impl Session {
+    async fn converse(&mut self) -> Result<(), End> {
+        let started_at = self.context.clock.now();
+        loop {
+            while let Some(event) = self.wire.next_event(&mut self.input) {
+                if matches!(event, Event::Closed) {
+                    return self.flush().await;
+                }
+                self.handle(event).await?;
+            }
+            self.watch_memory();
+            self.flush().await?;
+            if self.wire.is_closed() {
+                return Ok(());
+            }
+            let woken = self.read().await?;
+            let is_too_long = self.context.clock.now().since(started_at) > self.context.limits.session_time_max;
+            match woken {
+                Woken::Input if !is_too_long => {}
+                Woken::Input | Woken::TimedOut => self.wire.close(Reply::IDLE_TOO_LONG),
+                Woken::Draining => self.wire.close(Reply::SHUTTING_DOWN),
+            }
+        }
+    }
+
+    /// Waits for more from the client. Amid a message a shutdown waits for its end.
+    async fn read(&mut self) -> Result<Woken, End> {
+        let limits = &self.context.limits;
+        let (patience, bytes) = if self.is_reading_message {
+            (limits.data_timeout, DATA_READ_BYTES)
+        } else {
+            (limits.command_timeout, COMMAND_READ_BYTES)
+        };
+        let mut draining = self.context.draining.clone();
+        let may_drain = !self.is_reading_message;
+        let read = self.stream.read(&mut self.input, bytes);
+        let read = timeout(self.context.clock.as_ref(), patience, async {
+            tokio::select! {
+                biased;
+                count = read => Some(count),
+                _ = draining.wait_for(|&draining| draining), if may_drain => None,
+            }
+        });
+        match read.await {
+            Ok(Some(Ok(0))) => Err(End::Closed),
+            Ok(Some(Ok(count))) => {
+                self.context.stats.bytes_received.add(count as u64);
+                Ok(Woken::Input)
+            }
+            Ok(Some(Err(error))) => Err(End::Lost(error)),
+            Ok(None) => Ok(Woken::Draining),
+            Err(_) => Ok(Woken::TimedOut),
+        }
+    }
+
+    /// Writes what there is to say: the answers to all that was read, in one go.
+    async fn flush(&mut self) -> Result<(), End> {
+        let hold_back = std::mem::take(&mut self.hold_back);
+        if !hold_back.is_zero() {
+            self.context.clock.sleep(hold_back).await;
+        }
+        if self.wire.output().is_empty() {
+            return Ok(());
+        }
+        let output = self.wire.output().split();
+        let written =
+            timeout(self.context.clock.as_ref(), self.context.limits.write_timeout, self.stream.write_all(&output));
+        match written.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(End::Lost(error)),
+            Err(_) => return Err(End::Closed),
+        }
+        // The buffers of an idle session are given back.
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        Ok(())
+    }
+
+    async fn handle(&mut self, event: Event) -> Result<(), End> {
+        match event {
+            Event::Hello { name, extended } => {
+                self.helo = name;
+                self.is_extended = extended;
+                self.forget_transaction();
+                self.wire.respond(Verdict::Accept);
+            }
+            Event::Mail(command) => {
+                let verdict = self.mail(command);
+                self.wire.respond(verdict);
+            }
+            Event::Recipient(command) => {
+                let verdict = self.recipient(command).await;
+                if let Verdict::Reject(reply) = &verdict {
+                    self.context.stats.recipients_refused.add(1);
+                    info!(%reply, "recipient refused");
+                }
+                self.wire.respond(verdict);
+            }
+            Event::DataStart => self.begin_message(),
+            Event::Message { raw, bare_line_ends_repaired } => {
+                if bare_line_ends_repaired {
+                    debug!("line ends were repaired");
+                }
+                let verdict = self.message(raw).await;
+                self.wire.respond(verdict);
+            }
+            Event::MessageRefused { reply } => {
+                info!(%reply, "message refused");
+                self.context.stats.messages_refused.add(1);
+                self.forget_transaction();
+            }
+            Event::Reset => self.forget_transaction(),
+            Event::StartTls => self.start_tls().await?,
+            Event::AuthPassword { user, password } => {
+                let verdict = match self.context.logins.check(&user, password.as_str()).await {
+                    Ok(true) => Verdict::Accept,
+                    Ok(false) => Verdict::Reject(Reply::AUTH_FAILED),
+                    Err(error) => {
+                        warn!(%error, "a password could not be checked");
+                        Verdict::Reject(Reply::AUTH_UNAVAILABLE)
+                    }
+                };
+                self.wire.respond(verdict);
+            }
+            Event::ScramLookup { user } => match self.context.logins.scram_keys(&user).await {
+                Ok(keys) => self.wire.scram_keys(keys),
+                Err(error) => {
+                    warn!(%error, "a user could not be looked up");
+                    self.wire.respond(Verdict::Reject(Reply::AUTH_UNAVAILABLE));
+                }
+            },
+            Event::Authenticated { user } => {
+                info!(user, "logged in");
+                self.context.stats.auth_successes.add(1);
+                self.context.logins.succeeded(&user);
+                self.user = Some(user);
+            }
+            Event::AuthFailed { user } => {
+                warn!(user, peer = %self.peer, "log-in failed");
+                self.context.stats.auth_failures.add(1);
+                self.hold_back = self.context.logins.failed(&user, self.peer);
+                // Nothing that was sent along is looked at before the wait is over.
+                self.flush().await?;
+            }
+            Event::Violation { reply } => debug!(%reply, "command refused"),
+            // The caller ends the session on it.
+            Event::Closed => {}
+        }
+        Ok(())
+    }
+
+    fn mail(&mut self, command: MailCommand) -> Verdict {
+        if let Err(reply) = self.policy.may_send(self.user.is_some()) {
+            return Verdict::Reject(reply);
+        }
+        let Ok(reverse_path) = ReversePath::parse(&command.reverse_path) else {
+            return Verdict::Reject(Reply::BAD_REVERSE_PATH);
+        };
+        let envelope = Envelope {
+            reverse_path,
+            body: match command.body {
+                wire::BodyType::SevenBit => BodyType::SevenBit,
+                wire::BodyType::EightBitMime => BodyType::EightBitMime,
+            },
+            smtputf8: command.smtputf8,
+            dsn_return: command.dsn_return.map(|dsn_return| match dsn_return {
+                wire::DsnReturn::Full => DsnReturn::Full,
+                wire::DsnReturn::Headers => DsnReturn::Headers,
+            }),
+            envelope_id: command.envelope_id,
+        };
+        self.transaction = Some(Box::new(Transaction::new(envelope)));
+        Verdict::Accept
+    }
+
+    async fn recipient(&mut self, command: RcptCommand) -> Verdict {
+        let address = if command.forward_path.eq_ignore_ascii_case("postmaster") {
+            policy::postmaster(&self.context.local_domains, &self.context.hostname)
+        } else {
+            Address::parse(&command.forward_path).ok()
+        };
+        let Some(address) = address else { return Verdict::Reject(Reply::BAD_FORWARD_PATH) };
+        let destination = match self.policy.destination(&self.context, &address, self.user.is_some()).await {
+            Ok(destination) => destination,
+            Err(reply) => return Verdict::Reject(reply),
+        };
+        let Some(transaction) = &mut self.transaction else { return Verdict::Reject(Reply::MAIL_FIRST) };
+        // A recipient that is named twice gets one copy.
+        if !transaction.recipients.iter().any(|(known, _)| known.address == address) {
+            let recipient = Recipient {
+                address,
+                notify: command.notify.map(|notify| Notify {
+                    success: notify.success,
+                    failure: notify.failure,
+                    delay: notify.delay,
+                }),
+                original_recipient: command.original_recipient,
+            };
+            transaction.recipients.push((recipient, destination));
+        }
+        Verdict::Accept
+    }
+
+    fn begin_message(&mut self) {
+        let share = self.context.memory.share();
+        if share.is_exhausted() {
+            warn!("a message was put off: no memory is left for messages");
+            return self.wire.respond(Verdict::Reject(Reply::OVERLOADED));
+        }
+        let Some(mut transaction) = self.transaction.take() else {
+            return self.wire.respond(Verdict::Reject(Reply::MAIL_FIRST));
+        };
+        let now = self.context.clock.now();
+        let top = transaction.begin(now, |transaction| self.received(transaction, now));
+        self.transaction = Some(transaction);
+        self.share = Some(share);
+        self.is_reading_message = true;
+        self.wire.begin_message(top);
+    }
+
+    /// The Received field for the message that begins now.
+    fn received(&self, transaction: &Transaction, now: postrider_core::Timestamp) -> Vec<u8> {
+        let mut field = Vec::with_capacity(256);
+        let only_recipient = match &transaction.recipients[..] {
+            [(recipient, _)] => Some(&recipient.address),
+            _ => None,
+        };
+        Received {
+            helo: &self.helo,
+            peer: self.peer,
+            hostname: &self.context.hostname,
+            protocol: self.protocol(transaction.envelope.smtputf8),
+            tls: self.tls.as_ref().map(|tls| (tls.version.as_str(), tls.cipher.as_str())),
+            id: transaction.id,
+            recipient: only_recipient,
+            at: now,
+        }
+        .write(&mut field);
+        field
+    }
+
+    /// The "with" of a Received field (RFC 3848, RFC 6531 section 3.7.3).
+    fn protocol(&self, smtputf8: bool) -> &'static str {
+        match (smtputf8, self.tls.is_some(), self.user.is_some()) {
+            _ if !self.is_extended => "SMTP",
+            (false, false, false) => "ESMTP",
+            (false, true, false) => "ESMTPS",
+            (false, false, true) => "ESMTPA",
+            (false, true, true) => "ESMTPSA",
+            (true, false, false) => "UTF8SMTP",
+            (true, true, false) => "UTF8SMTPS",
+            (true, false, true) => "UTF8SMTPA",
+            (true, true, true) => "UTF8SMTPSA",
+        }
+    }
+
+    /// Takes what is held of the message out of the memory budget; where that has no more, the message is put off.
+    fn watch_memory(&mut self) {
+        if let Some(share) = &mut self.share
+            && !share.resize(self.wire.message_bytes())
+        {
+            warn!("a message was put off: no memory is left for messages");
+            self.wire.refuse_message(Reply::OVERLOADED);
+            share.resize(0);
+        }
+    }
+
+    async fn message(&mut self, raw: BytesMut) -> Verdict {
+        self.is_reading_message = false;
+        let mut share = self.share.take().unwrap_or_else(|| self.context.memory.share());
+        let Some(transaction) = self.transaction.take() else { return Verdict::Reject(Reply::MAIL_FIRST) };
+        if !share.resize(raw.len()) {
+            self.context.stats.messages_refused.add(1);
+            return Verdict::Reject(Reply::OVERLOADED);
+        }
+        let completes = self.policy.completes_messages();
+        match accept::accept(&self.context, *transaction, raw, share, completes).await {
+            Ok(id) => {
+                self.context.stats.messages_accepted.add(1);
+                Verdict::AcceptAs(Reply::accepted_as(id))
+            }
+            Err(reply) => {
+                self.context.stats.messages_refused.add(1);
+                Verdict::Reject(reply)
+            }
+        }
+    }
+
+    fn forget_transaction(&mut self) {
+        self.transaction = None;
+        self.share = None;
+        self.is_reading_message = false;
+    }
+
+    async fn start_tls(&mut self) -> Result<(), End> {
+        self.flush().await?;
+        // Whatever was sent along in clear may be from anyone on the way (RFC 3207 section 6).
+        self.input.clear();
+        let placeholder = Stream::Closed;
+        let Some(tcp) = std::mem::replace(&mut self.stream, placeholder).into_clear() else { return Err(End::Closed) };
+        self.stream = handshake(&self.context, tcp).await.ok_or(End::HandshakeFailed)?;
+        self.tls = self.stream.tls_info();
+        self.user = None;
+        self.forget_transaction();
+        self.wire.tls_started(tls_facts(&self.stream), &mut self.input);
+        Ok(())
+    }
+}
+
+async fn handshake(context: &Context, tcp: TcpStream) -> Option<Stream> {
+    let acceptor = TlsAcceptor::from(context.tls.config());
+    match timeout(context.clock.as_ref(), context.limits.handshake_timeout, acceptor.accept(tcp)).await {
+        Ok(Ok(stream)) => {
+            context.stats.tls_handshakes.add(1);
+            Some(Stream::Tls(Box::new(TlsStream::Server(stream))))
+        }
+        Ok(Err(error)) => {
+            context.stats.tls_failures.add(1);
+            info!(%error, "the TLS handshake failed");
+            None
+        }
+        Err(_) => {
+            context.stats.tls_failures.add(1);
+            info!("the TLS handshake took too long");
+            None
+        }
+    }
+}
+
+fn tls_facts(stream: &Stream) -> TlsFacts {
+    let channel_binding = stream.channel_binding().map(|data| ChannelBinding { name: "tls-exporter", data });
+    TlsFacts { channel_binding }
+}

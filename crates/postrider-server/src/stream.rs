@@ -1,0 +1,112 @@
+//! A connection, clear or encrypted, either side of it.
+
+use std::io;
+
+use bytes::BytesMut;
+use postrider_core::TlsInfo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
+
+/// A TCP connection, or TLS over one.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Clear(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    /// Gone: while a handshake has the connection, and for good if it fails.
+    Closed,
+}
+
+impl Stream {
+    /// Waits for bytes and appends them, about `bytes_max` at most; 0 at the end. A clear connection takes no buffer
+    /// while it waits, so that idle sessions cost no memory for one.
+    pub(crate) async fn read(&mut self, input: &mut BytesMut, bytes_max: usize) -> io::Result<usize> {
+        match self {
+            Self::Clear(stream) => loop {
+                stream.readable().await?;
+                input.reserve(bytes_max);
+                match stream.try_read_buf(input) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    result => return result,
+                }
+            },
+            Self::Tls(stream) => {
+                input.reserve(bytes_max);
+                stream.read_buf(input).await
+            }
+            Self::Closed => Ok(0),
+        }
+    }
+
+    /// Writes some of `bytes` and, where TLS buffers them, sends them on their way.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Clear(stream) => stream.write(bytes).await,
+            Self::Tls(stream) => {
+                let written = stream.write(bytes).await?;
+                stream.flush().await?;
+                Ok(written)
+            }
+            Self::Closed => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    pub(crate) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Clear(stream) => stream.write_all(bytes).await,
+            Self::Tls(stream) => {
+                stream.write_all(bytes).await?;
+                stream.flush().await
+            }
+            Self::Closed => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Says goodbye on TLS (close_notify) and TCP. Errors do not matter any more.
+    pub(crate) async fn shutdown(&mut self) {
+        let _ = match self {
+            Self::Clear(stream) => stream.shutdown().await,
+            Self::Tls(stream) => stream.shutdown().await,
+            Self::Closed => Ok(()),
+        };
+    }
+
+    /// Version and cipher, where encrypted.
+    pub(crate) fn tls_info(&self) -> Option<TlsInfo> {
+        let Self::Tls(stream) = self else { return None };
+        let (_, connection) = stream.get_ref();
+        Some(TlsInfo {
+            version: match connection.protocol_version()? {
+                rustls::ProtocolVersion::TLSv1_2 => "TLSv1.2".to_owned(),
+                rustls::ProtocolVersion::TLSv1_3 => "TLSv1.3".to_owned(),
+                other => format!("{other:?}"),
+            },
+            cipher: format!("{:?}", connection.negotiated_cipher_suite()?.suite()),
+        })
+    }
+
+    /// Keying material for SCRAM's channel binding `tls-exporter` (RFC 9266). Only TLS 1.3 gives it safely.
+    pub(crate) fn channel_binding(&self) -> Option<Vec<u8>> {
+        let Self::Tls(stream) = self else { return None };
+        let (_, connection) = stream.get_ref();
+        if connection.protocol_version() != Some(rustls::ProtocolVersion::TLSv1_3) {
+            return None;
+        }
+        match stream.as_ref() {
+            TlsStream::Server(stream) => {
+                stream.get_ref().1.export_keying_material(vec![0; 32], b"EXPORTER-Channel-Binding", Some(&[])).ok()
+            }
+            TlsStream::Client(stream) => {
+                stream.get_ref().1.export_keying_material(vec![0; 32], b"EXPORTER-Channel-Binding", Some(&[])).ok()
+            }
+        }
+    }
+
+    /// The clear connection, to start TLS on; `None` if it is encrypted already.
+    pub(crate) fn into_clear(self) -> Option<TcpStream> {
+        match self {
+            Self::Clear(stream) => Some(stream),
+            Self::Tls(_) | Self::Closed => None,
+        }
+    }
+}

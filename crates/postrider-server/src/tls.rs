@@ -1,0 +1,197 @@
+//! Certificates and TLS configurations: from the files of `TLS_CERT_FILE` and `TLS_KEY_FILE`, or made once and kept.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+use std::time::SystemTime;
+use std::{fs, io};
+
+use postrider_config::Settings;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+
+/// Why there is no usable certificate, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TlsError(String);
+
+/// The one TLS provider of the program.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// The server's certificate, reread when its files change.
+#[derive(Debug)]
+pub struct ServerTls {
+    cert_file: PathBuf,
+    key_file: PathBuf,
+    current: RwLock<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    config: Arc<ServerConfig>,
+    changed_at: Option<SystemTime>,
+}
+
+impl ServerTls {
+    /// Loads the certificate that the settings name; without one, the self-signed one of `DATA_DIR/tls`, made now if it
+    /// is not there.
+    pub fn load(settings: &Settings) -> Result<Self, TlsError> {
+        let (cert_file, key_file) = match (&settings.tls_cert_file, &settings.tls_key_file) {
+            (Some(cert), Some(key)) => (cert.clone(), key.clone()),
+            _ => self_signed(&settings.data_dir.join("tls"), &settings.mail_hostname)?,
+        };
+        let current = Current::read(&cert_file, &key_file)?;
+        Ok(Self { cert_file, key_file, current: RwLock::new(current) })
+    }
+
+    /// The configuration for the next handshake.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        match self.current.read() {
+            Ok(current) => current.config.clone(),
+            Err(poisoned) => poisoned.into_inner().config.clone(),
+        }
+    }
+
+    /// Rereads the files if they have changed; `true` if a new certificate is in use now. After an error the old one
+    /// stays in use.
+    pub fn refresh(&self) -> Result<bool, TlsError> {
+        let known = self.current.read().map(|current| current.changed_at).unwrap_or_default();
+        if known == changed_at(&self.cert_file, &self.key_file) {
+            return Ok(false);
+        }
+        let fresh = Current::read(&self.cert_file, &self.key_file)?;
+        if let Ok(mut current) = self.current.write() {
+            *current = fresh;
+        }
+        Ok(true)
+    }
+
+    /// The file that the certificate comes from.
+    pub fn cert_file(&self) -> &Path {
+        &self.cert_file
+    }
+}
+
+impl Current {
+    fn read(cert_file: &Path, key_file: &Path) -> Result<Self, TlsError> {
+        // Taken before reading: a change in between is then seen at the next look.
+        let changed_at = changed_at(cert_file, key_file);
+        let certificates =
+            CertificateDer::pem_file_iter(cert_file).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(
+                |error| TlsError(format!("{}: no certificate in PEM can be read: {error}", cert_file.display())),
+            )?;
+        if certificates.is_empty() {
+            return Err(TlsError(format!("{}: there is no certificate in this file", cert_file.display())));
+        }
+        let key = PrivateKeyDer::from_pem_file(key_file)
+            .map_err(|error| TlsError(format!("{}: no private key in PEM can be read: {error}", key_file.display())))?;
+        let certified = CertifiedKey::from_der(certificates, key, &provider()).map_err(|error| {
+            TlsError(format!("{} and {} do not go together: {error}", cert_file.display(), key_file.display()))
+        })?;
+        let resolver = rustls::sign::SingleCertAndKey::from(certified);
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TlsError(error.to_string()))?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(resolver));
+        config.send_half_rtt_data = false;
+        Ok(Self { config: Arc::new(config), changed_at })
+    }
+}
+
+/// When either file was last changed.
+fn changed_at(cert_file: &Path, key_file: &Path) -> Option<SystemTime> {
+    [cert_file, key_file].iter().filter_map(|file| fs::metadata(file).and_then(|data| data.modified()).ok()).max()
+}
+
+/// The kept self-signed certificate, made if it is not there.
+fn self_signed(dir: &Path, hostname: &str) -> Result<(PathBuf, PathBuf), TlsError> {
+    let (cert_file, key_file) = (dir.join("cert.pem"), dir.join("key.pem"));
+    if cert_file.exists() && key_file.exists() {
+        return Ok((cert_file, key_file));
+    }
+    let made = rcgen::generate_simple_self_signed(vec![hostname.to_owned(), "localhost".to_owned()])
+        .map_err(|error| TlsError(format!("no certificate for {hostname} can be made: {error}")))?;
+    fs::create_dir_all(dir)
+        .and_then(|()| write_private(&key_file, made.signing_key.serialize_pem().as_bytes()))
+        .and_then(|()| fs::write(&cert_file, made.cert.pem()))
+        .map_err(|error| TlsError(format!("{}: the generated certificate cannot be kept: {error}", dir.display())))?;
+    Ok((cert_file, key_file))
+}
+
+/// Writes a file that only this user may read.
+pub(crate) fn write_private(file: &Path, content: &[u8]) -> io::Result<()> {
+    use std::io::Write as _;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(file)?.write_all(content)
+}
+
+/// For sending: encrypts to whatever certificate the other side has, since without DANE or MTA-STS nothing says which it
+/// should be, and clear text would be the alternative (RFC 7435).
+pub(crate) fn opportunistic_client() -> Arc<ClientConfig> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("ring supports the default protocol versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider())))
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
+/// For a relay that gets our credentials: the certificate must be valid for its name. The roots are Mozilla's.
+pub(crate) fn verifying_client() -> Arc<ClientConfig> {
+    let roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("ring supports the default protocol versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
+/// Takes any certificate, but does check that the peer holds its key.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

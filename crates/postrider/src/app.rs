@@ -1,0 +1,148 @@
+//! The wiring: settings and ports in, a running Postrider out.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postrider_config::Settings;
+use postrider_core::ports::ListenerStatus;
+use postrider_core::{Clock, Control, Resolver};
+use postrider_server::clock::SystemClock;
+use postrider_server::dns::DnsResolver;
+use postrider_server::{Limits, Server};
+use postrider_store::sqlite::SqliteOptions;
+use postrider_store::{SqliteStore, Store, StoreError};
+use postrider_web::Web;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{error, info};
+
+/// What Postrider takes from outside; tests bring their own.
+#[derive(Debug)]
+pub struct Ports {
+    pub clock: Arc<dyn Clock>,
+    /// `None`: DNS, over `DNS_SERVERS` or the system's.
+    pub resolver: Option<Arc<dyn Resolver>>,
+    pub limits: Limits,
+}
+
+impl Default for Ports {
+    /// The machine's clock, DNS, the usual limits.
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock), resolver: None, limits: Limits::default() }
+    }
+}
+
+/// Why Postrider did not start. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Server(#[from] postrider_server::StartError),
+    #[error("{0}")]
+    Resolver(String),
+    #[error("the api listener cannot be bound to {address}: {error}")]
+    Api { address: SocketAddr, error: io::Error },
+    #[error("DATA_DIR {path} cannot be used: {error}")]
+    DataDir { path: String, error: io::Error },
+}
+
+/// A running Postrider.
+#[derive(Debug)]
+pub struct App {
+    settings: Settings,
+    store: Arc<dyn Store>,
+    server: Server,
+    api: Option<Api>,
+}
+
+#[derive(Debug)]
+struct Api {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<io::Result<()>>,
+}
+
+impl App {
+    /// Opens the store, binds every listener and starts to serve. Must be called within a tokio runtime.
+    pub async fn start(settings: Settings, ports: Ports) -> Result<Self, StartError> {
+        std::fs::create_dir_all(&settings.data_dir).map_err(|error| StartError::DataDir {
+            path: settings.data_dir.display().to_string(),
+            error,
+        })?;
+        let resolver = match ports.resolver {
+            Some(resolver) => resolver,
+            None => Arc::new(DnsResolver::new(&settings.dns_servers).map_err(StartError::Resolver)?),
+        };
+        // The port before the store: a second server by mistake is told of the port that it shares with the first.
+        let api_listener = bind_api(&settings).await?;
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(SqliteOptions::new(&settings.data_dir))?);
+        let server =
+            Server::start(&settings, ports.limits, store.clone(), ports.clock.clone(), resolver).await?;
+        let api = api_listener.map(|(listener, address)| {
+            server.note_listener(ListenerStatus { name: "api", address, open: true });
+            info!(listener = "api", %address, "listening");
+            let web = Web {
+                store: store.clone(),
+                control: server.control(),
+                clock: ports.clock.clone(),
+                api_token: settings.api_token.as_ref().map(|token| token.0.clone()),
+                version: env!("CARGO_PKG_VERSION"),
+            };
+            serve_api(listener, web)
+        });
+        Ok(Self { settings, store, server, api })
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub fn listeners(&self) -> Vec<ListenerStatus> {
+        self.server.control().listeners()
+    }
+
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
+    pub fn control(&self) -> Arc<dyn Control> {
+        self.server.control()
+    }
+
+    /// Shuts down in order, within `SHUTDOWN_TIMEOUT_SECONDS`: listeners close, sessions end after their current command,
+    /// deliveries under way finish or are given back, what is written is flushed.
+    pub async fn shutdown(self) {
+        self.server.shutdown(Duration::from_secs(self.settings.shutdown_timeout_seconds)).await;
+        if let Some(api) = self.api {
+            api.stop.send_replace(true);
+            api.task.abort();
+        }
+        if let Err(error) = self.store.close().await {
+            error!(%error, "the store could not be closed in order; what was acknowledged is safe");
+        }
+        info!("stopped");
+    }
+}
+
+async fn bind_api(settings: &Settings) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
+    if settings.api_port == 0 {
+        return Ok(None);
+    }
+    let address = SocketAddr::new(settings.api_host, settings.api_port);
+    let listener = TcpListener::bind(address).await.map_err(|error| StartError::Api { address, error })?;
+    Ok(Some((listener, address)))
+}
+
+fn serve_api(listener: TcpListener, web: Web) -> Api {
+    let (stop, mut stopped) = watch::channel(false);
+    let task = tokio::spawn(async move {
+        postrider_web::serve(listener, web, async move {
+            let _ = stopped.wait_for(|&stopped| stopped).await;
+        })
+        .await
+    });
+    Api { stop, task }
+}
