@@ -136,7 +136,7 @@ pub(crate) fn write_private(file: &Path, content: &[u8]) -> io::Result<()> {
 
 /// For sending: encrypts to whatever certificate the other side has, since without DANE or MTA-STS nothing says which it
 /// should be, and clear text would be the alternative (RFC 7435).
-pub(crate) fn opportunistic_client() -> Arc<ClientConfig> {
+pub fn opportunistic_client() -> Arc<ClientConfig> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect("ring supports the default protocol versions")

@@ -1,1 +1,10 @@
-fn main() {}
+//! The `postrider` program. What it does is in `cli`; this file only turns the outcome into an exit code.
+
+mod cli;
+mod logging;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

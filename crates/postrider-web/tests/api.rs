@@ -1,0 +1,397 @@
+//! The API against the embedded store: shapes, errors and what protects both.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use bytes::Bytes;
+use postrider_core::ports::{ListenerStatus, SmtpStats};
+use postrider_core::{
+    Address, Attempt, Category, Clock, Control, ControlError, Direction, Envelope, Message, ObjectId, Outcome,
+    Recipient, Reply, ReversePath, Timestamp,
+};
+use postrider_store::{DeliveryId, NewDelivery, NewEmail, Next, Settle, Settlement, SqliteOptions, SqliteStore, Store};
+use postrider_web::{Web, router};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+const NOW: Timestamp = Timestamp::from_millis(1_795_354_780_123);
+const RAW: &str =
+    "Subject: Hello <b>World</b>\r\nMessage-ID: <m1@example.com>\r\nFrom: <a@example.com>\r\n\r\nIt works.\r\n";
+
+#[derive(Debug)]
+struct StoppedClock;
+
+impl Clock for StoppedClock {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+
+    fn sleep(&self, _duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[derive(Debug, Default)]
+struct Server {
+    kicks: AtomicUsize,
+    is_closing: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Control for Server {
+    fn kick_queue(&self) {
+        self.kicks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn smtp_stats(&self) -> SmtpStats {
+        SmtpStats { messages_accepted: 7, ..SmtpStats::default() }
+    }
+
+    fn listeners(&self) -> Vec<ListenerStatus> {
+        let address = SocketAddr::from(([127, 0, 0, 1], 2525));
+        vec![ListenerStatus { name: "smtp", address, open: !self.is_closing.load(Ordering::Relaxed) }]
+    }
+
+    fn uptime(&self) -> Duration {
+        Duration::from_secs(42)
+    }
+
+    async fn reload(&self) -> Result<(), ControlError> {
+        Ok(())
+    }
+}
+
+struct House {
+    store: Arc<SqliteStore>,
+    server: Arc<Server>,
+    router: Router,
+    node: ObjectId,
+    _folder: tempfile::TempDir,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+
+    #[track_caller]
+    fn problem(&self, status: StatusCode, name: &str) -> Value {
+        assert_eq!(self.status, status, "{:?}", self.body);
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let problem = self.json();
+        assert_eq!(problem["type"], format!("urn:problem-type:postrider:{name}"));
+        assert_eq!(problem["status"], status.as_u16());
+        assert!(!problem["detail"].as_str().unwrap().is_empty());
+        problem
+    }
+}
+
+impl House {
+    async fn new(api_token: Option<&str>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(SqliteStore::open(SqliteOptions::new(folder.path())).unwrap());
+        let server = Arc::new(Server::default());
+        let router = router(Web {
+            store: store.clone(),
+            control: server.clone(),
+            clock: Arc::new(StoppedClock),
+            api_token: api_token.map(str::to_owned),
+            version: "1.2.3",
+        });
+        let node = ObjectId::new(NOW);
+        postrider_store::Queue::renew(store.as_ref(), node, NOW, Duration::from_secs(60)).await.unwrap();
+        Self { store, server, router, node, _folder: folder }
+    }
+
+    async fn ask(&self, method: Method, target: &str, fields: &[(&str, &str)]) -> Answer {
+        let mut request = Request::builder().method(method).uri(target).header("host", "localhost:3000");
+        for (name, value) in fields {
+            request
+                .headers_mut()
+                .unwrap()
+                .insert(axum::http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+        }
+        let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    async fn get(&self, target: &str) -> Answer {
+        self.ask(Method::GET, target, &[]).await
+    }
+
+    /// An e-mail to one recipient elsewhere, claimed by the house's node or left to the queue.
+    async fn accept(&self, recipient: &str, is_claimed: bool) -> ObjectId {
+        let id = ObjectId::new(NOW);
+        let email = NewEmail {
+            id,
+            created_at: NOW,
+            direction: Direction::Outbound,
+            envelope: Envelope { reverse_path: ReversePath::parse("a@example.com").unwrap(), ..Envelope::default() },
+            message: Message::parse(Bytes::from_static(RAW.as_bytes()), 0),
+            kept: Vec::new(),
+            deliveries: vec![NewDelivery {
+                recipient: Recipient::new(Address::parse(recipient).unwrap()),
+                claimed_by: is_claimed.then_some(self.node),
+                due_at: NOW,
+            }],
+        };
+        postrider_store::Emails::accept(self.store.as_ref(), email).await.unwrap();
+        id
+    }
+
+    async fn settle(&self, id: ObjectId, outcome: Outcome, next: Next) {
+        let attempt = Attempt {
+            number: 1,
+            started_at: NOW,
+            duration: Duration::from_millis(120),
+            mx: Some("mx.example.org".to_owned()),
+            mx_ip: Some("192.0.2.1".parse().unwrap()),
+            source_ip: Some("192.0.2.7".parse().unwrap()),
+            tls: None,
+            exchanges: Vec::new(),
+            outcome,
+        };
+        let settlement = Settlement { id: DeliveryId { email: id, number: 0 }, attempt, next, delay_notified: false };
+        let settle = Settle { settlements: vec![settlement], notifications: Vec::new() };
+        assert_eq!(postrider_store::Queue::settle(self.store.as_ref(), self.node, settle).await.unwrap(), 1);
+    }
+}
+
+fn refusal() -> Outcome {
+    let reply = Reply { code: 550, enhanced_code: Some("5.1.1".to_owned()), text: "No such user".to_owned() };
+    Outcome::Failed { category: Category::BadMailbox, reply: Some(reply), reason: "refused".to_owned() }
+}
+
+#[tokio::test]
+async fn an_email_in_a_list_and_alone() {
+    let house = House::new(None).await;
+    let id = house.accept("b@example.org", true).await;
+    house.settle(id, refusal(), Next::Failed).await;
+
+    let list = house.get("/api/emails?limit=10").await.json();
+    assert_eq!(list["pagination"], json!({ "page": 1, "limit": 10, "total": 1, "pages": 1 }));
+    let email = &list["emails"][0];
+    let mut names: Vec<&str> = email.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "attempts",
+            "createdAt",
+            "direction",
+            "id",
+            "lastError",
+            "messageId",
+            "nextAttemptAt",
+            "recipients",
+            "sender",
+            "size",
+            "sourceIp",
+            "status",
+            "subject",
+            "updatedAt"
+        ]
+    );
+    assert_eq!(email["id"], id.to_string());
+    assert_eq!(email["status"], "failed");
+    assert_eq!(email["lastError"], "550 5.1.1 No such user");
+    assert_eq!(email["size"], RAW.len());
+
+    let alone = house.get(&format!("/api/emails/{id}")).await.json();
+    assert_eq!(alone["text"], "It works.\r\n");
+    assert_eq!(alone["html"], Value::Null);
+    assert_eq!(alone["headers"][0], json!({ "name": "Subject", "value": "Hello <b>World</b>" }));
+    assert_eq!(alone["attachments"], json!([]));
+    let delivery = &alone["deliveries"][0];
+    assert_eq!(delivery["recipient"], "b@example.org");
+    assert_eq!(delivery["attempts"], 1);
+    assert_eq!(delivery["lastResponse"], json!({ "code": 550, "enhancedCode": "5.1.1", "text": "No such user" }));
+    assert_eq!(delivery["mxIp"], "192.0.2.1");
+    assert_eq!(delivery["history"][0]["durationMs"], 120);
+    assert_eq!(delivery["history"][0]["outcome"]["result"], "failed");
+}
+
+#[tokio::test]
+async fn the_raw_message_is_byte_for_byte() {
+    let house = House::new(None).await;
+    let id = house.accept("b@example.org", false).await;
+    let raw = house.get(&format!("/api/emails/{id}/raw")).await;
+    assert_eq!(raw.body, RAW);
+    assert_eq!(raw.header("content-type"), "message/rfc822");
+    assert!(raw.header("content-disposition").starts_with("attachment"));
+    house.get("/api/emails/000000000000000000000000/raw").await.problem(StatusCode::NOT_FOUND, "not-found");
+}
+
+#[tokio::test]
+async fn pages_and_filters() {
+    let house = House::new(None).await;
+    for i in 0..5 {
+        house.accept(&format!("b{i}@example.org"), false).await;
+    }
+    let page = house.get("/api/emails?page=3&limit=2").await.json();
+    assert_eq!(page["pagination"], json!({ "page": 3, "limit": 2, "total": 5, "pages": 3 }));
+    assert_eq!(page["emails"].as_array().unwrap().len(), 1);
+    assert_eq!(page["emails"][0]["recipients"], json!(["b0@example.org"]));
+    assert_eq!(house.get("/api/emails?recipient=B3@").await.json()["pagination"]["total"], 1);
+    assert_eq!(house.get("/api/emails?status=sent").await.json()["pagination"]["total"], 0);
+
+    let problem = house.get("/api/emails?status=sendin").await.problem(StatusCode::BAD_REQUEST, "bad-parameter");
+    assert_eq!(problem["parameter"], "status");
+    assert!(problem["detail"].as_str().unwrap().contains("sending"));
+    let problem = house.get("/api/emails?colour=red").await.problem(StatusCode::BAD_REQUEST, "bad-parameter");
+    assert_eq!(problem["parameter"], "colour");
+}
+
+#[tokio::test]
+async fn a_retry_needs_something_to_retry() {
+    let house = House::new(None).await;
+    let retry = async |id: &str| house.ask(Method::POST, &format!("/api/emails/{id}/retry"), &[]).await;
+
+    let failed = house.accept("b@example.org", true).await;
+    house.settle(failed, refusal(), Next::Failed).await;
+    let answer = retry(&failed.to_string()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.json()["status"], "queued");
+    assert_eq!(house.server.kicks.load(Ordering::Relaxed), 1);
+
+    let sending = house.accept("b@example.org", true).await;
+    let problem = retry(&sending.to_string()).await.problem(StatusCode::CONFLICT, "conflict");
+    assert!(problem["detail"].as_str().unwrap().contains("being sent"));
+
+    let reply = Reply { code: 250, enhanced_code: None, text: "OK".to_owned() };
+    house.settle(sending, Outcome::Delivered { reply }, Next::Sent).await;
+    let problem = retry(&sending.to_string()).await.problem(StatusCode::CONFLICT, "conflict");
+    assert!(problem["detail"].as_str().unwrap().starts_with("Nothing can be tried"));
+
+    retry("000000000000000000000000").await.problem(StatusCode::NOT_FOUND, "not-found");
+    retry("nonsense").await.problem(StatusCode::NOT_FOUND, "not-found");
+    assert_eq!(house.server.kicks.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn deleted_is_gone() {
+    let house = House::new(None).await;
+    let id = house.accept("b@example.org", false).await;
+    let target = format!("/api/emails/{id}");
+    assert_eq!(house.ask(Method::DELETE, &target, &[]).await.status, StatusCode::NO_CONTENT);
+    house.ask(Method::DELETE, &target, &[]).await.problem(StatusCode::NOT_FOUND, "not-found");
+    house.get(&target).await.problem(StatusCode::NOT_FOUND, "not-found");
+}
+
+#[tokio::test]
+async fn numbers() {
+    let house = House::new(None).await;
+    house.accept("b@example.org", false).await;
+    let stats = house.get("/api/queue/stats").await.json();
+    assert_eq!((&stats["queued"], &stats["total"]), (&json!(1), &json!(1)));
+    assert_eq!(stats["domains"], json!([{ "domain": "example.org", "queued": 1, "deferred": 0, "lastError": null }]));
+    assert_eq!(house.get("/api/smtp/stats").await.json()["messagesAccepted"], 7);
+}
+
+#[tokio::test]
+async fn health_is_well_or_503() {
+    let house = House::new(None).await;
+    let well = house.get("/health").await;
+    assert_eq!(well.status, StatusCode::OK);
+    let health = well.json();
+    assert_eq!(health["status"], "ok");
+    assert_eq!(health["store"]["engine"], "sqlite");
+    assert_eq!(health["queue"]["queued"], 0);
+    assert_eq!(health["listeners"], json!([{ "name": "smtp", "address": "127.0.0.1:2525", "open": true }]));
+    assert_eq!((&health["version"], &health["uptimeSeconds"]), (&json!("1.2.3"), &json!(42)));
+
+    house.server.is_closing.store(true, Ordering::Relaxed);
+    let closing = house.get("/health").await;
+    assert_eq!(closing.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(closing.json()["status"], "failing");
+}
+
+#[tokio::test]
+async fn a_store_that_is_gone_is_503() {
+    let house = House::new(None).await;
+    house.store.close().await.unwrap();
+    let answer = house.get("/api/emails").await;
+    answer.problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable");
+    assert_eq!(answer.header("retry-after"), "5");
+    let health = house.get("/health").await;
+    assert_eq!(health.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(health.json()["store"]["status"], "failing");
+}
+
+#[tokio::test]
+async fn the_token_is_asked_for() {
+    let house = House::new(Some("s3cret")).await;
+    for target in ["/api/emails", "/api/queue/stats", "/api/none", "/api"] {
+        let answer = house.get(target).await;
+        answer.problem(StatusCode::UNAUTHORIZED, "unauthorized");
+        assert!(answer.header("www-authenticate").starts_with("Bearer"));
+    }
+    assert!(house.get("/").await.header("www-authenticate").starts_with("Basic"));
+    let with_token = [("authorization", "Bearer s3cret")];
+    assert_eq!(house.ask(Method::GET, "/api/emails", &with_token).await.status, StatusCode::OK);
+    assert_eq!(house.get("/health").await.json(), json!({ "status": "ok" }));
+    assert_eq!(house.ask(Method::GET, "/health", &with_token).await.json()["version"], "1.2.3");
+    // With a token the name by which the server is reached is no secret.
+    let by_name = [("authorization", "Bearer s3cret"), ("host", "mail.example.org")];
+    assert_eq!(house.ask(Method::GET, "/api/emails", &by_name).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn strange_pages_reach_nothing() {
+    let house = House::new(None).await;
+    let id = house.accept("b@example.org", false).await;
+    let rebound = house.ask(Method::GET, "/api/emails", &[("host", "evil.example:3000")]).await;
+    rebound.problem(StatusCode::FORBIDDEN, "forbidden-origin");
+    let target = format!("/api/emails/{id}");
+    let crossed = house.ask(Method::DELETE, &target, &[("origin", "https://evil.example")]).await;
+    crossed.problem(StatusCode::FORBIDDEN, "forbidden-origin");
+    assert_eq!(house.get(&target).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_a_problem_too() {
+    let house = House::new(None).await;
+    house.get("/nothing").await.problem(StatusCode::NOT_FOUND, "not-found");
+    let answer = house.ask(Method::PUT, "/api/emails", &[]).await;
+    answer.problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed");
+    assert!(answer.header("allow").contains("GET"), "{:?}", answer.headers);
+    for answer in [answer, house.get("/api/emails").await, house.get("/nothing").await] {
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert!(answer.header("content-security-policy").contains("frame-ancestors 'none'"));
+    }
+}
+
+#[tokio::test]
+async fn the_page_shows_mail_as_text() {
+    let house = House::new(None).await;
+    assert!(String::from_utf8_lossy(&house.get("/").await.body).contains("There are none yet."));
+    let id = house.accept("b@example.org", false).await;
+    let page = house.get("/").await;
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    assert!(page.header("content-security-policy").contains("default-src 'none'"));
+    let html = String::from_utf8_lossy(&page.body);
+    assert!(html.contains(&format!("<a href=\"/api/emails/{id}\">Hello &lt;b&gt;World&lt;/b&gt;</a>")), "{html}");
+    assert!(!html.contains("<b>World"));
+    assert!(!html.contains("<script"));
+    assert_eq!(house.get("/style.css").await.header("content-type"), "text/css; charset=utf-8");
+}

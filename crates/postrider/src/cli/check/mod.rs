@@ -1,0 +1,89 @@
+//! `postrider check`: looks for mistakes before they cost mail, and says how to mend them. Changes nothing.
+
+mod certificates;
+mod dns;
+mod ports;
+mod settings;
+mod store;
+
+use postrider_config::Profile;
+use serde::Serialize;
+
+use crate::cli::failure::Failure;
+use crate::cli::output::{BAD, GOOD, Output, WAITING, counted};
+use crate::cli::{context, output};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    Ok,
+    /// It will run, but perhaps not as meant.
+    Warn,
+    /// It will not run, or lose mail.
+    Fail,
+}
+
+/// What one check found.
+#[derive(Debug, Serialize)]
+struct Finding {
+    level: Level,
+    /// `settings`, `store`, `certificates`, `ports`, `dns`.
+    area: &'static str,
+    message: String,
+    /// How to mend it.
+    advice: Option<String>,
+}
+
+/// Fails if any finding does. Wrong settings are a finding here and not wrong usage: nothing behind them can be checked.
+pub(super) fn run(profile: Profile, output: &mut Output) -> Result<(), Failure> {
+    let mut findings = Vec::new();
+    if let Some(settings) = settings::check(profile, &mut findings) {
+        context::block_on(async {
+            store::check(&settings, &mut findings).await;
+            certificates::check(&settings, &mut findings);
+            ports::check(&settings, &mut findings).await;
+            dns::check(&settings, &mut findings).await;
+            Ok(())
+        })?;
+    }
+    report(&findings, output)?;
+    if findings.iter().any(|finding| finding.level == Level::Fail) { Err(Failure::Reported) } else { Ok(()) }
+}
+
+fn report(findings: &[Finding], output: &mut Output) -> Result<(), Failure> {
+    if output.is_json() {
+        return output.json(findings);
+    }
+    for Finding { level, area, message, advice } in findings {
+        let (style, word) = match level {
+            Level::Ok => (GOOD, "ok"),
+            Level::Warn => (WAITING, "warn"),
+            Level::Fail => (BAD, "FAIL"),
+        };
+        output.line(format!("{style}{word:<4}{style:#}  {area:<12}  {}", output::printable(message)))?;
+        if let Some(advice) = advice {
+            output.line(format!("{:<20}{}", "", output::printable(advice)))?;
+        }
+    }
+    let count = |level| findings.iter().filter(|finding| finding.level == level).count() as u64;
+    let (failures, warnings) = (count(Level::Fail), count(Level::Warn));
+    output.line(format!(
+        "\n{}, {}.",
+        counted(failures, "failure", "failures"),
+        counted(warnings, "warning", "warnings")
+    ))
+}
+
+impl Finding {
+    fn ok(area: &'static str, message: impl Into<String>) -> Self {
+        Self { level: Level::Ok, area, message: message.into(), advice: None }
+    }
+
+    fn warn(area: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { level: Level::Warn, area, message: message.into(), advice: Some(advice.into()) }
+    }
+
+    fn fail(area: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { level: Level::Fail, area, message: message.into(), advice: Some(advice.into()) }
+    }
+}

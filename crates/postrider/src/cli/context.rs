@@ -1,0 +1,151 @@
+//! What commands stand on: the settings, the store, a runtime, and where a server with these settings listens.
+
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use postrider_config::{Loaded, Profile, Settings, Sources};
+use postrider_store::{SqliteOptions, SqliteStore, Store};
+
+use crate::cli::failure::Failure;
+
+/// Settings from the environment and from `.env` in the current directory.
+pub(super) fn load(profile: Profile) -> Result<Loaded, Failure> {
+    Sources::from_process(Path::new("."))
+        .and_then(|sources| postrider_config::load(profile, sources))
+        .map_err(|errors| Failure::Usage(errors.to_string()))
+}
+
+/// Runs what a command waits for, on this thread.
+pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("the runtime cannot be started: {error}")))?
+        .block_on(future)
+}
+
+/// Opens the store, beside a running server if there is one, and closes it behind `work`. A store that is not there is
+/// not made: most likely the command runs in another folder than the server.
+pub(super) fn with_store<T>(work: impl AsyncFnOnce(&dyn Store) -> Result<T, Failure>) -> Result<T, Failure> {
+    let settings = load(Profile::Serve)?.settings;
+    if !store_exists(&settings) {
+        return Err(Failure::Failed(format!(
+            "there is no store in {}: start the server once, or run this where it runs, or set DATA_DIR as it is set there",
+            settings.data_dir.display()
+        )));
+    }
+    block_on(close_behind(settings, work))
+}
+
+/// As [`with_store`], for what makes sense before the first start of the server: makes the store if it is not there.
+pub(super) fn with_new_store<T>(work: impl AsyncFnOnce(&dyn Store) -> Result<T, Failure>) -> Result<T, Failure> {
+    block_on(close_behind(load(Profile::Serve)?.settings, work))
+}
+
+async fn close_behind<T>(
+    settings: Settings,
+    work: impl AsyncFnOnce(&dyn Store) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let store = open_store(&settings)?;
+    let result = work(store.as_ref()).await;
+    let closed = store.close().await;
+    let value = result?;
+    closed?;
+    Ok(value)
+}
+
+/// A listener as the settings want it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Listener {
+    /// As [`postrider_core::ports::ListenerStatus::name`].
+    pub(super) name: &'static str,
+    /// The setting that holds its port.
+    pub(super) setting: &'static str,
+    pub(super) address: SocketAddr,
+}
+
+/// Every listener that is not turned off.
+pub(super) fn listeners(settings: &Settings) -> Vec<Listener> {
+    let mail = [
+        ("smtp", "SMTP_PORT", settings.smtp_port),
+        ("smtp-mx", "SMTP_MX_PORT", settings.smtp_mx_port),
+        ("submission", "SUBMISSION_PORT", settings.submission_port),
+        ("submissions", "SUBMISSIONS_PORT", settings.submissions_port),
+    ];
+    let mail = mail.iter().flat_map(|&(name, setting, port)| {
+        settings.smtp_hosts.iter().map(move |&host| Listener { name, setting, address: SocketAddr::new(host, port) })
+    });
+    let api = SocketAddr::new(settings.api_host, settings.api_port);
+    let api = Listener { name: "api", setting: "API_PORT", address: api };
+    mail.chain([api]).filter(|listener| listener.address.port() != 0).collect()
+}
+
+/// Where a client on this machine reaches the applications' port; `None` where it is turned off.
+pub(super) fn smtp_address(settings: &Settings) -> Option<SocketAddr> {
+    listeners(settings).iter().find(|listener| listener.name == "smtp").map(|listener| reachable(listener.address))
+}
+
+/// Where a client on this machine reaches the API; `None` where it is turned off.
+pub(super) fn api_address(settings: &Settings) -> Option<SocketAddr> {
+    (settings.api_port != 0).then(|| reachable(SocketAddr::new(settings.api_host, settings.api_port)))
+}
+
+/// An address to connect to, where `bound` may be the unspecified one, which stands for all.
+pub(super) fn reachable(bound: SocketAddr) -> SocketAddr {
+    let host = match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(host, bound.port())
+}
+
+/// Opens the store such that a running server is not disturbed.
+pub(super) fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, Failure> {
+    let options = SqliteOptions { readers: 1, ..SqliteOptions::new(&settings.data_dir) };
+    Ok(Arc::new(SqliteStore::open_shared(options)?))
+}
+
+/// Whether there is a store to open.
+pub(super) fn store_exists(settings: &Settings) -> bool {
+    settings.data_dir.join("postrider.db").exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(variables: &[(&str, &str)]) -> Settings {
+        let sources = Sources::from_variables(variables.iter().copied());
+        postrider_config::load(Profile::Dev, sources).unwrap().settings
+    }
+
+    #[test]
+    fn port_zero_is_off() {
+        let settings = settings(&[("SMTP_HOST", "127.0.0.1,::1"), ("SMTP_MX_PORT", "0"), ("SUBMISSIONS_PORT", "0")]);
+        let listeners = listeners(&settings);
+        let shown: Vec<_> =
+            listeners.iter().map(|listener| format!("{} {}", listener.name, listener.address)).collect();
+        assert_eq!(
+            shown,
+            [
+                "smtp 127.0.0.1:2525",
+                "smtp [::1]:2525",
+                "submission 127.0.0.1:3587",
+                "submission [::1]:3587",
+                "api 127.0.0.1:3000"
+            ]
+        );
+        assert_eq!(smtp_address(&settings), Some("127.0.0.1:2525".parse().unwrap()));
+    }
+
+    #[test]
+    fn all_addresses_are_reached_by_loopback() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert_eq!(reachable(address("0.0.0.0:25")), address("127.0.0.1:25"));
+        assert_eq!(reachable(address("[::]:25")), address("[::1]:25"));
+        assert_eq!(reachable(address("192.0.2.1:25")), address("192.0.2.1:25"));
+    }
+}

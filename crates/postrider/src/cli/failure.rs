@@ -1,0 +1,65 @@
+//! How a command can end other than well.
+
+use std::io;
+
+use postrider_store::StoreError;
+
+/// Each kind has its exit code; `--help` lists them.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It did not work.
+    Failed(String),
+    /// The command line or the settings are wrong.
+    Usage(String),
+    /// There is no such e-mail or user.
+    NotFound(String),
+    /// The state does not allow it.
+    Conflict(String),
+    /// All is said already; only the exit code is left to tell that something was wrong.
+    Reported,
+    /// Nobody reads on, as after `| head`. Not our failure.
+    BrokenPipe,
+}
+
+impl Failure {
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::BrokenPipe => 0,
+            Self::Failed(_) | Self::Reported => 1,
+            Self::Usage(_) => 2,
+            Self::NotFound(_) => 3,
+            Self::Conflict(_) => 4,
+        }
+    }
+
+    pub(super) fn message(&self) -> Option<&str> {
+        match self {
+            Self::Failed(message) | Self::Usage(message) | Self::NotFound(message) | Self::Conflict(message) => {
+                Some(message)
+            }
+            Self::Reported | Self::BrokenPipe => None,
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Exists(_) => Self::Conflict(error.to_string()),
+            StoreError::Overloaded => Self::Failed(format!("{error}; try again soon")),
+            StoreError::Full(_) | StoreError::Unavailable(_) | StoreError::Corrupt(_) => {
+                Self::Failed(error.to_string())
+            }
+        }
+    }
+}
+
+/// Of standard output: everything else that does I/O names what failed.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::BrokenPipe;
+        }
+        Self::Failed(format!("standard output cannot be written: {error}"))
+    }
+}

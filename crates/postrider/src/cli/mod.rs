@@ -1,0 +1,140 @@
+//! The command line: what can be asked, and how an answer becomes an exit code.
+
+mod check;
+mod config;
+mod context;
+mod dev;
+mod email;
+mod failure;
+mod output;
+mod queue;
+mod selftest;
+mod serve;
+mod table;
+mod user;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use postrider_config::Profile;
+
+use crate::cli::failure::Failure;
+use crate::cli::output::Output;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  it failed; standard error says why
+  2  wrong usage, or wrong settings
+  3  there is no such e-mail or user
+  4  the state does not allow it: the user exists already, the e-mail is being sent
+
+Settings come from the environment and from .env in the current directory; `postrider config` shows them.";
+
+#[derive(Debug, Parser)]
+#[command(name = "postrider", version, about = "A programmable mail server", after_help = EXIT_CODES)]
+#[command(disable_help_subcommand = true)]
+struct Cli {
+    /// Print JSON for programs instead of text for people
+    #[arg(long, global = true)]
+    json: bool,
+    /// Without one, serve
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run on loopback with unprivileged ports; mail for the world is captured instead of sent
+    Dev,
+    /// Run in production
+    Serve,
+    /// Look for mistakes in settings, store, certificates, ports and DNS, and say how to mend them
+    Check(ProfileArgs),
+    /// Show the effective settings and where each came from
+    Config(ProfileArgs),
+    /// Try a running server
+    Selftest(selftest::SelftestArgs),
+    /// Users who may log in
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// The queue of deliveries
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
+    /// Stored e-mails
+    #[command(subcommand)]
+    Email(email::EmailCommand),
+}
+
+/// Which of the two sets of defaults a command looks at.
+#[derive(Debug, Clone, Copy, Args)]
+struct ProfileArgs {
+    /// With the defaults of `postrider dev`
+    #[arg(long)]
+    dev: bool,
+}
+
+impl ProfileArgs {
+    fn profile(self) -> Profile {
+        if self.dev { Profile::Dev } else { Profile::Serve }
+    }
+}
+
+/// Runs the command of this process.
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let mut output = Output::new(cli.json);
+    let result = dispatch(cli.command.unwrap_or(Command::Serve), &mut output).and_then(|()| output.finish());
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(message) = failure.message() {
+                // Where standard error is closed, the exit code has to do.
+                let _ = writeln!(anstream::stderr(), "postrider: {message}");
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
+    match command {
+        Command::Dev => serve::run(Profile::Dev, output),
+        Command::Serve => serve::run(Profile::Serve, output),
+        Command::Check(args) => check::run(args.profile(), output),
+        Command::Config(args) => config::run(args.profile(), output),
+        Command::Selftest(args) => selftest::run(args, output),
+        Command::User(command) => user::run(command, output),
+        Command::Queue(command) => queue::run(command, output),
+        Command::Email(command) => email::run(command, output),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn orders_need_a_selection() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        assert!(parse("postrider queue retry").is_err());
+        assert!(parse("postrider queue retry --all --domain example.org").is_err());
+        assert!(parse("postrider queue retry nonsense").is_err());
+        assert!(parse("postrider queue retry 0123456789abcdef01234567").is_ok());
+        assert!(parse("postrider queue hold --domain example.org --status deferred").is_ok());
+        assert!(parse("postrider queue cancel --all --json").is_ok());
+    }
+
+    #[test]
+    fn bare_is_serve() {
+        assert!(Cli::try_parse_from(["postrider"]).unwrap().command.is_none());
+    }
+}

@@ -1,0 +1,86 @@
+//! Standard output: text for people or JSON for programs. Colours are for terminals; `NO_COLOR` is respected.
+
+use std::io::{self, Write};
+
+use anstream::AutoStream;
+use anstyle::{AnsiColor, Style};
+use postrider_core::EmailStatus;
+use serde::Serialize;
+
+use crate::cli::failure::Failure;
+use crate::cli::table::Table;
+
+#[derive(Debug)]
+pub(super) struct Output {
+    text: AutoStream<io::Stdout>,
+    is_json: bool,
+}
+
+impl Output {
+    pub(super) fn new(is_json: bool) -> Self {
+        Self { text: AutoStream::auto(io::stdout()), is_json }
+    }
+
+    pub(super) fn is_json(&self) -> bool {
+        self.is_json
+    }
+
+    pub(super) fn line(&mut self, text: impl AsRef<str>) -> Result<(), Failure> {
+        Ok(writeln!(self.text, "{}", text.as_ref())?)
+    }
+
+    pub(super) fn table(&mut self, table: &Table) -> Result<(), Failure> {
+        Ok(write!(self.text, "{table}")?)
+    }
+
+    /// Bytes as they are, colours or not.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        Ok(io::stdout().write_all(bytes)?)
+    }
+
+    pub(super) fn json<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        serde_json::to_writer_pretty(&mut stdout, value).map_err(io::Error::from)?;
+        Ok(stdout.write_all(b"\n")?)
+    }
+
+    /// Writes what is still held back; a closed pipe shows here at the latest.
+    pub(super) fn finish(&mut self) -> Result<(), Failure> {
+        Ok(self.text.flush()?)
+    }
+}
+
+/// Text from outside, fit for a terminal: what could move the cursor or change colours is replaced. Line feeds and tabs
+/// stay.
+pub(super) fn printable(text: &str) -> String {
+    let replace = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
+    text.chars().filter(|&c| c != '\r').map(replace).collect()
+}
+
+pub(super) const BOLD: Style = Style::new().bold();
+pub(super) const GOOD: Style = AnsiColor::Green.on_default();
+pub(super) const BAD: Style = AnsiColor::Red.on_default();
+pub(super) const WAITING: Style = AnsiColor::Yellow.on_default();
+
+pub(super) fn style_of(status: EmailStatus) -> Style {
+    match status {
+        EmailStatus::Received | EmailStatus::Sent => GOOD,
+        EmailStatus::Failed | EmailStatus::Cancelled => BAD,
+        EmailStatus::Queued | EmailStatus::Sending | EmailStatus::Deferred | EmailStatus::Held => WAITING,
+    }
+}
+
+/// `1 delivery`, `2 deliveries`.
+pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_does_not_drive_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\r\nc\td\u{9b}"), "a\u{fffd}[2Jb\nc\td\u{fffd}");
+    }
+}

@@ -1,0 +1,93 @@
+//! `postrider serve` and `postrider dev`: run until a signal says otherwise.
+
+use std::time::Duration;
+
+use postrider::app::{App, Ports};
+use postrider_config::{Profile, Settings};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::cli::failure::Failure;
+use crate::cli::output::Output;
+use crate::cli::{context, dev};
+use crate::logging;
+
+/// A shutdown keeps to its time by itself. One that still goes on this much later hangs, and is left.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// Runs the server. Ends well after SIGTERM or SIGINT, at once and with a failure after a second one.
+pub(super) fn run(profile: Profile, output: &mut Output) -> Result<(), Failure> {
+    let loaded = context::load(profile)?;
+    logging::init(&loaded.settings);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("postrider")
+        .build()
+        .map_err(|error| Failure::Failed(format!("the threads cannot be started: {error}")))?;
+    let result = runtime.block_on(run_until_signal(loaded.settings, profile, output));
+    // Whatever still runs was given its time.
+    runtime.shutdown_background();
+    result
+}
+
+async fn run_until_signal(settings: Settings, profile: Profile, output: &mut Output) -> Result<(), Failure> {
+    // Before the start, so that a signal that comes during it is not lost.
+    let mut signals = Signals::new()?;
+    let shutdown_timeout = Duration::from_secs(settings.shutdown_timeout_seconds) + SHUTDOWN_GRACE;
+    let app = App::start(settings, Ports::default()).await.map_err(|error| Failure::Failed(error.to_string()))?;
+    if profile == Profile::Dev {
+        dev::introduce(app.settings(), &app.listeners(), output)?;
+    }
+    while let Event::Reload = signals.next().await {
+        match app.control().reload().await {
+            Ok(()) => tracing::info!("reloaded"),
+            Err(error) => tracing::error!(error = %error, "the reload failed; what was in use stays in use"),
+        }
+    }
+    tracing::info!("shutting down");
+    tokio::select! {
+        () = app.shutdown() => Ok(()),
+        () = signals.stop() => Err(Failure::Failed("ended at once by a second signal".to_owned())),
+        () = tokio::time::sleep(shutdown_timeout) => {
+            tracing::error!("the shutdown does not end; what was acknowledged is safe, what was in hand is tried again");
+            Ok(())
+        }
+    }
+}
+
+enum Event {
+    Reload,
+    Stop,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::Failed(format!("signals cannot be received: {error}")));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Event {
+        tokio::select! {
+            _ = self.terminate.recv() => Event::Stop,
+            _ = self.interrupt.recv() => Event::Stop,
+            _ = self.hang_up.recv() => Event::Reload,
+        }
+    }
+
+    async fn stop(&mut self) {
+        while let Event::Reload = self.next().await {}
+    }
+}

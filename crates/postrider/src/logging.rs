@@ -1,0 +1,61 @@
+//! Where log lines go: to standard error, as text or as one JSON object a line. Standard output is for what a command
+//! was asked for.
+
+use anstream::{AutoStream, ColorChoice};
+use postrider_config::{LogFormat, LogLevel, Settings};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{fmt, registry};
+
+/// Our crates' targets all start so.
+const OUR_TARGETS: &str = "postrider";
+
+/// Starts logging as the settings say. Later calls change nothing: the first one holds for the process.
+pub(crate) fn init(settings: &Settings) {
+    if !settings.enable_console_log {
+        return;
+    }
+    let filter = filter(settings.log_level);
+    let layer = fmt::layer().with_writer(std::io::stderr);
+    let layer = match settings.log_format {
+        LogFormat::Text => {
+            let colours = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
+            layer.with_ansi(colours).with_target(false).with_filter(filter).boxed()
+        }
+        LogFormat::Json => layer.json().flatten_event(true).with_ansi(false).with_filter(filter).boxed(),
+    };
+    // An error says that logging has been started already, which is what is wanted.
+    let _ = registry().with(layer).try_init();
+}
+
+/// What we say at `level`; what libraries say only from a warning up, unless everything is wanted.
+fn filter(level: LogLevel) -> Targets {
+    let ours = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let theirs = if level == LogLevel::Trace { LevelFilter::DEBUG } else { ours.min(LevelFilter::WARN) };
+    Targets::new().with_default(theirs).with_target(OUR_TARGETS, ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn libraries_do_not_drown_us() {
+        let info = filter(LogLevel::Info);
+        assert!(info.would_enable("postrider_server::queue", &Level::INFO));
+        assert!(!info.would_enable("postrider_server::queue", &Level::DEBUG));
+        assert!(!info.would_enable("hyper::proto", &Level::INFO));
+        assert!(info.would_enable("hyper::proto", &Level::WARN));
+        assert!(!filter(LogLevel::Error).would_enable("hyper::proto", &Level::WARN));
+        assert!(filter(LogLevel::Trace).would_enable("postrider", &Level::TRACE));
+    }
+}
