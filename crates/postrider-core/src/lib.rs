@@ -4,6 +4,7 @@
 //! resolution, a running server) is a trait in [`ports`].
 
 pub mod address;
+pub mod convert;
 pub mod delivery;
 pub mod dsn;
 pub mod envelope;
