@@ -9,10 +9,7 @@ const LATER: &str = "takes effect with a later release";
 
 /// `docs/configuration.md`.
 pub fn configuration_md() -> String {
-    let code = |prefixes: &[&str]| prefixes.iter().map(|p| format!("`{p}`")).collect::<Vec<_>>().join(", ");
-    let mut out = CONFIGURATION_HEAD
-        .replace("{own}", &code(names::OWN_PREFIXES))
-        .replace("{shared}", &code(names::SHARED_PREFIXES));
+    let mut out = CONFIGURATION_HEAD.replace("{names}\n", &wrapped("- ", "  ", &rule_of_names()));
     for section in SECTIONS {
         let _ = write!(out, "\n## {}\n\n", section.title);
         if !section.intro.is_empty() {
@@ -76,19 +73,38 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-/// Text as comment lines of at most 100 characters.
+fn rule_of_names() -> String {
+    let code = |prefixes: &[&str]| prefixes.iter().map(|prefix| format!("`{prefix}`")).collect::<Vec<_>>().join(", ");
+    format!(
+        "An unknown name that begins with {} stops the start. Under {}, where other programs have variables too, only a \
+         near miss of a setting does.",
+        code(names::OWN_PREFIXES),
+        code(names::SHARED_PREFIXES)
+    )
+}
+
 fn comment(text: &str) -> String {
-    const LINE_CHARS_MAX: usize = 100;
+    wrapped("# ", "# ", &text.replace('`', ""))
+}
+
+/// Text in lines of at most 120 characters, the first begun in one way, the others in another.
+fn wrapped(first: &str, other: &str, text: &str) -> String {
+    const LINE_CHARS_MAX: usize = 120;
     let mut out = String::new();
-    let mut line = String::from("#");
-    for word in text.replace('`', "").split_whitespace() {
-        if line.len() + 1 + word.len() > LINE_CHARS_MAX {
+    let mut line = String::from(first);
+    let mut is_empty = true;
+    for word in text.split_whitespace() {
+        if !is_empty && line.len() + 1 + word.len() > LINE_CHARS_MAX {
             out.push_str(&line);
             out.push('\n');
-            line = String::from("#");
+            line = String::from(other);
+            is_empty = true;
         }
-        line.push(' ');
+        if !is_empty {
+            line.push(' ');
+        }
         line.push_str(word);
+        is_empty = false;
     }
     out + &line + "\n"
 }
@@ -96,7 +112,7 @@ fn comment(text: &str) -> String {
 const CONFIGURATION_HEAD: &str = "\
 # Configuration
 
-<!-- Made by `cargo xtask docs` from crates/postrider-config/src/table.rs. Change it there. -->
+<!-- Made by `cargo xtask docs` from crates/postrider-config/src/table/. Change it there. -->
 
 Settings come from the environment and from a file `.env` in the working folder. The environment wins over `.env`, `.env`
 over the defaults. `postrider config` prints what is in effect and where it came from, secrets masked. `postrider check`
@@ -105,8 +121,7 @@ tells what is wrong.
 - A value that does not parse stops the start, with one line that names the setting and says what is allowed. All faults
   are told at once.
 - An empty value means none, or an empty list. Where something is needed, it is a fault.
-- An unknown name that begins with {own} stops the start. Under {shared}, where other programs have variables too, only a
-  near miss of a setting does.
+{names}
 - In `.env`, put values with spaces, `#` or `$` between single quotes. `$NAME` outside of them is replaced by that
   variable.
 - `postrider dev` has other defaults where the table says so: loopback, ports that need no root, and all mail captured.

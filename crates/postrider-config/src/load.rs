@@ -181,7 +181,7 @@ impl fmt::Display for Origin {
         f.pad(match self {
             Self::Default => "default",
             Self::DevDefault => "dev default",
-            Self::Environment => "the environment",
+            Self::Environment => "environment",
             Self::DotEnv => ".env",
         })
     }

@@ -171,7 +171,19 @@ mod tests {
         let (taken, errors) = utf8_variables(variables.into_iter());
         assert_eq!(taken.keys().collect::<Vec<_>>(), ["OTHER"]);
         assert_eq!(errors.len(), 1);
-        assert!(errors[0].to_string().starts_with("SMTP_PORT is not UTF-8 (from the environment)"), "{}", errors[0]);
+        assert!(errors[0].to_string().starts_with("SMTP_PORT is not UTF-8 (from environment)"), "{}", errors[0]);
+    }
+
+    #[test]
+    fn reads_this_process_and_the_folder_given() {
+        let directory = tempfile::tempdir().unwrap();
+        let sources = Sources::from_process(directory.path()).unwrap();
+        assert!(sources.environment.contains_key("PATH") && sources.dot_env.is_none());
+        std::fs::write(directory.path().join(".env"), "SMTP_PORT=1\n").unwrap();
+        let dot_env = Sources::from_process(directory.path()).unwrap().dot_env.unwrap();
+        assert_eq!(dot_env.get("SMTP_PORT").map(String::as_str), Some("1"));
+        std::fs::write(directory.path().join(".env"), "SMTP_PORT\n").unwrap();
+        assert_eq!(Sources::from_process(directory.path()).unwrap_err().0.len(), 1);
     }
 
     #[test]

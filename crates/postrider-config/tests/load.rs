@@ -182,37 +182,25 @@ fn the_environment_wins_over_dot_env_and_both_over_defaults() {
 #[test]
 fn a_bad_value_is_told_in_one_line_with_what_is_allowed() {
     for (name, value, line) in [
-        (
-            "SMTP_PORT",
-            "smtp",
-            r#"SMTP_PORT is "smtp" (from the environment); allowed: a port, 1 to 65535, or 0 for off"#,
-        ),
-        (
-            "API_PORT",
-            "65536",
-            r#"API_PORT is "65536" (from the environment); allowed: a port, 1 to 65535, or 0 for off"#,
-        ),
-        ("API_PORT", "", r#"API_PORT is "" (from the environment); allowed: a port, 1 to 65535, or 0 for off"#),
+        ("SMTP_PORT", "smtp", r#"SMTP_PORT is "smtp" (from environment); allowed: a port, 1 to 65535, or 0 for off"#),
+        ("API_PORT", "65536", r#"API_PORT is "65536" (from environment); allowed: a port, 1 to 65535, or 0 for off"#),
+        ("API_PORT", "", r#"API_PORT is "" (from environment); allowed: a port, 1 to 65535, or 0 for off"#),
         (
             "SMTP_HOST",
             "127.0.0.1,mail",
-            r#"SMTP_HOST is "127.0.0.1,mail" (from the environment): "mail" is none; allowed: an IP address, or several with commas between"#,
+            r#"SMTP_HOST is "127.0.0.1,mail" (from environment): "mail" is none; allowed: an IP address, or several with commas between"#,
         ),
-        (
-            "LOG_LEVEL",
-            "loud",
-            r#"LOG_LEVEL is "loud" (from the environment); allowed: error, warn, info, debug, trace"#,
-        ),
-        ("WEBHOOK_ENABLED", "maybe", r#"WEBHOOK_ENABLED is "maybe" (from the environment); allowed: true or false"#),
+        ("LOG_LEVEL", "loud", r#"LOG_LEVEL is "loud" (from environment); allowed: error, warn, info, debug, trace"#),
+        ("WEBHOOK_ENABLED", "maybe", r#"WEBHOOK_ENABLED is "maybe" (from environment); allowed: true or false"#),
         (
             "MAX_EMAIL_SIZE",
             "10MB",
-            r#"MAX_EMAIL_SIZE is "10MB" (from the environment); allowed: whole bytes, 1024 to 268435456"#,
+            r#"MAX_EMAIL_SIZE is "10MB" (from environment); allowed: whole bytes, 1024 to 268435456"#,
         ),
-        ("RETRY_FACTOR", "NaN", r#"RETRY_FACTOR is "NaN" (from the environment); allowed: a number, 1 to 100"#),
-        ("DELIVERY_PORT", "0", r#"DELIVERY_PORT is "0" (from the environment); allowed: a whole number, 1 to 65535"#),
-        ("FALLBACK_IP", "here", r#"FALLBACK_IP is "here" (from the environment); allowed: an IP address"#),
-        ("SMTP_PROT", "25", "SMTP_PROT (from the environment) is not a setting; did you mean SMTP_PORT?"),
+        ("RETRY_FACTOR", "NaN", r#"RETRY_FACTOR is "NaN" (from environment); allowed: a number, 1 to 100"#),
+        ("DELIVERY_PORT", "0", r#"DELIVERY_PORT is "0" (from environment); allowed: a whole number, 1 to 65535"#),
+        ("FALLBACK_IP", "here", r#"FALLBACK_IP is "here" (from environment); allowed: an IP address"#),
+        ("SMTP_PROT", "25", "SMTP_PROT (from environment) is not a setting; did you mean SMTP_PORT?"),
     ] {
         assert_eq!(faults(&[(name, value)]), [line]);
     }

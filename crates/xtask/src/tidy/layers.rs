@@ -45,7 +45,7 @@ const LAYERS: &[Layer] = &[
     ),
     layer(
         "postrider-testkit",
-        &["postrider", "postrider-config", "postrider-core", "postrider-store", "postrider-wire"],
+        &["postrider", "postrider-config", "postrider-core", "postrider-server", "postrider-store", "postrider-wire"],
         &[],
     ),
     layer("xtask", &["postrider-config"], &[]),
