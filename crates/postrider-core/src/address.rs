@@ -128,8 +128,11 @@ fn check_domain(domain: &str) -> Result<(), AddressError> {
     if !domain.split('.').all(label_holds) {
         return Err(AddressError::Domain);
     }
-    if !domain.is_ascii() && idna::domain_to_ascii(domain).is_err() {
-        return Err(AddressError::Domain);
+    if !domain.is_ascii() {
+        // The mapping to ASCII makes `>`, `@` or a space of their fullwidth kin, and long labels of short ones: what goes
+        // out in the end must be a name too.
+        let ascii = idna::domain_to_ascii(domain).map_err(|_| AddressError::Domain)?;
+        return if ascii.is_ascii() { check_domain(&ascii) } else { Err(AddressError::Domain) };
     }
     Ok(())
 }
@@ -335,6 +338,10 @@ mod tests {
             "a@[1.2.3]",
             "a@[IPv6:zz]",
             "a@b\n",
+            // Fullwidth `>`, `@` and space, which become ASCII in the domain's normal form.
+            "a@b\u{ff1e}c",
+            "a@b\u{ff20}c",
+            "a@b\u{3000}c",
             &long_local,
             &long_label,
         ] {
