@@ -13,5 +13,5 @@ pub mod sqlite;
 
 pub use error::StoreError;
 pub use records::*;
-pub use sqlite::SqliteStore;
+pub use sqlite::{SqliteOptions, SqliteStore};
 pub use traits::{Directory, Emails, Queue, Store};

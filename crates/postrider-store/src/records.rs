@@ -16,7 +16,9 @@ pub type NodeId = ObjectId;
 /// An e-mail on its way into the store.
 #[derive(Debug, Clone)]
 pub struct NewEmail {
+    /// Lists are in the order of ids.
     pub id: ObjectId,
+    /// Acceptance: at most a day before or after the id was made.
     pub created_at: Timestamp,
     pub direction: Direction,
     pub envelope: Envelope,
@@ -31,7 +33,8 @@ pub struct NewEmail {
 #[derive(Debug, Clone)]
 pub struct NewDelivery {
     pub recipient: Recipient,
-    /// The node that begins with it at once, without claiming it in a second step; `None` leaves it to the queue.
+    /// The node that begins with it at once, without claiming it in a second step; `None` leaves it to the queue, and so
+    /// does a node that is not registered.
     pub claimed_by: Option<NodeId>,
     /// Not tried before. The acceptance time for a delivery that is due at once.
     pub due_at: Timestamp,
@@ -82,6 +85,8 @@ pub struct ClaimedEmail {
 pub struct ClaimedDelivery {
     pub number: u32,
     pub recipient: Recipient,
+    /// What its expiry counts from: the acceptance, or the last [`Order::Retry`] that started it again.
+    pub queued_at: Timestamp,
     /// Attempts made before this claim.
     pub attempts: u32,
     /// Why the last attempt failed; after [`Category::Tls`] the next may go without encryption.
@@ -121,6 +126,7 @@ pub struct Settle {
 pub struct Selection {
     pub emails: Vec<ObjectId>,
     pub recipient_domain: Option<Domain>,
+    /// The whole address, without regard to ASCII case; empty for the null reverse-path.
     pub sender: Option<String>,
     pub status: Option<DeliveryStatus>,
 }
@@ -128,8 +134,8 @@ pub struct Selection {
 /// What an order does to deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// Try now: queued and deferred ones become due, failed and cancelled ones start again as queued with a fresh time
-    /// of acceptance for their expiry. Held and sent ones stay.
+    /// Try now: queued and deferred ones become due, failed and cancelled ones start again as queued, their expiry
+    /// counted from now ([`ClaimedDelivery::queued_at`]). Held and sent ones stay.
     Retry,
     /// Queued and deferred ones wait until released.
     Hold,
@@ -142,7 +148,7 @@ pub enum Order {
 /// What an order did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Ordered {
-    /// Deliveries changed.
+    /// Deliveries that the order was carried out on, also where they were as ordered already.
     pub changed: u64,
     /// Deliveries left alone because a node is sending them at this moment; try again shortly.
     pub sending: u64,
@@ -166,9 +172,9 @@ pub struct EmailRecord {
     pub size: u64,
     /// The most that any of its deliveries has had.
     pub attempts: u32,
-    /// The earliest of its waiting deliveries.
+    /// The earliest of its waiting deliveries that no node is sending now.
     pub next_attempt_at: Option<Timestamp>,
-    /// Of the delivery that changed last.
+    /// Of the last attempt that any of its deliveries had; `None` when that succeeded.
     pub last_error: Option<String>,
     /// The address that the last attempt left from.
     pub source_ip: Option<IpAddr>,
@@ -197,6 +203,7 @@ pub struct DeliveryRecord {
     /// [`EmailStatus`], because a claim shows here as `sending`.
     pub status: EmailStatus,
     pub attempts: u32,
+    /// `None` unless it is waiting and no node is sending it now.
     pub next_attempt_at: Option<Timestamp>,
     pub last_response: Option<Reply>,
     /// As [`postrider_core::Outcome::error`] puts it: also for failures without a reply.
@@ -227,7 +234,7 @@ pub struct EmailFilter {
     pub to: Option<Timestamp>,
 }
 
-/// A page of a list, newest first.
+/// A page of a list, newest first: by id, downwards.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EmailPage {
     pub emails: Vec<EmailRecord>,

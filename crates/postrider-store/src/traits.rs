@@ -3,7 +3,8 @@
 //! For all methods: a success that changed something is durable, as the engine's documentation says what durable is; an
 //! error means that nothing was changed. Under overload a method answers [`StoreError::Overloaded`] at once instead of
 //! queueing without bound. Methods may be called from any number of tasks; what one call has returned, every later call
-//! on any node sees. A call that is dropped before it ends is done wholly or not at all.
+//! on any node sees. A call that is dropped before it ends is done wholly or not at all; claims that it would have
+//! brought are given back.
 
 use std::fmt;
 use std::time::Duration;
@@ -53,7 +54,8 @@ pub trait Emails: Send + Sync {
 /// A claim gives a delivery to one node for as long as that node's lease on life ([`Queue::renew`]) holds. Claims need no
 /// renewal one by one: a node lives or dies with all of them. A claim ends when the delivery is settled or released, or
 /// when the node's lease has lapsed; then any node may claim it again. A node that could not renew must stop sending
-/// before its lease lapses.
+/// before its lease lapses. A node that has not registered, or has lost its registration, holds nothing and is given
+/// nothing.
 #[async_trait]
 pub trait Queue: Send + Sync {
     /// Registers a node, or prolongs its lease, to `now + lease` by the store's time. Nodes whose lease has lapsed lose
@@ -75,7 +77,9 @@ pub trait Queue: Send + Sync {
     /// Gives back all that a node holds and forgets the node.
     async fn leave(&self, node: NodeId) -> Result<()>;
 
-    /// Carries out an order on all deliveries of a selection but those that a node is sending now.
+    /// Carries out an order on all deliveries of a selection but those that a node is sending now. A large order is
+    /// carried out in parts: after an error, or if the call is dropped, some of them are done, and the same order given
+    /// again does the rest.
     async fn order(&self, selection: Selection, order: Order, now: Timestamp) -> Result<Ordered>;
 
     async fn queue_stats(&self, now: Timestamp) -> Result<QueueStats>;

@@ -1,4 +1,269 @@
-//! The embedded engine.
-/// The embedded engine.
+//! The SQLite engine: a database in a folder, for one process that sends and any number of command lines beside it.
+//!
+//! A write is durable when its transaction is committed with `synchronous=FULL`: the log is synced to the disk. One
+//! thread writes, and commits all that waits together ([`writer`]); reads go to a pool of connections ([`readers`]).
+//! Everything that must survive is in the database; what this process remembers beside it are only hints.
+
+mod accept;
+mod batch;
+mod checkpoint;
+mod claim;
+mod claims;
+mod codes;
+mod failure;
+mod list;
+mod open;
+mod order;
+mod queue;
+mod readers;
+mod record;
+mod schema;
+mod sequence;
+mod settle;
+mod stats;
+mod users;
+mod writer;
+
+use std::fs::File;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use postrider_core::{Address, ObjectId, Timestamp};
+use rusqlite::Connection;
+
+pub use open::SqliteOptions;
+
+use self::checkpoint::{Checkpointer, ROWS_BYTES};
+use self::claims::{Guarded, Orphans};
+use self::open::Opened;
+use self::readers::Readers;
+use self::writer::{Writer, lock};
+use crate::error::StoreError;
+use crate::records::*;
+use crate::traits::{Directory, Emails, Queue, Store};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// The store on SQLite.
 #[derive(Debug)]
-pub struct SqliteStore;
+pub struct SqliteStore {
+    writer: Arc<Writer>,
+    readers: Readers,
+    orphans: Arc<Orphans>,
+    /// The domain that the last claim ended with: the next begins behind it.
+    claim_cursor: Mutex<String>,
+    /// Whether this process is the only one that sends.
+    is_alone: bool,
+}
+
+impl SqliteStore {
+    /// Opens the database as the one process that sends, and keeps others from doing so until this store is closed or
+    /// dropped. A database that an older version wrote is brought up to date.
+    ///
+    /// [`StoreError::Unavailable`] when another process has it open so, or the folder cannot be used;
+    /// [`StoreError::Corrupt`] when a newer version wrote it, or it is no database.
+    pub fn open(options: SqliteOptions) -> Result<Self> {
+        let lock = open::lock(&options)?;
+        Self::start(&options, open::open(&options)?, Some(lock))
+    }
+
+    /// Opens the database beside a server that may be using it, as the command line does.
+    pub fn open_shared(options: SqliteOptions) -> Result<Self> {
+        Self::start(&options, open::open_shared(&options)?, None)
+    }
+
+    fn start(options: &SqliteOptions, opened: Opened, lock: Option<File>) -> Result<Self> {
+        let Opened { writer, checkpoint, readers } = opened;
+        let is_alone = lock.is_some();
+        let checkpointer = Checkpointer::start(checkpoint)?;
+        // The thread keeps the lock: it is free when the last write is done.
+        let writer = Writer::start(writer, checkpointer, options.waiting_max, lock)
+            .map_err(|error| StoreError::Unavailable(format!("no thread for writing: {error}")))?;
+        Ok(Self {
+            writer,
+            readers: Readers::new(readers, options.waiting_max),
+            orphans: Arc::default(),
+            claim_cursor: Mutex::default(),
+            is_alone,
+        })
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.readers.read(operation).await
+    }
+
+    /// Wraps an answer so that its claims are given back if it does not reach the caller.
+    fn guard<T>(&self) -> impl FnOnce(T, Vec<(NodeId, DeliveryId)>) -> Guarded<T> + Send + 'static {
+        let (writer, orphans) = (Arc::downgrade(&self.writer), Arc::clone(&self.orphans));
+        move |answer, claims| Guarded::new(answer, claims, writer, orphans)
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn health(&self) -> Result<StoreHealth> {
+        let started = Instant::now();
+        let size_bytes = self.read(size_bytes).await?;
+        let latency = started.elapsed();
+        let write = self.writer.write(0, |batch| {
+            batch.connection.prepare_cached("UPDATE health SET writes = writes + 1")?.execute([])?;
+            Ok(())
+        });
+        write.await?;
+        Ok(StoreHealth { engine: "sqlite", size_bytes: Some(size_bytes), latency })
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.readers.close().await;
+        let writer = Arc::clone(&self.writer);
+        tokio::task::spawn_blocking(move || writer.stop())
+            .await
+            .map_err(|error| StoreError::Unavailable(format!("the store did not close: {error}")))
+    }
+}
+
+#[async_trait]
+impl Emails for SqliteStore {
+    async fn accept(&self, email: NewEmail) -> Result<()> {
+        let claims = claims::claims_of(&email);
+        let email = accept::prepare(email).await?;
+        let guard = self.guard();
+        let accepted = self.writer.write_then(
+            email.bytes(),
+            move |batch| accept::insert(batch, &email),
+            move |()| guard((), claims),
+        );
+        accepted.await?.take();
+        Ok(())
+    }
+
+    async fn list(&self, filter: &EmailFilter, page: u64, limit: u64) -> Result<EmailPage> {
+        let filter = filter.clone();
+        self.read(move |connection| list::list(connection, &filter, page, limit)).await
+    }
+
+    async fn email(&self, id: ObjectId) -> Result<Option<EmailDetail>> {
+        self.read(move |connection| record::detail(connection, id)).await
+    }
+
+    async fn raw(&self, id: ObjectId) -> Result<Option<RawMessage>> {
+        self.read(move |connection| record::raw(connection, id)).await
+    }
+
+    async fn delete(&self, id: ObjectId) -> Result<bool> {
+        self.writer.write(ROWS_BYTES, move |batch| record::delete(batch, id)).await
+    }
+}
+
+#[async_trait]
+impl Queue for SqliteStore {
+    async fn renew(&self, node: NodeId, now: Timestamp, lease: Duration) -> Result<()> {
+        let is_alone = self.is_alone;
+        self.writer.write(ROWS_BYTES, move |batch| queue::renew(batch, node, now, lease, is_alone)).await
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Claimed> {
+        let (node, now) = (request.node, request.now);
+        let cursor = lock(&self.claim_cursor).clone();
+        let plan = self.read(move |connection| claim::plan(connection, &request, &cursor)).await?;
+        lock(&self.claim_cursor).clone_from(&plan.cursor);
+        if plan.is_empty() && self.orphans.is_empty() {
+            return Ok(Claimed { emails: Vec::new(), more: plan.more });
+        }
+        let guard = self.guard();
+        let mut give_back = claims::give_back(&self.orphans);
+        let claimed = self.writer.write_then(
+            ROWS_BYTES,
+            move |batch| {
+                give_back(batch)?;
+                claim::claim(batch, node, now, &plan)
+            },
+            move |claimed: Claimed| {
+                let claims = claim::claims_of(node, &claimed);
+                guard(claimed, claims)
+            },
+        );
+        Ok(claimed.await?.take().unwrap_or_default())
+    }
+
+    async fn settle(&self, node: NodeId, settle: Settle) -> Result<usize> {
+        let claims: Vec<_> = settle.notifications.iter().flat_map(claims::claims_of).collect();
+        let settle = settle::prepare(settle).await?;
+        let guard = self.guard();
+        let settled = self.writer.write_then(
+            settle.bytes(),
+            move |batch| settle::settle(batch, node, &settle),
+            move |recorded| guard(recorded, claims),
+        );
+        Ok(settled.await?.take().unwrap_or_default())
+    }
+
+    async fn release(&self, node: NodeId, deliveries: Vec<DeliveryId>) -> Result<()> {
+        self.writer.write(ROWS_BYTES, move |batch| queue::release(batch, node, &deliveries)).await
+    }
+
+    async fn leave(&self, node: NodeId) -> Result<()> {
+        self.writer.write(ROWS_BYTES, move |batch| queue::leave(batch, node)).await
+    }
+
+    async fn order(&self, selection: Selection, order: Order, now: Timestamp) -> Result<Ordered> {
+        let keys = self.read(move |connection| order::select(connection, &selection, order)).await?;
+        let mut ordered = Ordered::default();
+        for part in keys.chunks(order::PART_DELIVERIES) {
+            let part = part.to_vec();
+            let bytes = part.len() * 256;
+            let done = self.writer.write(bytes, move |batch| order::carry_out(batch, &part, order, now)).await?;
+            ordered.changed += done.changed;
+            ordered.sending += done.sending;
+        }
+        Ok(ordered)
+    }
+
+    async fn queue_stats(&self, now: Timestamp) -> Result<QueueStats> {
+        self.read(move |connection| stats::queue_stats(connection, now)).await
+    }
+}
+
+#[async_trait]
+impl Directory for SqliteStore {
+    async fn add_user(&self, user: User) -> Result<()> {
+        self.writer.write(ROWS_BYTES, move |batch| users::add(batch, &user)).await
+    }
+
+    async fn user(&self, address: &Address) -> Result<Option<User>> {
+        let address = address.clone();
+        self.read(move |connection| users::find(connection, &address)).await
+    }
+
+    async fn users(&self) -> Result<Vec<User>> {
+        self.read(users::all).await
+    }
+
+    async fn set_password(
+        &self,
+        address: &Address,
+        password_hash: String,
+        scram: ScramKeys,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let address = address.clone();
+        self.writer
+            .write(ROWS_BYTES, move |batch| users::set_password(batch, &address, &password_hash, &scram, now))
+            .await
+    }
+
+    async fn remove_user(&self, address: &Address) -> Result<bool> {
+        let address = address.clone();
+        self.writer.write(ROWS_BYTES, move |batch| users::remove(batch, &address)).await
+    }
+}
+
+fn size_bytes(connection: &Connection) -> Result<u64> {
+    let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    let page_bytes: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    Ok(u64::try_from(pages.saturating_mul(page_bytes)).unwrap_or(0))
+}

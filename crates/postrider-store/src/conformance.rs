@@ -1,1 +1,0 @@
-//! The suite of checks that every engine of the store passes.

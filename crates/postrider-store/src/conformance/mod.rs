@@ -1,0 +1,143 @@
+//! The suite of checks that every engine of the store passes: what the traits promise, and nothing that one engine does
+//! in its own way. Time is passed in, so that no check waits.
+//!
+//! An engine's tests are one line, `postrider_store::conformance_suite!(MyHarness::new())`, with a value that implements
+//! [`Harness`] on data that no other check uses.
+
+// A check fails by panicking: it is code of tests, though tests of other crates run it.
+#![allow(clippy::unwrap_used)]
+
+mod claims;
+mod durability;
+mod emails;
+mod fixtures;
+mod lists;
+mod model;
+mod orders;
+mod random;
+mod settlements;
+mod users;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::traits::Store;
+
+/// What a check needs of an engine.
+#[async_trait]
+pub trait Harness: Send + Sync + fmt::Debug {
+    /// Opens the store: empty the first time, later with what is in it. A check closes it before it opens it again.
+    async fn open(&self) -> Arc<dyn Store>;
+
+    /// Whether only one process can send from this engine, so that a new node takes over from all others at once.
+    fn is_single_process(&self) -> bool;
+}
+
+/// Lists the checks once: as functions, and as tests of an engine. A check that is not listed is dead code, which the
+/// compiler reports.
+macro_rules! checks {
+    ($d:tt $($module:ident { $($check:ident)* })*) => {
+        /// The checks, one by one.
+        pub mod check {
+            use super::Harness;
+            $($(
+                pub async fn $check(harness: &dyn Harness) {
+                    super::$module::$check(harness).await;
+                }
+            )*)*
+        }
+
+        /// Makes a test of each check, on a fresh harness each.
+        #[macro_export]
+        macro_rules! conformance_suite {
+            ($d harness:expr) => {
+                $($(
+                    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                    async fn $check() {
+                        $crate::conformance::check::$check(&$d harness).await;
+                    }
+                )*)*
+            };
+        }
+    };
+}
+
+checks! { $
+    durability {
+        what_was_accepted_survives_reopening
+        what_was_settled_survives_reopening
+        a_closed_store_answers_unavailable
+        a_dropped_store_keeps_what_it_acknowledged
+        health_tells_of_a_store_that_works
+    }
+    emails {
+        messages_come_back_byte_for_byte
+        an_email_shows_all_that_was_accepted
+        an_id_is_taken_once
+        ids_that_differ_only_in_their_process_are_different
+        concurrent_accepts_are_all_there
+        a_flood_is_stored_or_refused
+        dropped_calls_are_done_wholly_or_not_at_all
+        deleting_leaves_nothing
+    }
+    claims {
+        claims_come_in_the_order_of_due_time
+        what_is_not_due_is_not_claimed
+        claims_carry_what_sending_takes
+        no_delivery_is_claimed_twice
+        claims_keep_to_limits
+        domains_take_turns
+        domains_with_one_delivery_each_are_all_served
+        more_tells_whether_something_is_left
+        what_is_accepted_with_a_claim_is_held
+        released_deliveries_are_due_again
+        only_the_holder_releases
+        a_node_that_leaves_gives_all_back
+        an_unknown_node_holds_nothing
+        a_lapsed_lease_loses_its_claims
+        a_lease_that_holds_keeps_its_claims
+        a_dropped_claim_is_given_back
+    }
+    settlements {
+        a_settlement_ends_the_claim
+        a_deferred_delivery_comes_back_when_due
+        only_the_holder_settles
+        a_deleted_email_has_nothing_to_settle
+        notifications_come_with_their_settlements_only
+        a_refused_notification_undoes_its_settlements
+        an_email_has_the_status_of_its_deliveries
+        attempts_are_kept_in_order
+    }
+    orders {
+        orders_change_what_they_apply_to
+        orders_leave_alone_what_is_being_sent
+        a_retry_starts_expiry_again
+        a_retry_makes_due
+        a_hold_keeps_until_released
+        selections_restrict
+        large_orders_reach_everything
+    }
+    lists {
+        lists_are_newest_first_in_pages
+        lists_filter_by_each_field
+        lists_filter_by_status
+        lists_filter_by_time
+        lists_search_words
+        an_empty_store_has_empty_lists_and_stats
+        stats_count_each_email_once
+        stats_tell_of_domains
+        stats_tell_of_the_last_minute
+        stats_tell_the_oldest
+    }
+    random {
+        random_operations_agree_with_a_model
+    }
+    users {
+        users_are_found_without_regard_to_case
+        a_user_is_added_once
+        passwords_are_replaced
+        users_are_removed
+    }
+}

@@ -1,0 +1,158 @@
+//! Orders: what they change, and what they leave alone.
+
+use std::sync::Arc;
+
+use postrider_core::{DeliveryStatus, EmailStatus, ObjectId};
+
+use super::Harness;
+use super::fixtures::*;
+use crate::records::*;
+use crate::traits::Store;
+
+/// One e-mail whose deliveries have all statuses: queued, deferred, sent, failed, held, cancelled, and one that is sent
+/// right now.
+async fn one_of_each(store: &Arc<dyn Store>, node: NodeId) -> ObjectId {
+    let recipients: Vec<_> = (0..7).map(|n| format!("r{n}@one.example")).collect();
+    let recipients: Vec<_> = recipients.iter().map(String::as_str).collect();
+    let id = accept(store, claimed_email(1, &recipients, node)).await;
+    // An order reaches what is not claimed: one at a time.
+    store.release(node, vec![delivery(id, 5)]).await.unwrap();
+    store.order(of(id), Order::Cancel, at(2)).await.unwrap();
+    store.release(node, vec![delivery(id, 4)]).await.unwrap();
+    store.order(of(id), Order::Hold, at(2)).await.unwrap();
+    settle(store, node, delivery(id, 1), 3, Next::Retry { at: at(500) }).await;
+    settle(store, node, delivery(id, 2), 3, Next::Sent).await;
+    settle(store, node, delivery(id, 3), 3, Next::Failed).await;
+    store.release(node, vec![delivery(id, 0)]).await.unwrap();
+    id
+}
+
+fn of(id: ObjectId) -> Selection {
+    Selection { emails: vec![id], ..Selection::default() }
+}
+
+async fn statuses(store: &Arc<dyn Store>, id: ObjectId) -> Vec<EmailStatus> {
+    detail(store, id).await.deliveries.iter().map(|delivery| delivery.status).collect()
+}
+
+pub(super) async fn orders_change_what_they_apply_to(harness: &dyn Harness) {
+    use EmailStatus::{Cancelled, Deferred, Failed, Held, Queued, Sending, Sent};
+    let (store, node) = open_with_node(harness).await;
+    let before = [Queued, Deferred, Sent, Failed, Held, Cancelled, Sending];
+    let cases = [
+        (Order::Retry, [Queued, Deferred, Sent, Queued, Held, Queued, Sending], (4, 1)),
+        (Order::Hold, [Held, Held, Sent, Failed, Held, Cancelled, Sending], (2, 1)),
+        (Order::Release, [Queued, Deferred, Sent, Failed, Queued, Cancelled, Sending], (1, 0)),
+        (Order::Cancel, [Cancelled, Cancelled, Sent, Failed, Cancelled, Cancelled, Sending], (3, 1)),
+    ];
+    for everywhere in [false, true] {
+        for (order, after, (changed, sending)) in cases {
+            let id = one_of_each(&store, node).await;
+            assert_eq!(statuses(&store, id).await, before);
+            let selection = if everywhere { Selection::default() } else { of(id) };
+            let ordered = store.order(selection, order, at(4)).await.unwrap();
+            assert_eq!(statuses(&store, id).await, after, "{order:?}");
+            assert_eq!(ordered, Ordered { changed, sending }, "{order:?}");
+            let shown = detail(&store, id).await.email;
+            assert_eq!((shown.status, shown.updated_at), (Sending, at(4)));
+            assert!(store.delete(id).await.unwrap());
+        }
+    }
+}
+
+pub(super) async fn orders_leave_alone_what_is_being_sent(harness: &dyn Harness) {
+    let (store, node) = open_with_node(harness).await;
+    let id = accept(&store, claimed_email(1, &["a@one.example"], node)).await;
+    for order in [Order::Retry, Order::Hold, Order::Cancel] {
+        assert_eq!(store.order(of(id), order, at(2)).await.unwrap(), Ordered { changed: 0, sending: 1 });
+    }
+    assert_eq!(settle(&store, node, delivery(id, 0), 3, Next::Sent).await, 1, "the claim was not touched");
+    assert_eq!(store.order(of(id), Order::Retry, at(4)).await.unwrap(), Ordered::default(), "what is sent is sent");
+}
+
+pub(super) async fn a_retry_starts_expiry_again(harness: &dyn Harness) {
+    let (store, node) = open_with_node(harness).await;
+    let id = accept(&store, claimed_email(1, &["a@one.example"], node)).await;
+    settle(&store, node, delivery(id, 0), 2, Next::Failed).await;
+    assert_eq!(store.order(of(id), Order::Retry, at(700)).await.unwrap().changed, 1);
+    let claimed = store.claim(request(node, 700, 1)).await.unwrap();
+    let [email] = &claimed.emails[..] else { panic!("it is due: {claimed:?}") };
+    assert_eq!((email.created_at, email.deliveries[0].queued_at), (at(1), at(700)));
+    assert_eq!(email.deliveries[0].attempts, 1, "its history stays");
+    let again = settlement(delivery(id, 0), 2, 701, Next::Retry { at: at(800) });
+    store.settle(node, Settle { settlements: vec![again], notifications: Vec::new() }).await.unwrap();
+    let claimed = store.claim(request(node, 800, 1)).await.unwrap();
+    assert_eq!(claimed.emails[0].deliveries[0].queued_at, at(700), "it holds for later attempts");
+    assert_eq!(detail(&store, id).await.attempts.len(), 2);
+}
+
+pub(super) async fn a_retry_makes_due(harness: &dyn Harness) {
+    let (store, node) = open_with_node(harness).await;
+    let id = accept(&store, claimed_email(1, &["a@one.example"], node)).await;
+    settle(&store, node, delivery(id, 0), 2, Next::Retry { at: at(5_000) }).await;
+    let old = accept(&store, email(5, &["b@one.example"])).await;
+    assert_eq!(store.order(Selection::default(), Order::Retry, at(100)).await.unwrap().changed, 2);
+    assert_eq!(detail(&store, id).await.email.status, EmailStatus::Deferred);
+    let claimed = claim_all(&store, node, 100).await;
+    assert_eq!(claimed, [delivery(old, 0), delivery(id, 0)], "what was due longer keeps its place");
+}
+
+pub(super) async fn a_hold_keeps_until_released(harness: &dyn Harness) {
+    let (store, node) = open_with_node(harness).await;
+    let id = accept(&store, email(1, &["a@one.example"])).await;
+    store.order(of(id), Order::Hold, at(2)).await.unwrap();
+    assert!(claim_all(&store, node, 100_000).await.is_empty());
+    assert_eq!(detail(&store, id).await.email.next_attempt_at, None);
+    store.order(of(id), Order::Retry, at(3)).await.unwrap();
+    assert!(claim_all(&store, node, 100_000).await.is_empty(), "a retry does not release");
+    store.order(of(id), Order::Release, at(4)).await.unwrap();
+    assert_eq!(detail(&store, id).await.email.next_attempt_at, Some(at(4)));
+    assert!(claim_all(&store, node, 3).await.is_empty());
+    assert_eq!(claim_all(&store, node, 4).await, [delivery(id, 0)]);
+}
+
+pub(super) async fn selections_restrict(harness: &dyn Harness) {
+    let (store, node) = open_with_node(harness).await;
+    let mut other = email(1, &["a@one.example", "a@two.example"]);
+    other.envelope.reverse_path = postrider_core::ReversePath::NULL;
+    let other = accept(&store, other).await;
+    let id = accept(&store, claimed_email(2, &["b@one.example", "b@two.example"], node)).await;
+    settle(&store, node, delivery(id, 0), 3, Next::Retry { at: at(100) }).await;
+    store.release(node, vec![delivery(id, 1)]).await.unwrap();
+    let one = Selection { recipient_domain: Some(domain("one.example")), ..Selection::default() };
+    let cases = [
+        (Selection::default(), 4),
+        (of(id), 2),
+        (Selection { emails: vec![id, other, id], ..Selection::default() }, 4),
+        (Selection { emails: vec![ObjectId::new(at(0))], ..Selection::default() }, 0),
+        (one.clone(), 2),
+        (Selection { emails: vec![id], ..one.clone() }, 1),
+        (Selection { recipient_domain: Some(domain("example")), ..Selection::default() }, 0),
+        (Selection { sender: Some("SENDER@example.COM".into()), ..Selection::default() }, 2),
+        (Selection { sender: Some(String::new()), ..Selection::default() }, 2),
+        (Selection { sender: Some("sender".into()), ..Selection::default() }, 0),
+        (Selection { sender: Some(String::new()), ..of(id) }, 0),
+        (Selection { status: Some(DeliveryStatus::Deferred), ..Selection::default() }, 1),
+        (Selection { status: Some(DeliveryStatus::Queued), ..one }, 1),
+        (Selection { status: Some(DeliveryStatus::Sent), ..Selection::default() }, 0),
+    ];
+    for (selection, changed) in cases {
+        let ordered = store.order(selection.clone(), Order::Retry, at(4)).await.unwrap();
+        assert_eq!(ordered.changed, changed, "{selection:?}");
+    }
+}
+
+pub(super) async fn large_orders_reach_everything(harness: &dyn Harness) {
+    let (store, node) = open_with_node(harness).await;
+    let recipients: Vec<_> = (0..700).map(|n| format!("r{n}@d{}.example", n % 9)).collect();
+    let recipients: Vec<_> = recipients.iter().map(String::as_str).collect();
+    for n in 0..2 {
+        accept(&store, email(n, &recipients)).await;
+    }
+    let all = Selection::default;
+    assert_eq!(store.order(all(), Order::Hold, at(5)).await.unwrap().changed, 1_400);
+    assert!(claim_all(&store, node, 10).await.is_empty());
+    assert_eq!(store.queue_stats(at(5)).await.unwrap().held, 2);
+    assert_eq!(store.order(all(), Order::Release, at(6)).await.unwrap().changed, 1_400);
+    assert_eq!(claim_all(&store, node, 10).await.len(), 1_400);
+}

@@ -1,0 +1,202 @@
+//! One transaction of the writer, with what its operations together must bring up to date before it is committed.
+//!
+//! Counters, rates and the rows of e-mails whose deliveries changed are written once for the whole batch, not once for
+//! each operation.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use postrider_core::{EmailStatus, Timestamp};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::codes::{self, STATUS_CODES, StatusCode};
+use crate::error::StoreError;
+use crate::records::NodeId;
+
+/// A span of the rates table, in milliseconds.
+pub(super) const RATE_SPAN_MILLIS: i64 = 10_000;
+
+/// Spans that are kept: more than the last minute, for clocks that differ.
+const RATE_SPANS_KEPT: i64 = 60;
+
+pub(super) struct Batch<'c> {
+    pub(super) connection: &'c Connection,
+    counters: [i64; STATUS_CODES],
+    changes: BTreeMap<i64, Change>,
+    rates: BTreeMap<i64, Rate>,
+    domain_errors: HashMap<String, (Timestamp, String)>,
+    nodes: HashMap<NodeId, Option<i64>>,
+}
+
+/// What an e-mail's row must learn.
+#[derive(Debug)]
+struct Change {
+    updated_at: Timestamp,
+    last_attempt: Option<LastAttempt>,
+}
+
+/// What an e-mail's row keeps of the last attempt of any of its deliveries.
+#[derive(Debug, Clone)]
+pub(super) struct LastAttempt {
+    pub(super) error: Option<String>,
+    pub(super) source_ip: Option<IpAddr>,
+}
+
+#[derive(Debug, Default)]
+struct Rate {
+    sent: i64,
+    failed: i64,
+}
+
+impl<'c> Batch<'c> {
+    pub(super) fn new(connection: &'c Connection) -> Self {
+        Self {
+            connection,
+            counters: [0; STATUS_CODES],
+            changes: BTreeMap::new(),
+            rates: BTreeMap::new(),
+            domain_errors: HashMap::new(),
+            nodes: HashMap::new(),
+        }
+    }
+
+    /// An e-mail of this status came.
+    pub(super) fn count(&mut self, status: EmailStatus) {
+        self.counters[usize::from(codes::email_status_code(status))] += 1;
+    }
+
+    /// An e-mail whose row says this status code went.
+    pub(super) fn forget(&mut self, seq: i64, status_code: StatusCode) {
+        if let Some(counter) = self.counters.get_mut(usize::from(status_code)) {
+            *counter -= 1;
+        }
+        self.changes.remove(&seq);
+    }
+
+    /// Deliveries of an e-mail changed: its row follows before the commit.
+    pub(super) fn changed(&mut self, seq: i64, at: Timestamp, last_attempt: Option<LastAttempt>) {
+        let change = self.changes.entry(seq).or_insert(Change { updated_at: at, last_attempt: None });
+        change.updated_at = change.updated_at.max(at);
+        if last_attempt.is_some() {
+            change.last_attempt = last_attempt;
+        }
+    }
+
+    pub(super) fn count_sent(&mut self, at: Timestamp) {
+        self.rates.entry(span(at)).or_default().sent += 1;
+    }
+
+    pub(super) fn count_failed(&mut self, at: Timestamp) {
+        self.rates.entry(span(at)).or_default().failed += 1;
+    }
+
+    /// A delivery to this domain was deferred.
+    pub(super) fn domain_deferred(&mut self, domain: String, at: Timestamp, error: String) {
+        self.domain_errors.insert(domain, (at, error));
+    }
+
+    /// The number under which deliveries name a node; `None` for a node that has not registered.
+    pub(super) fn node(&mut self, node: NodeId) -> rusqlite::Result<Option<i64>> {
+        if let Some(number) = self.nodes.get(&node) {
+            return Ok(*number);
+        }
+        let number = self
+            .connection
+            .prepare_cached("SELECT number FROM nodes WHERE id = ?1")?
+            .query_row([node.as_bytes()], |row| row.get(0))
+            .optional()?;
+        self.nodes.insert(node, number);
+        Ok(number)
+    }
+
+    /// Nodes were registered or forgotten.
+    pub(super) fn nodes_changed(&mut self) {
+        self.nodes.clear();
+    }
+
+    /// Writes what the operations left to be written once.
+    pub(super) fn finish(mut self) -> Result<(), StoreError> {
+        for (seq, change) in std::mem::take(&mut self.changes) {
+            self.update_email(seq, change)?;
+        }
+        for (code, &delta) in (0 as StatusCode..).zip(&self.counters).filter(|(_, delta)| **delta != 0) {
+            self.connection
+                .prepare_cached(
+                    "INSERT INTO counters VALUES (?1, ?2) ON CONFLICT DO UPDATE SET emails = emails + excluded.emails",
+                )?
+                .execute((code, delta))?;
+        }
+        for (span, rate) in &self.rates {
+            self.add_rate(*span, rate)?;
+        }
+        for (domain, (at, error)) in &self.domain_errors {
+            self.connection
+                .prepare_cached(
+                    "INSERT INTO domain_errors VALUES (?1, ?2, ?3)
+                     ON CONFLICT DO UPDATE SET at = excluded.at, error = excluded.error WHERE excluded.at >= at",
+                )?
+                .execute((domain, at.as_millis(), error))?;
+        }
+        Ok(())
+    }
+
+    /// Brings an e-mail's row in line with its deliveries.
+    fn update_email(&mut self, seq: i64, change: Change) -> Result<(), StoreError> {
+        let mut statuses = Vec::with_capacity(4);
+        let mut statement =
+            self.connection.prepare_cached("SELECT DISTINCT status FROM deliveries WHERE email = ?1")?;
+        let mut rows = statement.query([seq])?;
+        while let Some(row) = rows.next()? {
+            statuses.push(codes::delivery_status(row.get(0)?)?);
+        }
+        let new_code = codes::email_status_code(EmailStatus::of(statuses));
+        let old_code: Option<StatusCode> = self
+            .connection
+            .prepare_cached("SELECT status FROM emails WHERE seq = ?1")?
+            .query_row([seq], |row| row.get(0))
+            .optional()?;
+        let Some(old_code) = old_code else { return Ok(()) };
+        if let Some(counter) = self.counters.get_mut(usize::from(old_code)) {
+            *counter -= 1;
+        }
+        self.counters[usize::from(new_code)] += 1;
+        let updated_at = change.updated_at.as_millis();
+        match change.last_attempt {
+            None => self
+                .connection
+                .prepare_cached("UPDATE emails SET status = ?2, updated_at = max(updated_at, ?3) WHERE seq = ?1")?
+                .execute((seq, new_code, updated_at))?,
+            Some(last) => self
+                .connection
+                .prepare_cached(
+                    "UPDATE emails SET status = ?2, updated_at = max(updated_at, ?3), last_error = ?4, source_ip = ?5
+                     WHERE seq = ?1",
+                )?
+                .execute(params![seq, new_code, updated_at, last.error, last.source_ip.map(|ip| ip.to_string())])?,
+        };
+        Ok(())
+    }
+
+    fn add_rate(&self, span: i64, rate: &Rate) -> rusqlite::Result<()> {
+        let changed = self
+            .connection
+            .prepare_cached("UPDATE rates SET sent = sent + ?2, failed = failed + ?3 WHERE span = ?1")?
+            .execute((span, rate.sent, rate.failed))?;
+        if changed == 0 {
+            self.connection.prepare_cached("INSERT INTO rates VALUES (?1, ?2, ?3)")?.execute((
+                span,
+                rate.sent,
+                rate.failed,
+            ))?;
+            self.connection
+                .prepare_cached("DELETE FROM rates WHERE span < ?1")?
+                .execute([span.saturating_sub(RATE_SPANS_KEPT)])?;
+        }
+        Ok(())
+    }
+}
+
+/// The span of the rates table that a time falls into.
+pub(super) fn span(at: Timestamp) -> i64 {
+    at.as_millis().div_euclid(RATE_SPAN_MILLIS)
+}

@@ -1,0 +1,163 @@
+//! Opening the database: its folder, its lock, its connections.
+
+use std::fs::{DirBuilder, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::schema;
+use crate::error::StoreError;
+
+/// The database within `DATA_DIR`; SQLite keeps its log and index beside it.
+const DATABASE_FILE: &str = "postrider.db";
+
+/// Held by the process that sends.
+const LOCK_FILE: &str = "postrider.lock";
+
+/// Pages are this large: a compressed message of ordinary size fits one.
+const PAGE_BYTES: u32 = 8_192;
+
+/// How long another process may hold the database before a call gives up.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The log is cut down to this after a checkpoint that emptied it.
+const LOG_BYTES_KEPT: u32 = 64 << 20;
+
+/// Memory for pages: the writer's holds the ends of all b-trees, a reader's little more than what one read touches.
+const WRITER_CACHE_KIB: u32 = 16 << 10;
+const READER_CACHE_KIB: u32 = 2 << 10;
+
+/// Prepared statements that a connection keeps.
+const STATEMENTS_KEPT: usize = 64;
+
+/// How to open the store.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    /// The folder (`DATA_DIR`); it is made if it is not there.
+    pub path: PathBuf,
+    /// Writes, and likewise reads, that wait at most; one more is answered [`StoreError::Overloaded`].
+    pub waiting_max: usize,
+    /// The database grows to this at most, the log not counted, in bytes; a write that needs more is answered
+    /// [`StoreError::Full`].
+    pub size_bytes_max: Option<u64>,
+    /// Reads at once.
+    pub readers: usize,
+}
+
+impl SqliteOptions {
+    pub const WAITING_MAX: usize = 4_096;
+    pub const READERS: usize = 4;
+
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), waiting_max: Self::WAITING_MAX, size_bytes_max: None, readers: Self::READERS }
+    }
+}
+
+/// What an open store is made of.
+pub(super) struct Opened {
+    pub(super) writer: Connection,
+    pub(super) checkpoint: Connection,
+    pub(super) readers: Vec<Connection>,
+}
+
+/// Takes the lock of the process that sends.
+pub(super) fn lock(options: &SqliteOptions) -> Result<File, StoreError> {
+    make_folder(&options.path)?;
+    try_lock(&options.path)?.ok_or_else(|| {
+        StoreError::Unavailable(format!(
+            "another Postrider is running on {}: stop it first, or set DATA_DIR to another folder",
+            options.path.display()
+        ))
+    })
+}
+
+/// Opens the connections of the process that holds the lock, and brings the schema up to date.
+pub(super) fn open(options: &SqliteOptions) -> Result<Opened, StoreError> {
+    let mut writer = connect(&options.path)?;
+    schema::migrate(&mut writer)?;
+    connections(options, writer)
+}
+
+/// Opens the connections of a process beside the one that may hold the lock.
+pub(super) fn open_shared(options: &SqliteOptions) -> Result<Opened, StoreError> {
+    make_folder(&options.path)?;
+    match try_lock(&options.path)? {
+        // Nobody sends: the schema may be brought up to date as a server would.
+        Some(_lock) => open(options),
+        None => {
+            let writer = connect(&options.path)?;
+            let version = schema::version(&writer)?;
+            if version != schema::VERSION {
+                return Err(StoreError::Unavailable(format!(
+                    "the running Postrider keeps schema version {version}, this program version {}: use the same \
+                     version of both",
+                    schema::VERSION
+                )));
+            }
+            connections(options, writer)
+        }
+    }
+}
+
+fn connections(options: &SqliteOptions, writer: Connection) -> Result<Opened, StoreError> {
+    writer.pragma_update(None, "cache_size", -i64::from(WRITER_CACHE_KIB))?;
+    if let Some(bytes) = options.size_bytes_max {
+        let page_bytes: u32 = writer.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let pages = i64::try_from(bytes / u64::from(page_bytes.max(1))).unwrap_or(i64::MAX);
+        writer.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
+    }
+    let readers = (0..options.readers.max(1)).map(|_| {
+        let reader = connect(&options.path)?;
+        reader.pragma_update(None, "query_only", true)?;
+        reader.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB))?;
+        Ok(reader)
+    });
+    let readers = readers.collect::<Result<_, StoreError>>()?;
+    Ok(Opened { writer, checkpoint: connect(&options.path)?, readers })
+}
+
+fn connect(folder: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let path = folder.join(DATABASE_FILE);
+    let open = || -> rusqlite::Result<Connection> {
+        let connection = Connection::open_with_flags(&path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+        // The page size counts only for a database that is not there yet.
+        connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT)?;
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        // Checkpoints have their own thread.
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        Ok(connection)
+    };
+    open().map_err(|error| match StoreError::from(error) {
+        StoreError::Unavailable(text) => StoreError::Unavailable(format!("{}: {text}", path.display())),
+        StoreError::Corrupt(text) => StoreError::Corrupt(format!("{}: {text}", path.display())),
+        other => other,
+    })
+}
+
+/// Makes the folder, for its owner alone: it holds mail.
+fn make_folder(path: &Path) -> Result<(), StoreError> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display())))
+}
+
+/// The lock, or `None` when another process holds it.
+fn try_lock(folder: &Path) -> Result<Option<File>, StoreError> {
+    let path = folder.join(LOCK_FILE);
+    let unavailable = |error| StoreError::Unavailable(format!("{}: {error}", path.display()));
+    let file = File::create(&path).map_err(unavailable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(unavailable(error)),
+    }
+}

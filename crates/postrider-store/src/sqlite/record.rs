@@ -1,0 +1,169 @@
+//! Reading e-mails: the row that lists show, one with all its deliveries, the message itself, and deleting one.
+
+use std::collections::BTreeSet;
+
+use postrider_core::{Attempt, DeliveryStatus, EmailStatus, ObjectId, Outcome};
+use rusqlite::{Connection, Row};
+
+use super::batch::Batch;
+use super::claim::decode_envelope;
+use super::codes;
+use super::failure::Failure;
+use super::sequence;
+use crate::error::StoreError;
+use crate::records::{DeliveryRecord, EmailDetail, EmailRecord, RawMessage};
+
+/// The e-mails of which some node is sending something now.
+pub(super) fn sending(connection: &Connection) -> rusqlite::Result<BTreeSet<i64>> {
+    connection
+        .prepare_cached("SELECT email FROM deliveries INDEXED BY deliveries_owned WHERE owner IS NOT NULL")?
+        .query_map([], |row| row.get(0))?
+        .collect()
+}
+
+/// An e-mail's row as lists show it.
+pub(super) fn record(connection: &Connection, seq: i64, is_sending: bool) -> Result<EmailRecord, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, created_at, updated_at, status, direction, size, sender, recipients, message_id, subject,
+             attachments, last_error, source_ip
+         FROM emails WHERE seq = ?1",
+    )?;
+    let mut rows = statement.query([seq])?;
+    let row = rows.next()?.ok_or_else(|| super::failure::corrupt(format!("row {seq} is in an index but not there")))?;
+    let (attempts, due_at): (Option<u32>, Option<i64>) = connection
+        .prepare_cached(
+            "SELECT max(attempts), min(CASE WHEN status <= 1 AND owner IS NULL THEN due_at END)
+             FROM deliveries WHERE email = ?1",
+        )?
+        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let status = if is_sending { EmailStatus::Sending } else { codes::email_status(row.get(3)?)? };
+    let attachments: Option<String> = row.get(10)?;
+    let source_ip: Option<String> = row.get(12)?;
+    Ok(EmailRecord {
+        id: codes::id(row.get(0)?),
+        message_id: row.get(8)?,
+        direction: codes::direction(row.get(4)?),
+        sender: row.get(6)?,
+        recipients: row.get_ref(7)?.as_str().map_err(rusqlite::Error::from)?.lines().map(str::to_owned).collect(),
+        subject: row.get(9)?,
+        status,
+        size: u64::try_from(row.get::<_, i64>(5)?).unwrap_or(0),
+        attempts: attempts.unwrap_or(0),
+        next_attempt_at: due_at.map(codes::timestamp),
+        last_error: row.get(11)?,
+        source_ip: source_ip.and_then(|text| text.parse().ok()),
+        created_at: codes::timestamp(row.get(1)?),
+        updated_at: codes::timestamp(row.get(2)?),
+        attachments: attachments.as_deref().map_or(Ok(Vec::new()), codes::from_json)?,
+    })
+}
+
+/// One e-mail with all that is kept of it but the message.
+pub(super) fn detail(connection: &Connection, id: ObjectId) -> Result<Option<EmailDetail>, StoreError> {
+    let transaction = connection.unchecked_transaction()?;
+    let Some(seq) = sequence::find(&transaction, id)? else { return Ok(None) };
+    let attempts = attempts(&transaction, seq)?;
+    let (deliveries, is_sending) = deliveries(&transaction, seq, &attempts)?;
+    let (sender, envelope): (String, Option<String>) = transaction
+        .prepare_cached("SELECT sender, envelope FROM emails WHERE seq = ?1")?
+        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(Some(EmailDetail {
+        email: record(&transaction, seq, is_sending)?,
+        envelope: decode_envelope(&sender, envelope.as_deref())?,
+        deliveries,
+        attempts,
+    }))
+}
+
+/// The message, as it was accepted.
+pub(super) fn raw(connection: &Connection, id: ObjectId) -> Result<Option<RawMessage>, StoreError> {
+    let (first, last) = sequence::slots(id);
+    let mut statement = connection.prepare_cached(
+        "SELECT b.encoding, b.size, b.return_path_bytes, b.content FROM emails AS e JOIN blobs AS b ON b.seq = e.seq
+         WHERE e.seq BETWEEN ?1 AND ?2 AND e.id = ?3",
+    )?;
+    let mut rows = statement.query((first, last, id.as_bytes()))?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let size = usize::try_from(row.get::<_, i64>(1)?).map_err(super::failure::corrupt)?;
+    let content = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
+    let raw = codes::decode_blob(row.get(0)?, content, size)?;
+    Ok(Some(RawMessage { raw, return_path_bytes: row.get(2)? }))
+}
+
+/// Deletes an e-mail and all that belongs to it.
+pub(super) fn delete(batch: &mut Batch<'_>, id: ObjectId) -> Result<bool, Failure> {
+    let Some(seq) = sequence::find(batch.connection, id)? else { return Ok(false) };
+    let status_code = batch
+        .connection
+        .prepare_cached("DELETE FROM emails WHERE seq = ?1 RETURNING status")?
+        .query_row([seq], |row| row.get(0))?;
+    for table in [
+        "DELETE FROM blobs WHERE seq = ?1",
+        "DELETE FROM deliveries WHERE email = ?1",
+        "DELETE FROM attempts WHERE email = ?1",
+    ] {
+        batch.connection.prepare_cached(table)?.execute([seq])?;
+    }
+    batch.forget(seq, status_code);
+    Ok(true)
+}
+
+fn attempts(connection: &Connection, seq: i64) -> Result<Vec<(u32, Attempt)>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT number, record FROM attempts WHERE email = ?1 ORDER BY number, attempt")?;
+    let mut rows = statement.query([seq])?;
+    let mut attempts = Vec::new();
+    while let Some(row) = rows.next()? {
+        let record = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+        attempts.push((row.get(0)?, codes::from_json(record)?));
+    }
+    Ok(attempts)
+}
+
+/// The deliveries of an e-mail, and whether a node is sending one of them now.
+fn deliveries(
+    connection: &Connection,
+    seq: i64,
+    attempts: &[(u32, Attempt)],
+) -> Result<(Vec<DeliveryRecord>, bool), StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT number, status, owner IS NOT NULL, due_at, attempts, recipient FROM deliveries WHERE email = ?1
+         ORDER BY number",
+    )?;
+    let mut rows = statement.query([seq])?;
+    let (mut deliveries, mut is_any_sending) = (Vec::new(), false);
+    while let Some(row) = rows.next()? {
+        let is_sending: bool = row.get(2)?;
+        is_any_sending |= is_sending;
+        // Attempts are in the order of their delivery, so that its last is the one before the next delivery's first.
+        let number: u32 = row.get(0)?;
+        let end = attempts.partition_point(|(other, _)| *other <= number);
+        let last = end.checked_sub(1).and_then(|last| attempts.get(last)).filter(|(other, _)| *other == number);
+        deliveries.push(delivery(row, number, is_sending, last.map(|(_, attempt)| attempt))?);
+    }
+    Ok((deliveries, is_any_sending))
+}
+
+fn delivery(
+    row: &Row<'_>,
+    number: u32,
+    is_sending: bool,
+    last: Option<&Attempt>,
+) -> Result<DeliveryRecord, StoreError> {
+    let status: DeliveryStatus = codes::delivery_status(row.get(1)?)?;
+    let outcome = last.map(|attempt| &attempt.outcome);
+    Ok(DeliveryRecord {
+        number,
+        recipient: row.get(5)?,
+        status: if is_sending { EmailStatus::Sending } else { EmailStatus::of([status]) },
+        attempts: row.get(4)?,
+        next_attempt_at: if status.is_waiting() && !is_sending { Some(codes::timestamp(row.get(3)?)) } else { None },
+        last_response: outcome.and_then(Outcome::reply).cloned(),
+        last_error: outcome.and_then(Outcome::error),
+        category: outcome.and_then(Outcome::category),
+        mx: last.and_then(|attempt| attempt.mx.clone()),
+        mx_ip: last.and_then(|attempt| attempt.mx_ip),
+        source_ip: last.and_then(|attempt| attempt.source_ip),
+        tls: last.and_then(|attempt| attempt.tls.clone()),
+    })
+}

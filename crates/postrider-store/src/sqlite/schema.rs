@@ -1,0 +1,148 @@
+//! The tables, their indexes, and how an older database becomes one of this version.
+//!
+//! An e-mail touches as few b-trees as possible: its row, its blob, one row for each delivery, and partial indexes that
+//! hold only what still moves. E-mails are found by id without an index (see [`super::sequence`]).
+
+use rusqlite::Connection;
+
+use crate::error::StoreError;
+
+/// Each step leads from the version that is its position to the next. Steps are never changed, only added.
+const MIGRATIONS: &[&str] = &[VERSION_1];
+
+/// The version of this program's schema, kept in `PRAGMA user_version`.
+pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
+
+/// Status codes are those of [`super::codes`]; times are milliseconds since 1970.
+const VERSION_1: &str = "
+CREATE TABLE emails (
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    direction INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    return_path_bytes INTEGER NOT NULL,
+    is_8bit INTEGER NOT NULL,
+    sender TEXT NOT NULL,
+    recipients TEXT NOT NULL,   -- line by line, kept ones first
+    message_id TEXT,
+    subject TEXT,
+    envelope TEXT,              -- JSON, where it says more than the sender
+    kept TEXT,                  -- JSON, the recipients kept here
+    attachments TEXT,           -- JSON, where there are any
+    last_error TEXT,
+    source_ip TEXT
+) STRICT;
+
+-- What a list by status looks for; sent and received are most of a database and found by scanning it.
+CREATE INDEX emails_open ON emails (status) WHERE status <= 4;
+
+-- Apart from emails, so that lists do not read through messages.
+CREATE TABLE blobs (
+    seq INTEGER PRIMARY KEY,
+    encoding INTEGER NOT NULL,  -- 0: as it is, 1: zstd
+    size INTEGER NOT NULL,      -- decoded
+    return_path_bytes INTEGER NOT NULL,
+    content BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE deliveries (
+    email INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    owner INTEGER,              -- nodes.number of the node that sends it now
+    due_at INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    delay_notified INTEGER NOT NULL,
+    domain TEXT NOT NULL,
+    recipient TEXT NOT NULL,
+    parameters TEXT,            -- JSON of the recipient, where it is more than an address
+    last_category TEXT,
+    queued_at INTEGER,          -- where an order started it again
+    PRIMARY KEY (email, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX deliveries_claimable ON deliveries (domain, due_at, status) WHERE owner IS NULL AND status <= 1;
+CREATE INDEX deliveries_owned ON deliveries (owner, domain, status) WHERE owner IS NOT NULL;
+CREATE INDEX deliveries_resting ON deliveries (status, domain) WHERE status BETWEEN 2 AND 4;
+
+CREATE TABLE attempts (
+    email INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    record TEXT NOT NULL,       -- JSON
+    PRIMARY KEY (email, number, attempt)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE nodes (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id BLOB NOT NULL UNIQUE,
+    lease_until INTEGER NOT NULL
+) STRICT;
+
+-- How many e-mails have each status.
+CREATE TABLE counters (
+    status INTEGER PRIMARY KEY,
+    emails INTEGER NOT NULL
+) STRICT;
+
+-- Deliveries that ended, by spans of 10 seconds.
+CREATE TABLE rates (
+    span INTEGER PRIMARY KEY,
+    sent INTEGER NOT NULL,
+    failed INTEGER NOT NULL
+) STRICT;
+
+-- Why a delivery to a domain was deferred last.
+CREATE TABLE domain_errors (
+    domain TEXT PRIMARY KEY,
+    at INTEGER NOT NULL,
+    error TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE users (
+    key TEXT PRIMARY KEY,       -- the address as it is looked up
+    address TEXT NOT NULL,
+    password_hash TEXT NOT NULL,
+    scram_salt BLOB NOT NULL,
+    scram_iterations INTEGER NOT NULL,
+    scram_stored_key BLOB NOT NULL,
+    scram_server_key BLOB NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- One row, rewritten to see whether writing works.
+CREATE TABLE health (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    writes INTEGER NOT NULL
+) STRICT;
+INSERT INTO health VALUES (1, 0);
+";
+
+/// The version of the database; 0 for an empty one.
+pub(super) fn version(connection: &Connection) -> Result<u32, StoreError> {
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let newer = || {
+        StoreError::Corrupt(format!(
+            "the database is of schema version {version}, this program knows up to {VERSION}; use the newer Postrider \
+             that wrote it, or a backup from before"
+        ))
+    };
+    u32::try_from(version).ok().filter(|&version| version <= VERSION).ok_or_else(newer)
+}
+
+/// Brings the database to this version, each step in a transaction of its own. The caller holds the lock.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let version = version(connection)?;
+    for (step, to) in MIGRATIONS.iter().zip(1u32..).skip(version as usize) {
+        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "user_version", to)?;
+        transaction.commit()?;
+        tracing::info!(store.schema_version = to, "the database was brought to a newer schema");
+    }
+    Ok(())
+}

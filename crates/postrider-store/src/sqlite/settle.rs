@@ -1,0 +1,125 @@
+//! Ending claims with what came of them.
+
+use postrider_core::{Attempt, Category, DeliveryStatus, Timestamp};
+use rusqlite::{OptionalExtension as _, params};
+
+use super::accept::{self, PreparedEmail};
+use super::batch::{Batch, LastAttempt};
+use super::checkpoint::ROWS_BYTES;
+use super::codes;
+use super::failure::Failure;
+use super::sequence;
+use crate::error::StoreError;
+use crate::records::{DeliveryId, Next, NodeId, Settle, Settlement};
+
+/// Settlements as their rows will be.
+#[derive(Debug)]
+pub(super) struct PreparedSettle {
+    settlements: Vec<PreparedSettlement>,
+    notifications: Vec<PreparedEmail>,
+}
+
+#[derive(Debug)]
+struct PreparedSettlement {
+    id: DeliveryId,
+    /// When the attempt ended.
+    at: Timestamp,
+    next: Next,
+    delay_notified: bool,
+    category: Option<Category>,
+    last: LastAttempt,
+    record: String,
+}
+
+pub(super) async fn prepare(settle: Settle) -> Result<PreparedSettle, StoreError> {
+    let settlements = settle.settlements.iter().map(prepare_settlement).collect::<Result<_, _>>()?;
+    let mut notifications = Vec::with_capacity(settle.notifications.len());
+    for email in settle.notifications {
+        notifications.push(accept::prepare(email).await?);
+    }
+    Ok(PreparedSettle { settlements, notifications })
+}
+
+impl PreparedSettle {
+    /// About how much is written for it.
+    pub(super) fn bytes(&self) -> usize {
+        let rows: usize = self.settlements.iter().map(|settlement| ROWS_BYTES + settlement.record.len()).sum();
+        rows + self.notifications.iter().map(PreparedEmail::bytes).sum::<usize>()
+    }
+}
+
+/// Records the settlements whose claims the node still holds, and the notifications if there was one. Returns how many.
+pub(super) fn settle(batch: &mut Batch<'_>, node: NodeId, settle: &PreparedSettle) -> Result<usize, Failure> {
+    let Some(owner) = batch.node(node)? else { return Ok(0) };
+    let mut recorded = 0;
+    for settlement in &settle.settlements {
+        recorded += usize::from(record(batch, owner, settlement)?);
+    }
+    if recorded > 0 {
+        for email in &settle.notifications {
+            accept::insert(batch, email).map_err(Failure::undoing)?;
+        }
+    }
+    Ok(recorded)
+}
+
+fn record(batch: &mut Batch<'_>, owner: i64, settlement: &PreparedSettlement) -> Result<bool, Failure> {
+    let Some(seq) = sequence::find(batch.connection, settlement.id.email)? else { return Ok(false) };
+    let number = settlement.id.number;
+    let (status, due_at) = match settlement.next {
+        Next::Sent => (DeliveryStatus::Sent, None),
+        Next::Failed => (DeliveryStatus::Failed, None),
+        Next::Retry { at } => (DeliveryStatus::Deferred, Some(at.as_millis())),
+    };
+    let updated = batch
+        .connection
+        .prepare_cached(
+            "UPDATE deliveries SET status = ?4, owner = NULL, due_at = coalesce(?5, due_at), attempts = attempts + 1,
+                 delay_notified = delay_notified OR ?6, last_category = ?7
+             WHERE email = ?1 AND number = ?2 AND owner = ?3
+             RETURNING attempts, domain",
+        )?
+        .query_row(
+            params![
+                seq,
+                number,
+                owner,
+                codes::delivery_status_code(status),
+                due_at,
+                settlement.delay_notified,
+                settlement.category.map(Category::as_str),
+            ],
+            |row| Ok((row.get::<_, u32>(0)?, row.get::<_, String>(1)?)),
+        )
+        .optional()?;
+    let Some((attempt, domain)) = updated else { return Ok(false) };
+    batch.connection.prepare_cached("INSERT INTO attempts VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+        seq,
+        number,
+        attempt,
+        settlement.record,
+    ])?;
+    match settlement.next {
+        Next::Sent => batch.count_sent(settlement.at),
+        Next::Failed => batch.count_failed(settlement.at),
+        Next::Retry { .. } => {
+            let error = settlement.last.error.clone().unwrap_or_default();
+            batch.domain_deferred(domain, settlement.at, error);
+        }
+    }
+    batch.changed(seq, settlement.at, Some(settlement.last.clone()));
+    Ok(true)
+}
+
+fn prepare_settlement(settlement: &Settlement) -> Result<PreparedSettlement, StoreError> {
+    let attempt: &Attempt = &settlement.attempt;
+    Ok(PreparedSettlement {
+        id: settlement.id,
+        at: attempt.started_at + attempt.duration,
+        next: settlement.next,
+        delay_notified: settlement.delay_notified,
+        category: attempt.outcome.category(),
+        last: LastAttempt { error: attempt.outcome.error(), source_ip: attempt.source_ip },
+        record: codes::to_json(attempt)?,
+    })
+}
