@@ -76,7 +76,7 @@ pub struct ReportedRecipient<'a> {
     pub remote_mta: Option<&'a str>,
     /// What it said last.
     pub diagnostic: Option<&'a Reply>,
-    /// In our words, what stood in the way. Shown where there is no `diagnostic`, and beside it where both are there.
+    /// In our words, what stood in the way. Shown unless the `diagnostic` says the same.
     pub reason: Option<&'a str>,
     pub last_attempt_at: Timestamp,
     /// For [`ReportKind::Delayed`]: when the delivery is given up.

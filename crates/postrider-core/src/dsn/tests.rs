@@ -118,6 +118,21 @@ fn a_delay() {
 }
 
 #[test]
+fn a_reason_stands_beside_a_reply_but_does_not_repeat_it() {
+    let envelope = envelope("sender@example.org");
+    let one = recipient("b@example.net");
+    let reply = Reply { code: 452, enhanced_code: Some("4.2.2".into()), text: "mailbox\nfull".into() };
+    let text = |reason: &str| {
+        let recipients = [ReportedRecipient { reason: Some(reason), ..reported(&one, Some(&reply)) }];
+        let raw = compose(&report(&envelope, &recipients, ORIGINAL));
+        let message = read_back(&raw);
+        String::from_utf8(part(&message, 0).contents().to_vec()).unwrap()
+    };
+    assert_eq!(text(&reply.to_string()).matches("full").count(), 1);
+    assert!(text("tried for 5 days").contains("    tried for 5 days\r\n    mx.example.net answered:\r\n"));
+}
+
+#[test]
 fn successes() {
     let envelope = Envelope { dsn_return: Some(DsnReturn::Full), ..envelope("sender@example.org") };
     let reached = recipient("b@example.net");

@@ -1,8 +1,10 @@
 //! The part of a notification that people read.
 
-use super::fields::{host_name, wrap};
-use super::{Report, ReportKind, ReportedRecipient, excerpt};
 use mail_parser::MessageParser;
+
+use super::fields::{host_name, one_line, wrap};
+use super::{Report, ReportKind, ReportedRecipient, excerpt};
+use crate::delivery::Reply;
 
 /// Characters of a subject that are quoted.
 const SUBJECT_CHARS_MAX: usize = 200;
@@ -47,7 +49,7 @@ fn opening(kind: ReportKind) -> &'static str {
 
 fn explain_recipient(kind: ReportKind, reported: &ReportedRecipient<'_>, text: &mut String) {
     wrap(&format!("<{}>", reported.recipient.address), "  ", text);
-    if let Some(reason) = reported.reason {
+    if let Some(reason) = reported.reason.filter(|reason| !is_said_by(reason, reported.diagnostic)) {
         wrap(reason, "    ", text);
     }
     if let Some(reply) = reported.diagnostic {
@@ -58,6 +60,11 @@ fn explain_recipient(kind: ReportKind, reported: &ReportedRecipient<'_>, text: &
     if let Some(until) = reported.will_retry_until.filter(|_| kind == ReportKind::Delayed) {
         wrap(&format!("It will be tried until {}.", until.to_rfc5322()), "    ", text);
     }
+}
+
+/// Whether a reason does no more than repeat the reply.
+fn is_said_by(reason: &str, reply: Option<&Reply>) -> bool {
+    reply.is_some_and(|reply| one_line(&reply.to_string()).contains(&one_line(reason)))
 }
 
 fn subject(original: &[u8]) -> Option<String> {

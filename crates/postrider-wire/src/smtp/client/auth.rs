@@ -232,6 +232,28 @@ mod tests {
     }
 
     #[test]
+    fn our_own_server_agrees() {
+        use crate::sasl::{Exchange, Mechanism, ScramKeys, Step};
+        let exchange = |password: &str| {
+            let credentials = Credentials { user: "a,b=c@example.org".into(), password: password.into() };
+            let offered = AuthMechanisms { scram_sha_256: true, plain: true, login: true };
+            let (mut client, command) = AuthExchange::begin(offered, credentials).unwrap().unwrap();
+            let mut server = Exchange::new(Mechanism::ScramSha256, None, [0; 32]);
+            let first = BASE64.decode(command.strip_prefix("AUTH SCRAM-SHA-256 ").unwrap()).unwrap();
+            let Step::Lookup { user } = server.start(Some(&first)) else { panic!("no lookup") };
+            assert_eq!(user, "a,b=c@example.org");
+            let mut step = server.keys(Some(ScramKeys::generate("pencil").unwrap()));
+            while let Step::Challenge(challenge) = step {
+                let response = client.respond(&BASE64.encode(challenge)).unwrap();
+                step = server.response(&BASE64.decode(response).unwrap());
+            }
+            (step, client.check_success())
+        };
+        assert!(matches!(exchange("pencil"), (Step::Success { .. }, Ok(()))));
+        assert!(matches!(exchange("pen"), (Step::Failure { .. }, Err(_))));
+    }
+
+    #[test]
     fn scram_refuses_a_server_that_cheats() {
         for server_first in [
             "r=other,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",

@@ -122,16 +122,14 @@ impl Transaction {
         if self.smtputf8 && !capabilities.smtputf8 {
             return Err(TransactError::Smtputf8NotOffered);
         }
-        let is_parameter = |text: &str| {
-            !text.is_empty() && text.bytes().all(|b| (33..=126).contains(&b) || (b >= 128 && self.smtputf8))
-        };
         let path_holds = |text: &str| text.is_empty() || is_path(text, self.smtputf8);
         let recipient_holds = |recipient: &TransactionRecipient| {
             is_path(&recipient.address, self.smtputf8)
-                && recipient.original_recipient.as_deref().is_none_or(is_parameter)
+                // UTF-8 in it is written in ASCII where need be.
+                && recipient.original_recipient.as_deref().is_none_or(|text| is_parameter(text, true))
         };
         let all_hold = path_holds(&self.reverse_path)
-            && self.envelope_id.as_deref().is_none_or(is_parameter)
+            && self.envelope_id.as_deref().is_none_or(|text| is_parameter(text, false))
             && self.recipients.iter().all(recipient_holds);
         if !all_hold {
             return Err(TransactError::UnfitText);
@@ -173,10 +171,21 @@ impl Transaction {
                 put(out, &[" NOTIFY=", &notify.to_parameter()]);
             }
             if let Some(original) = &recipient.original_recipient {
-                put(out, &[" ORCPT=", original]);
+                put(out, &[" ORCPT=", &self.orcpt(original)]);
             }
         }
         put(out, &["\r\n"]);
+    }
+}
+
+impl Transaction {
+    /// An ORCPT as this server can read it: without SMTPUTF8 in `utf-8-addr-xtext` (RFC 6533 section 3).
+    fn orcpt<'a>(&self, original_recipient: &'a str) -> Cow<'a, str> {
+        if self.smtputf8 || original_recipient.is_ascii() {
+            return Cow::Borrowed(original_recipient);
+        }
+        let escape = |c: char| if c.is_ascii() { c.to_string() } else { format!("\\x{{{:X}}}", u32::from(c)) };
+        Cow::Owned(original_recipient.chars().map(escape).collect())
     }
 }
 
@@ -213,6 +222,12 @@ fn is_path(text: &str, smtputf8: bool) -> bool {
     !text.is_empty() && !is_quoted
 }
 
+/// Whether a text can be a parameter's value (RFC 5321 section 4.1.2, RFC 6531 section 3.3). Unlike there, `=` may stand
+/// in it: what a sender gave is passed on, and it does no harm.
+fn is_parameter(text: &str, utf8: bool) -> bool {
+    !text.is_empty() && text.bytes().all(|b| (33..=126).contains(&b) || (utf8 && b >= 128))
+}
+
 fn put(out: &mut Vec<u8>, texts: &[&str]) {
     for text in texts {
         out.extend_from_slice(text.as_bytes());
@@ -240,7 +255,9 @@ mod tests {
             transaction.recipients[0].address = text.into();
             assert_eq!(transaction.check(&all), Err(TransactError::UnfitText), "{text:?}");
         }
-        for text in ["", "a b", "a\r\nb", "ä"] {
+        let with_umlaut = Transaction { envelope_id: Some("ä".into()), ..sound.clone() };
+        assert_eq!(with_umlaut.check(&all), Err(TransactError::UnfitText));
+        for text in ["", "a b", "a\r\nb"] {
             let mut transaction = sound.clone();
             transaction.envelope_id = Some(text.into());
             assert_eq!(transaction.check(&all), Err(TransactError::UnfitText), "{text:?}");
@@ -253,6 +270,25 @@ mod tests {
             assert_eq!(transaction.check(&all), Ok(()), "{text:?}");
         }
         assert_eq!(Transaction::default().check(&all), Err(TransactError::NoRecipients));
+    }
+
+    #[test]
+    fn an_original_recipient_travels_in_ascii_where_it_must() {
+        let dsn = Capabilities { dsn: true, ..Capabilities::default() };
+        let written = |smtputf8| {
+            let recipient = TransactionRecipient {
+                address: "b@example.net".into(),
+                original_recipient: Some("utf-8;用ä@example.jp".into()),
+                ..Default::default()
+            };
+            let transaction = Transaction { smtputf8, recipients: vec![recipient], ..Transaction::default() };
+            assert_eq!(transaction.check(&Capabilities { smtputf8, ..dsn }), Ok(()));
+            let mut out = Vec::new();
+            transaction.write_rcpt(0, &dsn, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(written(false), "RCPT TO:<b@example.net> ORCPT=utf-8;\\x{7528}\\x{E4}@example.jp\r\n");
+        assert_eq!(written(true), "RCPT TO:<b@example.net> ORCPT=utf-8;用ä@example.jp\r\n");
     }
 
     #[test]
