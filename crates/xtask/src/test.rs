@@ -17,7 +17,10 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     packages::install(TEST_TOOLS)?;
     let started = Instant::now();
     let mut command = cargo();
-    command.current_dir(root).args(["test", "--workspace"]);
+    command.current_dir(root).arg("test");
+    if !names_a_package(arguments) {
+        command.arg("--workspace");
+    }
     // Without this the first failing crate hides the others.
     if !arguments.iter().any(|argument| argument == "--no-fail-fast") {
         command.arg("--no-fail-fast");
@@ -29,6 +32,11 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     println!("  tests  {}", if tests_hold { "pass" } else { "FAIL; cargo's list above names them" });
     println!("  fuzz   {}", fuzz.summary());
     if tests_hold && !matches!(fuzz, Fuzz::Failed(_)) { Ok(()) } else { Err("the tests do not pass".to_owned()) }
+}
+
+fn names_a_package(arguments: &[String]) -> bool {
+    let ours = arguments.iter().take_while(|argument| *argument != "--");
+    ours.into_iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package"))
 }
 
 /// What became of the fuzz targets.
@@ -68,7 +76,13 @@ fn fuzz(root: &Path) -> Fuzz {
         let mut command = Command::new("cargo");
         // The toolchain that runs this tool would otherwise win over the one named.
         command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
-        command.current_dir(root).args(["+nightly", "fuzz", "run", target.as_str(), "--", time.as_str()]);
+        // The fuzzer keeps what it finds in the first folder; the second, our seeds, it only reads.
+        let found = root.join("target/fuzz-corpus").join(target);
+        if fs::create_dir_all(&found).is_err() {
+            return false;
+        }
+        command.current_dir(root).args(["+nightly", "fuzz", "run", target.as_str()]);
+        command.arg(found).arg(root.join("fuzz/corpus").join(target)).args(["--", time.as_str()]);
         command.status().is_ok_and(|status| status.success())
     };
     let failed: Vec<String> = targets.iter().filter(|target| !run(target)).cloned().collect();
@@ -94,6 +108,13 @@ fn succeeds(command: &mut Command) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_named_package_is_tested_alone() {
+        let named = |text: &str| names_a_package(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        assert!(named("-p xtask") && named("--package=xtask") && named("--lib -pxtask"));
+        assert!(!named("") && !named("--lib smtp") && !named("-- -p"));
+    }
 
     #[test]
     fn targets_are_the_rust_files_of_the_folder() {

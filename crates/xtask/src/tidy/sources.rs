@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 const FILE_LINES_MAX: usize = 600;
 
 /// Folders with Rust of ours, from the workspace's root.
-const FOLDERS: &[&str] = &["crates", "fuzz/fuzz_targets"];
+const FOLDERS: &[&str] = &["crates", "fuzz"];
+
+const SKIPPED_FOLDERS: &[&str] = &["target", "corpus", "artifacts", "coverage"];
 
 /// Folders with documents and scripts; the root itself is looked at too.
 const DOCUMENT_FOLDERS: &[&str] = &["", "docs", ".ci"];
@@ -89,13 +91,13 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Rust files below `folder`, but for build output. A folder that is not there has none.
+/// Rust files below `folder`, but for build output and what a fuzzer collects. A folder that is not there has none.
 fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
     let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
     for entry in entries {
         let path = entry.map_err(|error| format!("{}: {error}", folder.display()))?.path();
         if path.is_dir() {
-            if path.file_name().is_some_and(|name| name != "target") {
+            if path.file_name().is_some_and(|name| !SKIPPED_FOLDERS.iter().any(|skipped| name == *skipped)) {
                 rust_files(&path, files)?;
             }
         } else if path.extension().is_some_and(|extension| extension == "rs") {
