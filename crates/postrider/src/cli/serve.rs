@@ -46,7 +46,6 @@ async fn run_until_signal(settings: Settings, profile: Profile, output: &mut Out
             Err(error) => tracing::error!(error = %error, "the reload failed; what was in use stays in use"),
         }
     }
-    tracing::info!("shutting down");
     tokio::select! {
         () = app.shutdown() => Ok(()),
         () = signals.stop() => Err(Failure::Failed("ended at once by a second signal".to_owned())),

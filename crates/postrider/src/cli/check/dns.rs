@@ -21,8 +21,7 @@ async fn check_with(resolver: &dyn Resolver, settings: &Settings, findings: &mut
     let hostname = settings.mail_hostname.as_str();
     let own = match resolver.addresses(hostname).await {
         Ok(addresses) => {
-            let shown: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
-            findings.push(Finding::ok(AREA, format!("{hostname} is {}", shown.join(", "))));
+            findings.push(judge_addresses(hostname, &addresses, settings.delivery_mode));
             addresses
         }
         Err(ResolveError::Temporary(error)) => {
@@ -42,6 +41,20 @@ async fn check_with(resolver: &dyn Resolver, settings: &Settings, findings: &mut
     for domain in &settings.allowed_domains {
         findings.push(check_domain(resolver, domain, hostname, &own).await);
     }
+}
+
+/// A name that means loopback is what a machine calls itself; the world does not find it so.
+fn judge_addresses(hostname: &str, addresses: &[IpAddr], mode: DeliveryMode) -> Finding {
+    let shown: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+    let message = format!("{hostname} is {}", shown.join(", "));
+    if mode == DeliveryMode::Mx && addresses.iter().all(IpAddr::is_loopback) {
+        return Finding::warn(
+            AREA,
+            message,
+            "that is this machine's name for itself: set MAIL_HOSTNAME to its public name",
+        );
+    }
+    Finding::ok(AREA, message)
 }
 
 /// Without DNS no mail leaves by MX; the other modes may live without.
@@ -113,6 +126,14 @@ mod tests {
         async fn names(&self, _address: IpAddr) -> Result<Vec<String>, ResolveError> {
             Err(ResolveError::NoRecords)
         }
+    }
+
+    #[test]
+    fn loopback_is_no_public_address() {
+        let level = |address: &str, mode| judge_addresses("mx.example.org", &[address.parse().unwrap()], mode).level;
+        assert_eq!(level("127.0.1.1", DeliveryMode::Mx), Level::Warn);
+        assert_eq!(level("127.0.1.1", DeliveryMode::Capture), Level::Ok);
+        assert_eq!(level("192.0.2.1", DeliveryMode::Mx), Level::Ok);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 
 use postrider_config::Settings;
+use serde_json::Value;
 
 use super::Finding;
 use crate::cli::context::{self, Listener};
@@ -17,15 +18,16 @@ pub(super) async fn check(settings: &Settings, findings: &mut Vec<Finding>) {
         findings.push(Finding::fail(AREA, "every listener is turned off", "set at least one port to other than 0"));
     }
     // Asked at most once: it says the same for every port.
-    let mut runs_here = None;
+    let mut running_ports = None;
     for Listener { name, setting, address } in listeners {
         let finding = match TcpListener::bind(address) {
             Ok(_) => Finding::ok(AREA, format!("{name} can listen on {address}")),
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
-                if runs_here.is_none() {
-                    runs_here = Some(postrider_answers(settings).await);
+                if running_ports.is_none() {
+                    running_ports = Some(ports_of_running(settings).await);
                 }
-                in_use(name, setting, address, runs_here == Some(true))
+                let is_ours = running_ports.as_ref().is_some_and(|ports| ports.contains(&u64::from(address.port())));
+                in_use(name, setting, address, is_ours)
             }
             Err(error) => Finding::fail(
                 AREA,
@@ -37,14 +39,14 @@ pub(super) async fn check(settings: &Settings, findings: &mut Vec<Finding>) {
     }
 }
 
-fn in_use(name: &str, setting: &str, address: SocketAddr, runs_here: bool) -> Finding {
-    if runs_here {
-        return Finding::ok(AREA, format!("{name} on {address} is in use; a Postrider is running"));
+fn in_use(name: &str, setting: &str, address: SocketAddr, is_ours: bool) -> Finding {
+    if is_ours {
+        return Finding::ok(AREA, format!("{name} on {address} is in use by the Postrider that is running"));
     }
     Finding::fail(
         AREA,
-        format!("{name} cannot listen on {address}: another program does"),
-        format!("end that program (ss -ltnp 'sport = :{}' names it), or set {setting}", address.port()),
+        format!("{name} cannot listen on {address}: another program does, or a Postrider whose API was not reached"),
+        format!("ss -ltnp 'sport = :{}' names the program; end it, or set {setting}", address.port()),
     )
 }
 
@@ -62,13 +64,18 @@ fn advice(kind: ErrorKind, setting: &str) -> String {
     }
 }
 
-/// Whether what listens on the API's port is a Postrider.
-async fn postrider_answers(settings: &Settings) -> bool {
-    let Some(api) = context::api_address(settings) else { return false };
-    match http::get(api, "/health", settings.api_token.as_ref()).await {
-        Ok(answer) => answer.json().is_ok_and(|health| health.get("status").is_some()),
-        Err(_) => false,
-    }
+/// The ports of the Postrider that answers where these settings have the API; none where no such one answers.
+async fn ports_of_running(settings: &Settings) -> Vec<u64> {
+    let Some(api) = context::api_address(settings) else { return Vec::new() };
+    let answer = http::get(api, "/health", settings.api_token.as_ref()).await;
+    answer.and_then(|answer| answer.json()).map(|health| listening_ports(&health)).unwrap_or_default()
+}
+
+/// The ports in a `/health` document.
+fn listening_ports(health: &Value) -> Vec<u64> {
+    let listeners = health.get("listeners").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let port = |listener: &Value| listener.get("address")?.as_str()?.rsplit_once(':')?.1.parse().ok();
+    listeners.iter().filter_map(port).collect()
 }
 
 #[cfg(test)]
@@ -83,5 +90,15 @@ mod tests {
         let finding = in_use("smtp-mx", "SMTP_MX_PORT", address, false);
         assert_eq!(finding.level, Level::Fail);
         assert!(finding.advice.unwrap().contains("SMTP_MX_PORT"));
+    }
+
+    #[test]
+    fn reads_the_ports_of_a_running_server() {
+        let health = serde_json::json!({ "listeners": [
+            { "name": "smtp", "address": "127.0.0.1:2525", "open": true },
+            { "name": "api", "address": "[::1]:3000", "open": true },
+        ] });
+        assert_eq!(listening_ports(&health), [2525, 3000]);
+        assert!(listening_ports(&serde_json::json!({ "status": "ok" })).is_empty());
     }
 }

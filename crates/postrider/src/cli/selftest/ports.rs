@@ -110,7 +110,7 @@ async fn encrypt(stream: TcpStream, settings: &Settings) -> Result<TlsStream<Tcp
 
 fn describe(stream: &TlsStream<TcpStream>) -> String {
     let (_, connection) = stream.get_ref();
-    let version = connection.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
+    let version = connection.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS").replace('_', ".");
     let cipher = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("some cipher");
     format!("{version} {cipher}")
 }

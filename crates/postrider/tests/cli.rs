@@ -1,0 +1,182 @@
+//! The commands as programs see them: standard output, exit codes, and a store that another process has open.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use postrider_core::{Address, Direction, Envelope, Message, ObjectId, Recipient, ReversePath, Timestamp};
+use postrider_store::{Emails as _, NewDelivery, NewEmail, Queue as _, SqliteOptions, SqliteStore};
+use serde_json::Value;
+
+const RAW: &[u8] = b"Subject: \x1b[31mred\r\nFrom: <a@example.com>\r\n\r\nText\xff\r\n";
+
+/// A folder with its own store and no settings from outside.
+struct House(tempfile::TempDir);
+
+impl House {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn data_dir(&self) -> std::path::PathBuf {
+        self.0.path().join("data")
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postrider"));
+        command.args(line.split(' ')).current_dir(self.0.path()).env_clear();
+        command
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.command(line).stdin(Stdio::null()).output().unwrap()
+    }
+
+    fn run_with_input(&self, line: &str, input: &str) -> Output {
+        let mut command = self.command(line);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[track_caller]
+fn assert_code(output: &Output, code: i32) {
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+}
+
+/// Stores an e-mail as the server does, and holds the store open as the server does.
+async fn serve_one(data_dir: &Path, claimed: bool) -> (SqliteStore, ObjectId) {
+    let store = SqliteStore::open(SqliteOptions::new(data_dir)).unwrap();
+    let now = Timestamp::system();
+    let (node, id) = (ObjectId::new(now), ObjectId::new(now));
+    store.renew(node, now, Duration::from_secs(3600)).await.unwrap();
+    let email = NewEmail {
+        id,
+        created_at: now,
+        direction: Direction::Outbound,
+        envelope: Envelope { reverse_path: ReversePath::parse("a@example.com").unwrap(), ..Envelope::default() },
+        message: Message::parse(RAW.into(), 0),
+        kept: Vec::new(),
+        deliveries: vec![NewDelivery {
+            recipient: Recipient::new(Address::parse("b@example.org").unwrap()),
+            claimed_by: claimed.then_some(node),
+            due_at: now,
+        }],
+    };
+    store.accept(email).await.unwrap();
+    (store, id)
+}
+
+#[test]
+fn users_come_and_go() {
+    let house = House::new();
+    assert_code(&house.run("user list"), 1);
+    assert_code(&house.run_with_input("user add a@example.org --password-stdin", "secret\n"), 0);
+    assert_code(&house.run_with_input("user add A@example.org --password-stdin", "secret\n"), 4);
+    assert_code(&house.run_with_input("user add b@example.org --password-stdin", "\n"), 2);
+    assert_code(&house.run_with_input("user passwd a@example.org --password-stdin", "other\n"), 0);
+    assert_code(&house.run_with_input("user passwd c@example.org --password-stdin", "other\n"), 3);
+    let users = json(&house.run("user list --json"));
+    assert_eq!(users.as_array().unwrap().len(), 1);
+    assert_eq!(users[0]["address"], "a@example.org");
+    assert!(!users.to_string().contains("argon2"));
+    assert_code(&house.run("user remove a@example.org"), 0);
+    assert_code(&house.run("user remove a@example.org"), 3);
+}
+
+#[tokio::test]
+async fn emails_are_seen_beside_a_running_server() {
+    let house = House::new();
+    let (_store, id) = serve_one(&house.data_dir(), false).await;
+
+    let list = json(&house.run("email list --json"));
+    assert_eq!(list["emails"][0]["id"], id.to_string());
+    assert_eq!(list["pagination"]["total"], 1);
+    assert_eq!(json(&house.run("email list --json --status sent"))["pagination"]["total"], 0);
+    assert_eq!(json(&house.run("queue list --json"))["stats"]["queued"], 1);
+    assert!(text(&house.run("queue list")).contains("1 queued, 0 sending"));
+
+    assert_eq!(house.run(&format!("email raw {id}")).stdout, RAW);
+    let shown = text(&house.run(&format!("email show {id}")));
+    assert!(shown.contains("To b@example.org: queued"), "{shown}");
+    assert!(!shown.contains('\u{1b}'), "no message drives the terminal: {shown:?}");
+    assert_eq!(json(&house.run(&format!("email show {id} --json")))["deliveries"][0]["recipient"], "b@example.org");
+
+    assert_code(&house.run("email show 000000000000000000000000"), 3);
+    assert_code(&house.run("email raw 000000000000000000000000"), 3);
+    assert_code(&house.run("email show nonsense"), 2);
+}
+
+#[tokio::test]
+async fn orders_change_what_they_name() {
+    let house = House::new();
+    let (store, id) = serve_one(&house.data_dir(), false).await;
+    let status = async || store.email(id).await.unwrap().unwrap().email.status.as_str();
+
+    assert_code(&house.run("queue hold --domain elsewhere.example"), 0);
+    assert_eq!(status().await, "queued");
+    assert_eq!(json(&house.run("queue hold --domain example.org --json"))["changed"], 1);
+    assert_eq!(status().await, "held");
+    assert_code(&house.run(&format!("queue hold {id}")), 4);
+    assert_code(&house.run(&format!("queue release {id}")), 0);
+    assert_eq!(status().await, "queued");
+    assert_code(&house.run("queue cancel --all"), 0);
+    assert_eq!(status().await, "cancelled");
+    assert_code(&house.run("queue retry --status cancelled --sender a@example.com"), 0);
+    assert_eq!(status().await, "queued");
+    assert_code(&house.run("queue retry 000000000000000000000000"), 3);
+    assert_code(&house.run("queue retry"), 2);
+}
+
+#[tokio::test]
+async fn what_is_being_sent_is_left_alone() {
+    let house = House::new();
+    let (store, id) = serve_one(&house.data_dir(), true).await;
+    let output = house.run(&format!("queue cancel {id}"));
+    assert_code(&output, 4);
+    assert!(text(&output).contains("1 is being sent"), "{output:?}");
+    assert_eq!(store.email(id).await.unwrap().unwrap().email.status.as_str(), "sending");
+}
+
+#[test]
+fn wrong_settings_are_told_and_checked() {
+    let house = House::new();
+    let run = |line: &str| house.command(line).env("SMTP_PORT", "many").output().unwrap();
+    for line in ["config", "serve", "email list"] {
+        let output = run(line);
+        assert_code(&output, 2);
+        assert!(String::from_utf8_lossy(&output.stderr).contains("SMTP_PORT"), "{output:?}");
+    }
+    let output = run("check --json");
+    assert_code(&output, 1);
+    let findings: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(findings[0]["level"], "fail");
+
+    let shown =
+        json(&house.command("config --json").env("API_TOKEN", "very-secret-token-1234567890").output().unwrap());
+    assert!(!shown.to_string().contains("very-secret"));
+}
+
+#[tokio::test]
+async fn nobody_reading_is_no_failure() {
+    let house = House::new();
+    let (_store, id) = serve_one(&house.data_dir(), false).await;
+    for line in [format!("email show {id}"), format!("email raw {id}"), "email list --json".to_owned()] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = house.command(&line).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert_code(&output, 0);
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    }
+}
