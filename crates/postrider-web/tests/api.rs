@@ -1,5 +1,7 @@
 //! The API against the embedded store: shapes, errors and what protects both.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;

@@ -1,5 +1,7 @@
 //! The commands as programs see them: standard output, exit codes, and a store that another process has open.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

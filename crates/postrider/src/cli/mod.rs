@@ -71,7 +71,7 @@ enum Command {
 #[derive(Debug, Clone, Copy, Args)]
 struct ProfileArgs {
     /// With the defaults of `postrider dev`
-    #[arg(long)]
+    #[arg(long, global = true)]
     dev: bool,
 }
 
@@ -131,6 +131,13 @@ mod tests {
         assert!(parse("postrider queue retry 0123456789abcdef01234567").is_ok());
         assert!(parse("postrider queue hold --domain example.org --status deferred").is_ok());
         assert!(parse("postrider queue cancel --all --json").is_ok());
+    }
+
+    #[test]
+    fn options_of_a_command_stand_anywhere_behind_it() {
+        for line in ["selftest --dev ports", "selftest ports --dev", "check --json --dev", "--json config --dev"] {
+            assert!(Cli::try_parse_from(["postrider"].into_iter().chain(line.split(' '))).is_ok(), "{line}");
+        }
     }
 
     #[test]

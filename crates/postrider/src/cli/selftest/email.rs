@@ -139,7 +139,7 @@ async fn follow(
             }
             Some(status @ (EmailStatus::Failed | EmailStatus::Held | EmailStatus::Cancelled)) => {
                 return steps.failed(
-                    format!("e-mail {id} is {status}: {error}"),
+                    format!("e-mail {id} ended as {status}: {error}"),
                     format!("postrider email show {id} tells every attempt"),
                 );
             }
