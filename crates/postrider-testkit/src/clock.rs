@@ -15,8 +15,12 @@ use postrider_core::{Clock, Timestamp};
 /// at its sleep for a while (it may be writing to the store), so this is no error.
 const NOTICE_MAX: Duration = Duration::from_millis(20);
 
-/// How long, in real time, it then waits for as many new sleeps as it ended: most of what sleeps does so again.
+/// How long, in real time, [`ManualClock::advance`] then waits at each step for as many new sleeps as it ended: most of
+/// what sleeps does so again.
 const SLEEP_AGAIN_MAX: Duration = Duration::from_millis(1);
+
+/// The same for [`ManualClock::leap`], which has one step only.
+const SLEEP_AGAIN_AFTER_LEAP_MAX: Duration = Duration::from_millis(50);
 
 /// How often a moved clock lets other tasks run before it moves on.
 const YIELDS_PER_STEP: usize = 16;
@@ -56,7 +60,7 @@ impl ManualClock {
             };
             let expected = begun + due.len();
             due.into_iter().for_each(Waker::wake);
-            self.let_the_woken_run(expected).await;
+            self.let_the_woken_run(expected, SLEEP_AGAIN_MAX).await;
         }
     }
 
@@ -69,7 +73,7 @@ impl ManualClock {
         };
         let expected = begun + due.len();
         due.into_iter().for_each(Waker::wake);
-        self.let_the_woken_run(expected).await;
+        self.let_the_woken_run(expected, SLEEP_AGAIN_AFTER_LEAP_MAX).await;
     }
 
     /// How many sleeps wait for a deadline that is still to come.
@@ -98,13 +102,13 @@ impl ManualClock {
     }
 
     /// Waits until the woken tasks have noticed, and have begun `expected` sleeps in all if that is what they do next.
-    async fn let_the_woken_run(&self, expected: usize) {
+    async fn let_the_woken_run(&self, expected: usize, sleep_again_max: Duration) {
         let started = Instant::now();
         while self.lock().has_unnoticed() && started.elapsed() < NOTICE_MAX {
             tokio::task::yield_now().await;
         }
         let noticed = Instant::now();
-        while self.lock().begun < expected && noticed.elapsed() < SLEEP_AGAIN_MAX {
+        while self.lock().begun < expected && noticed.elapsed() < sleep_again_max {
             tokio::task::yield_now().await;
         }
         for _ in 0..YIELDS_PER_STEP {

@@ -28,7 +28,7 @@ pub use mx::{
     without_trace,
 };
 pub use postrider::TestPostrider;
-pub use process::{CommandOutput, PostriderProcess};
+pub use process::{CommandOutput, PostriderProcess, run_command};
 pub use scrub::scrub;
 pub use site::{Site, ports};
 pub use tls::certificate_pem;

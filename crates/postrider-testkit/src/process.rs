@@ -109,8 +109,12 @@ pub struct CommandOutput {
     pub stderr: String,
 }
 
-/// Runs `binary` to its end with `input` on its standard input.
-pub(crate) async fn run(
+/// Runs `binary` to its end with these variables and no others, in `folder`, with `input` on its standard input.
+///
+/// # Panics
+///
+/// When it cannot be started: it is not installed, perhaps.
+pub async fn run_command(
     binary: &Path,
     arguments: &[&str],
     environment: &BTreeMap<String, String>,
@@ -168,7 +172,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let environment = BTreeMap::from([("NAME".to_owned(), "value".to_owned())]);
         let script = ["-c", "cat; echo $NAME-$HOME; echo wrong >&2; exit 3"];
-        let output = run(Path::new("/bin/sh"), &script, &environment, folder.path(), "input\n").await;
+        let output = run_command(Path::new("/bin/sh"), &script, &environment, folder.path(), "input\n").await;
         assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (3, "input\nvalue-\n", "wrong\n"));
     }
 }

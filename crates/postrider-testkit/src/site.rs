@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use postrider_server::Limits;
 use tempfile::TempDir;
 
 use crate::{DnsServer, LoopbackIp, PostriderProcess, Script, ScriptedMx, Zone};
@@ -28,6 +29,7 @@ pub struct Site {
     dns: DnsServer,
     hosts: Mutex<Vec<LoopbackIp>>,
     environment: BTreeMap<String, String>,
+    limits: Limits,
 }
 
 impl Site {
@@ -66,7 +68,7 @@ impl Site {
             .map(|(name, port)| (name.to_owned(), port.to_string()))
             .chain(texts.into_iter().map(|(name, text)| (name.to_owned(), text)))
             .collect();
-        Self { ip, folder, dns, hosts: Mutex::default(), environment }
+        Self { ip, folder, dns, hosts: Mutex::default(), environment, limits: Limits::default() }
     }
 
     /// Changes a setting. It counts from the next start.
@@ -78,6 +80,16 @@ impl Site {
     /// Changes a setting in place.
     pub fn change(&mut self, name: &str, value: &str) {
         self.environment.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Changes the limits of a server that starts inside the test.
+    pub fn limit(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+        change(&mut self.limits);
+        self
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits.clone()
     }
 
     /// The settings, as a process gets them.
@@ -158,7 +170,7 @@ impl Site {
 
     /// Runs the program to its end; gives its exit code and what it wrote.
     pub async fn command(&self, binary: &Path, arguments: &[&str], input: &str) -> crate::CommandOutput {
-        crate::process::run(binary, arguments, &self.environment, self.folder.path(), input).await
+        crate::process::run_command(binary, arguments, &self.environment, self.folder.path(), input).await
     }
 
     fn port(&self, port: u16) -> SocketAddr {
