@@ -71,6 +71,17 @@ impl Stream {
         };
     }
 
+    /// Whether the connection is open and nothing waits to be read. What does wait is lost: ask only of a connection that
+    /// is thrown away if it is not quiet.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let tcp = match self {
+            Self::Clear(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+            Self::Closed => return false,
+        };
+        matches!(tcp.try_read(&mut [0; 1]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Version and cipher, where encrypted.
     pub(crate) fn tls_info(&self) -> Option<TlsInfo> {
         let Self::Tls(stream) = self else { return None };

@@ -119,7 +119,11 @@ impl Broken {
 }
 
 /// Opens a connection to the first host of the route that takes one: by preference, in random order among equals.
-pub(crate) async fn connect(delivery: &Delivery, route: &Route, avoid_tls: bool) -> Result<Connection, ConnectFailure> {
+pub(crate) async fn connect(
+    delivery: &Delivery,
+    route: &Route,
+    avoid_tls: bool,
+) -> Result<Box<Connection>, ConnectFailure> {
     let mut failures: Vec<ConnectFailure> = Vec::new();
     let mut tried = 0;
     for host in in_random_order_among_equals(&route.hosts) {
@@ -140,7 +144,7 @@ pub(crate) async fn connect(delivery: &Delivery, route: &Route, avoid_tls: bool)
             }
             tried += 1;
             match open(delivery, route, host, ip, avoid_tls).await {
-                Ok(connection) => return Ok(connection),
+                Ok(connection) => return Ok(Box::new(connection)),
                 Err(failure) => {
                     debug!(mx = host.name, %ip, reason = failure.outcome.error(), "no connection");
                     failures.push(failure);
@@ -289,6 +293,12 @@ impl Connection {
                 Err(_) => return Err(Broken::TimedOut),
             }
         }
+    }
+
+    /// Whether nothing was said, and nobody hung up, since the last transaction: what the other side says unasked is no
+    /// answer to what we say next.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.input.is_empty() && self.stream.is_quiet()
     }
 
     /// Says goodbye, without insisting on an answer.

@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 use postrider_core::dsn::{self, Report, ReportKind, ReportedRecipient};
-use postrider_core::{
-    Attempt, Category, Direction, Domain, Envelope, Message, ObjectId, Recipient, ReversePath, Timestamp,
-};
+use postrider_core::{Attempt, Direction, Domain, Envelope, Message, ObjectId, Recipient, ReversePath, Timestamp};
 use postrider_core::{envelope::BodyType, trace};
 use postrider_store::{ClaimedDelivery, ClaimedEmail, NewDelivery, NewEmail};
 
@@ -30,14 +28,13 @@ pub(crate) fn compose(
 ) -> Option<NewEmail> {
     let sender = email.envelope.reverse_path.0.clone()?;
     let id = ObjectId::new(now);
-    let statuses: Vec<String> = reported.iter().map(|reported| status(kind, &reported.attempt)).collect();
     let errors: Vec<Option<String>> = reported.iter().map(|reported| reported.attempt.outcome.error()).collect();
     let recipients: Vec<ReportedRecipient<'_>> = reported
         .iter()
-        .zip(statuses.into_iter().zip(&errors))
-        .map(|(reported, (status, error))| ReportedRecipient {
+        .zip(&errors)
+        .map(|(reported, error)| ReportedRecipient {
             recipient: &reported.delivery.recipient,
-            status,
+            status: dsn::status_of(&reported.attempt.outcome),
             remote_mta: reported.attempt.mx.as_deref().filter(|_| reported.attempt.mx_ip.is_some()),
             diagnostic: reported.attempt.outcome.reply().filter(|_| reported.attempt.mx_ip.is_some()),
             reason: error.as_deref(),
@@ -55,11 +52,12 @@ pub(crate) fn compose(
         recipients: &recipients,
         original,
     };
-    Some(addressed(dsn::compose(&report), id, Recipient::new(sender), local_domains, now))
+    Some(addressed(&report, Recipient::new(sender), local_domains))
 }
 
 /// The notification as an e-mail from the null reverse-path: kept here if its recipient is at home here.
-fn addressed(text: Vec<u8>, id: ObjectId, recipient: Recipient, local_domains: &[Domain], now: Timestamp) -> NewEmail {
+fn addressed(report: &Report<'_>, recipient: Recipient, local_domains: &[Domain]) -> NewEmail {
+    let (text, id, now) = (dsn::compose(report), report.id, report.now);
     let stays = local_domains.contains(&recipient.address.domain());
     let mut raw = Vec::with_capacity(text.len() + 32);
     if stays {
@@ -69,7 +67,7 @@ fn addressed(text: Vec<u8>, id: ObjectId, recipient: Recipient, local_domains: &
     raw.extend_from_slice(&text);
     let message = Message::parse(Bytes::from(raw), return_path_bytes);
     let body = if message.summary.is_8bit { BodyType::EightBitMime } else { BodyType::SevenBit };
-    let smtputf8 = recipient.address.needs_smtputf8();
+    let smtputf8 = report.needs_smtputf8() || recipient.address.needs_smtputf8();
     let envelope = Envelope { reverse_path: ReversePath::NULL, body, smtputf8, ..Envelope::default() };
     let (direction, kept, deliveries) = if stays {
         (Direction::Inbound, vec![recipient], Vec::new())
@@ -77,36 +75,6 @@ fn addressed(text: Vec<u8>, id: ObjectId, recipient: Recipient, local_domains: &
         (Direction::Outbound, Vec::new(), vec![NewDelivery { recipient, claimed_by: None, due_at: now }])
     };
     NewEmail { id, created_at: now, direction, envelope, message, kept, deliveries }
-}
-
-/// The status code of a recipient (RFC 3463): the other side's own where it gave one that fits.
-fn status(kind: ReportKind, attempt: &Attempt) -> String {
-    let class = match kind {
-        ReportKind::Failed => "5",
-        ReportKind::Delayed => "4",
-        ReportKind::Relayed | ReportKind::Delivered => "2",
-    };
-    let said = attempt.outcome.reply().and_then(|reply| reply.enhanced_code.clone());
-    if attempt.outcome.category() != Some(Category::Expired)
-        && let Some(code) = said
-        && code.starts_with(class)
-    {
-        return code;
-    }
-    let detail = match attempt.outcome.category() {
-        Some(Category::BadMailbox) => "1.1",
-        Some(Category::BadDomain) => "1.2",
-        Some(Category::Policy) => "7.1",
-        Some(Category::Content) => "6.0",
-        Some(Category::Quota) => "2.2",
-        Some(Category::Dns) => "4.3",
-        Some(Category::Connection | Category::Timeout) => "4.1",
-        Some(Category::Tls) => "7.5",
-        Some(Category::Protocol) => "5.0",
-        Some(Category::Expired) => "4.7",
-        Some(Category::Temporary | Category::Other) | None => "0.0",
-    };
-    format!("{class}.{detail}")
 }
 
 /// Tells the sender that recipients who asked for it have their mail: it is kept here (RFC 3461 section 5.2.4).
@@ -141,5 +109,5 @@ pub(crate) fn delivered_here(
         recipients: &reported,
         original: &email.message.raw[email.message.return_path_bytes as usize..],
     };
-    Some(addressed(dsn::compose(&report), id, Recipient::new(sender), local_domains, now))
+    Some(addressed(&report, Recipient::new(sender), local_domains))
 }

@@ -6,7 +6,8 @@ use postrider_core::envelope::{BodyType, DsnReturn};
 use postrider_core::{Attempt, Category, Envelope, Outcome, Recipient, Reply, Timestamp, convert, trace};
 use postrider_store::{ClaimedDelivery, ClaimedEmail};
 use postrider_wire::smtp::client::{
-    self, Capabilities, DsnNotify, Event, RecipientResult, Transaction, TransactionRecipient, TransactionResult,
+    self, Capabilities, DsnNotify, Event, RecipientResult, TransactError, Transaction, TransactionRecipient,
+    TransactionResult,
 };
 use tracing::debug;
 
@@ -27,13 +28,13 @@ pub(crate) struct Sent {
 /// Sends an e-mail to some of its recipients. The connection comes back if it can carry another.
 pub(crate) async fn send(
     delivery: &Delivery,
-    mut connection: Connection,
+    mut connection: Box<Connection>,
     email: &ClaimedEmail,
     indexes: &[usize],
     raw: Bytes,
-) -> (Sent, Option<Connection>) {
+) -> (Sent, Option<Box<Connection>>) {
     let started_at = delivery.clock.now();
-    let capabilities = connection.client.capabilities().clone();
+    let capabilities = *connection.client.capabilities();
     let peer_reports = capabilities.dsn;
     let mut attempts = Attempts { email, started_at, peer: connection.peer.clone(), list: Vec::new() };
 
@@ -46,11 +47,10 @@ pub(crate) async fn send(
     }
     let message = fitting(raw, email, &capabilities);
     if let Err(error) = connection.client.transact(transaction(email, &possible, message, &capabilities)) {
-        let reply = Reply { code: 550, enhanced_code: Some("5.6.0".to_owned()), text: error.to_string() };
         for index in possible {
-            attempts.push(index, failed(reply.clone()), Vec::new(), started_at);
+            attempts.push(index, unfit(error), Vec::new(), started_at);
         }
-        return (Sent { attempts: attempts.list, peer_reports, began: true }, Some(connection));
+        return (Sent { attempts: attempts.list, peer_reports, began: true }, None);
     }
     connection.messages += 1;
     let event = connection.next_event(delivery.clock.as_ref()).await;
@@ -158,6 +158,15 @@ fn transaction(email: &ClaimedEmail, indexes: &[usize], message: Bytes, capabili
     }
 }
 
+/// A transaction that could not be begun: the message or its envelope is such that no server could be told it.
+fn unfit(error: TransactError) -> Outcome {
+    if error == TransactError::NotReady {
+        let reason = "the connection was not ready for a transaction".to_owned();
+        return Outcome::Deferred { category: Category::Connection, reply: None, reason };
+    }
+    failed(Reply { code: 550, enhanced_code: Some("5.6.0".to_owned()), text: error.to_string() })
+}
+
 fn failed(reply: Reply) -> Outcome {
     Outcome::Failed { category: Category::of_reply(&reply), reason: reply.text.clone(), reply: Some(reply) }
 }
@@ -213,7 +222,7 @@ impl Attempts<'_> {
     /// answered anything.
     fn lost(
         &mut self,
-        connection: Connection,
+        connection: Box<Connection>,
         indexes: &[usize],
         category: Category,
         reason: &str,

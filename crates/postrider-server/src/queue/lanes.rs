@@ -42,7 +42,7 @@ struct Lane {
     jobs: VecDeque<Job>,
     workers: usize,
     /// Open connections that nobody uses, the one used last at the end.
-    idle: Vec<(Connection, Timestamp)>,
+    idle: Vec<(Box<Connection>, Timestamp)>,
     /// Whether the last attempt to connect failed: then one worker at a time tries.
     failing: bool,
     is_waiting: bool,
@@ -51,7 +51,7 @@ struct Lane {
 /// What a worker does next.
 #[derive(Debug)]
 pub(super) enum NextJob {
-    Send(Job, Option<Connection>),
+    Send(Job, Option<Box<Connection>>),
     /// Nothing to do here; the worker ends. Another destination's worker may start.
     End(Option<Arc<Route>>),
 }
@@ -174,7 +174,7 @@ impl Lanes {
     pub(super) fn next(
         &mut self,
         key: &Arc<str>,
-        connection: Option<Connection>,
+        connection: Option<Box<Connection>>,
         messages: u32,
         now: Timestamp,
     ) -> NextJob {
@@ -260,7 +260,7 @@ impl Lanes {
         let mut taken = Vec::new();
         self.lanes.retain(|_, lane| {
             let fresh = lane.idle.iter().position(|(_, since)| now.since(*since) < idle_max).unwrap_or(lane.idle.len());
-            taken.extend(lane.idle.drain(..fresh).map(|(connection, _)| connection));
+            taken.extend(lane.idle.drain(..fresh).map(|(connection, _)| *connection));
             !(lane.jobs.is_empty() && lane.workers == 0 && lane.idle.is_empty())
         });
         taken

@@ -54,7 +54,10 @@ pub(crate) struct Queue {
     settling: AtomicUsize,
     /// Notified when a worker or a settlement has ended.
     drained: Notify,
+    /// No more claims.
     stopping: AtomicBool,
+    /// Nothing is held any more: the lease may lapse.
+    ended: watch::Sender<bool>,
 }
 
 /// Claimed deliveries of one e-mail that go to one destination.
@@ -111,6 +114,7 @@ impl Queue {
             settling: AtomicUsize::new(0),
             drained: Notify::new(),
             stopping: AtomicBool::new(false),
+            ended: watch::Sender::new(false),
         })
     }
 
@@ -186,6 +190,7 @@ impl Queue {
         if let Err(error) = self.store.leave(self.options.node).await {
             error!(%error, "the claims of this node could not be given back; they lapse with its lease");
         }
+        self.ended.send_replace(true);
     }
 
     async fn claim_whenever_due(self: &Arc<Self>) {
@@ -248,14 +253,19 @@ impl Queue {
         }
     }
 
-    /// Keeps this node's lease. If it cannot be renewed in time, everything in hand is dropped before it lapses: by then
-    /// another node may send it.
+    /// Keeps this node's lease, until the queue has stopped. If it cannot be renewed in time, everything in hand is dropped
+    /// before it lapses: by then another node may send it.
     async fn renew_lease(self: &Arc<Self>) {
         let lease = self.delivery.limits.lease;
         let clock = &self.delivery.clock;
         let mut lapses_at = clock.now() + lease;
         let mut fenced = false;
-        while !self.stopping.load(Ordering::Relaxed) {
+        loop {
+            let mut ended = self.ended.subscribe();
+            tokio::select! {
+                () = clock.sleep(lease / 3) => {}
+                _ = ended.wait_for(|&ended| ended) => return,
+            }
             let asked_at = clock.now();
             let renewing = async {
                 if fenced {
@@ -281,16 +291,7 @@ impl Queue {
                 fenced = true;
                 self.drop_claims();
             }
-            tokio::select! {
-                () = clock.sleep(lease / 3) => {}
-                () = self.stopped() => {}
-            }
         }
-    }
-
-    async fn stopped(&self) {
-        let mut epoch = self.epoch.subscribe();
-        let _ = epoch.changed().await;
     }
 
     fn drop_claims(&self) {

@@ -91,8 +91,8 @@ async fn send(
     queue: &Arc<Queue>,
     route: &Arc<Route>,
     guard: &mut Guard,
-    open: Option<Connection>,
-) -> Option<Connection> {
+    open: Option<Box<Connection>>,
+) -> Option<Box<Connection>> {
     let job = guard.job.as_ref()?;
     let raw = match &job.raw {
         Some(held) => held.raw.clone(),
@@ -134,14 +134,14 @@ async fn attempt(
     route: &Arc<Route>,
     job: &Job,
     raw: bytes::Bytes,
-    mut open: Option<Connection>,
-) -> Result<(Sent, Option<Connection>), ConnectFailure> {
+    mut open: Option<Box<Connection>>,
+) -> Result<(Sent, Option<Box<Connection>>), ConnectFailure> {
     let delivery = &queue.delivery;
     // After a failed handshake the next attempt goes in clear, rather than never (RFC 7435 section 3).
     let avoid_tls = job.deliveries.iter().any(|&i| job.email.deliveries[i].last_category == Some(Category::Tls));
     loop {
-        let was_open = open.is_some();
-        let connection = match open.take() {
+        let was_open = open.as_ref().is_some_and(|connection| connection.is_quiet());
+        let connection = match open.take().filter(|_| was_open) {
             Some(connection) => connection,
             None => {
                 let connection = connect::connect(delivery, route, avoid_tls).await?;
