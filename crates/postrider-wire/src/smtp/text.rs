@@ -69,7 +69,6 @@ impl TextChecker {
         if bytes.is_empty() {
             return;
         }
-        self.count_lines(bytes);
         if self.cr_held {
             self.cr_held = false;
             if bytes[0] == b'\n' {
@@ -126,6 +125,7 @@ impl TextChecker {
 
     fn append(&mut self, bytes: &[u8], out: &mut BytesMut) {
         self.message_bytes = self.message_bytes.saturating_add(bytes.len() as u64);
+        self.count_lines(bytes);
         if self.fault().is_none() {
             out.extend_from_slice(bytes);
         }
@@ -428,6 +428,10 @@ mod tests {
         assert_eq!(decode_whole(rules, b"12345\r\n1\r\n.\r\n").1, Some(TextFault::LineTooLong));
         assert_eq!(decode_whole(rules, b".1234\r\n.\r\n").1, None);
         assert_eq!(decode_whole(rules, b"1234\r\n123\r\n.\r\n").1, Some(TextFault::TooLarge));
+        // A line is measured as it is after its repair.
+        let repairing = TextRules { repair_line_ends: true, ..rules };
+        assert_eq!(decode_whole(repairing, b"1234\n\r\n.\r\n").1, None);
+        assert_eq!(decode_whole(repairing, b"12345\n\r\n.\r\n").1, Some(TextFault::LineTooLong));
     }
 
     #[test]
