@@ -1,7 +1,8 @@
 //! A message: its bytes as they are kept, and what a parse of them says.
 
 use bytes::Bytes;
-use mail_parser::{HeaderValue, MessageParser, MimeHeaders};
+use mail_parser::parsers::MessageStream;
+use mail_parser::{HeaderName, HeaderValue, MessageParser, MimeHeaders};
 use serde::{Deserialize, Serialize};
 
 /// A message as it is kept: the bytes, and their summary.
@@ -117,13 +118,20 @@ fn describe(part: &mail_parser::MessagePart<'_>) -> Attachment {
     }
 }
 
-/// A field's value as text: decoded where the parser understood it as text, otherwise as written.
+/// A field's value as text: decoded where it is free text, otherwise as written, unfolded.
 fn header_text(parsed: &mail_parser::Message<'_>, header: &mail_parser::Header<'_>) -> String {
-    if let HeaderValue::Text(text) = header.value() {
-        return clean(text);
-    }
+    let is_free_text =
+        matches!(header.name, HeaderName::Subject | HeaderName::Comments | HeaderName::ContentDescription)
+            || matches!(header.name, HeaderName::Other(_));
     let range = header.offset_start() as usize..header.offset_end() as usize;
     let bytes = parsed.raw_message().get(range).unwrap_or_default();
+    let is_free_text = matches!(
+        header.name,
+        HeaderName::Subject | HeaderName::Comments | HeaderName::ContentDescription | HeaderName::Other(_)
+    );
+    if is_free_text && let HeaderValue::Text(text) = MessageStream::new(bytes).parse_unstructured() {
+        return clean(&text);
+    }
     let unfolded: String = String::from_utf8_lossy(bytes).chars().filter(|&c| c != '\r' && c != '\n').collect();
     unfolded.trim().to_owned()
 }
@@ -131,4 +139,50 @@ fn header_text(parsed: &mail_parser::Message<'_>, header: &mail_parser::Header<'
 /// Text for lists and JSON: without control characters, which a peer may have put there to fool a terminal.
 fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGE: &[u8] = b"Message-ID: <a.b@example.org>\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n folded\r\n\
+        X-Note: =?utf-8?q?=C3=A9?=\r\nTo: \"A\" <a@example.org>,\r\n b@example.org\r\nMIME-Version: 1.0\r\n\
+        Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: text/plain\r\n\r\nHello\r\n--x\r\n\
+        Content-Type: application/pdf\r\nContent-Disposition: attachment; filename=\"a.pdf\"\r\n\
+        Content-Transfer-Encoding: base64\r\n\r\nJVBERg==\r\n--x--\r\n";
+
+    #[test]
+    fn a_summary_says_what_lists_show() {
+        let summary = Summary::parse(MESSAGE);
+        assert_eq!(summary.message_id.as_deref(), Some("a.b@example.org"));
+        assert_eq!(summary.subject.as_deref(), Some("Gr\u{fc}\u{df}e folded"));
+        assert_eq!(summary.attachments.len(), 1);
+        assert_eq!(summary.attachments[0].content_type, "application/pdf");
+        assert_eq!(summary.attachments[0].size, 4);
+        assert!(!summary.is_8bit);
+    }
+
+    #[test]
+    fn headers_are_shown_as_they_were_written_but_for_free_text() {
+        let content = Content::parse(MESSAGE);
+        let value = |name: &str| content.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+        assert_eq!(value("Message-ID"), Some("<a.b@example.org>"));
+        assert_eq!(value("Subject"), Some("Gr\u{fc}\u{df}e folded"));
+        assert_eq!(value("X-Note"), Some("\u{e9}"));
+        assert_eq!(value("To"), Some("\"A\" <a@example.org>, b@example.org"));
+        assert_eq!(content.text.as_deref().map(str::trim), Some("Hello"));
+        assert_eq!(content.html, None);
+        assert_eq!(Content::attachment(MESSAGE, 0).map(|(_, bytes)| bytes), Some(b"%PDF".to_vec()));
+        assert_eq!(Content::attachment(MESSAGE, 1), None);
+    }
+
+    #[test]
+    fn anything_parses() {
+        for raw in
+            [&b""[..], b"\r\n", b"no header at all\r\n", b"\xff\xfe\x00", b"Content-Type: multipart/mixed\r\n\r\n--"]
+        {
+            Summary::parse(raw);
+            Content::parse(raw);
+        }
+    }
 }

@@ -19,6 +19,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, info};
 
+/// How long API requests may take to end when all else has.
+const API_PATIENCE: Duration = Duration::from_millis(500);
+
 /// What Postrider takes from outside; tests bring their own.
 #[derive(Debug)]
 pub struct Ports {
@@ -116,9 +119,12 @@ impl App {
     /// deliveries under way finish or are given back, what is written is flushed.
     pub async fn shutdown(self) {
         self.server.shutdown(Duration::from_secs(self.settings.shutdown_timeout_seconds)).await;
-        if let Some(api) = self.api {
+        if let Some(mut api) = self.api {
+            // Requests in hand are answered; clients that keep their connection open are not waited for.
             api.stop.send_replace(true);
-            api.task.abort();
+            if tokio::time::timeout(API_PATIENCE, &mut api.task).await.is_err() {
+                api.task.abort();
+            }
         }
         if let Err(error) = self.store.close().await {
             error!(%error, "the store could not be closed in order; what was acknowledged is safe");
