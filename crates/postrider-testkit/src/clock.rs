@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use postrider_core::{Clock, Timestamp};
+use tokio::task::JoinHandle;
 
 /// How long [`ManualClock::advance`] waits, in real time, for a task that it woke to notice. A task may rightly not look
 /// at its sleep for a while (it may be writing to the store), so this is no error.
@@ -21,6 +22,9 @@ const SLEEP_AGAIN_MAX: Duration = Duration::from_millis(1);
 
 /// The same for [`ManualClock::leap`], which has one step only.
 const SLEEP_AGAIN_AFTER_LEAP_MAX: Duration = Duration::from_millis(50);
+
+/// How long, in real time, a second of a running clock takes at least.
+const RUNNING_SECOND: Duration = Duration::from_millis(2);
 
 /// How often a moved clock lets other tasks run before it moves on.
 const YIELDS_PER_STEP: usize = 16;
@@ -76,6 +80,18 @@ impl ManualClock {
         self.let_the_woken_run(expected, SLEEP_AGAIN_AFTER_LEAP_MAX).await;
     }
 
+    /// Lets the clock run, much faster than real time, until the returned value is dropped: for tests that wait for
+    /// something which takes its time, and do not care how much.
+    pub fn run(&self) -> RunningClock {
+        let clock = self.clone();
+        RunningClock(tokio::spawn(async move {
+            loop {
+                clock.advance(Duration::from_secs(1)).await;
+                tokio::time::sleep(RUNNING_SECOND).await;
+            }
+        }))
+    }
+
     /// How many sleeps wait for a deadline that is still to come.
     pub fn sleepers(&self) -> usize {
         self.lock().sleepers.values().filter(|sleeper| sleeper.is_some()).count()
@@ -118,6 +134,16 @@ impl ManualClock {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A clock that runs; see [`ManualClock::run`]. Dropping it makes the clock stand still again.
+#[derive(Debug)]
+pub struct RunningClock(JoinHandle<()>);
+
+impl Drop for RunningClock {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -268,6 +294,21 @@ mod tests {
         assert_eq!(clock.next_deadline(), Some(ManualClock::START + Duration::from_millis(1)));
         drop(sleep);
         assert_eq!(clock.next_deadline(), None);
+    }
+
+    #[tokio::test]
+    async fn a_running_clock_wakes_sleepers_and_stops_when_dropped() {
+        let clock = ManualClock::new();
+        let running = clock.run();
+        clock.sleep(Duration::from_secs(30)).await;
+        drop(running);
+        tokio::task::yield_now().await;
+        let stopped_at = clock.now();
+        assert!(stopped_at >= ManualClock::START + Duration::from_secs(30));
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(clock.now(), stopped_at);
     }
 
     #[tokio::test]

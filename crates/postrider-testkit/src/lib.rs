@@ -18,7 +18,7 @@ mod tls;
 mod wait;
 
 pub use client::{ClientReply, LineClient};
-pub use clock::ManualClock;
+pub use clock::{ManualClock, RunningClock};
 pub use dns::{Asked, DNS_PORT, DnsServer, Failure, Transport, Zone};
 pub use hickory_proto::rr::RecordType;
 pub use http::{HttpRequest, HttpResponse};

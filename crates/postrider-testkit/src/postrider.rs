@@ -13,7 +13,11 @@ use postrider_store::{EmailDetail, EmailFilter, EmailRecord, Store};
 use crate::{ClientReply, HttpRequest, HttpResponse, LineClient, ManualClock, Site, eventually};
 
 /// The longest leap of [`TestPostrider::pass`].
-const LEAP_MAX: Duration = Duration::from_secs(10);
+const LEAP_MAX: Duration = Duration::from_secs(30);
+
+/// How many looks of [`TestPostrider::wait_for_status`] and its kin pass before they let a second go by: the server may
+/// have gone to sleep for a moment that only a moving clock ends.
+const LOOKS_PER_SECOND: u32 = 20;
 
 /// A started server. It ends with [`TestPostrider::shut_down`]; dropped, its tasks end with the test's runtime.
 #[derive(Debug)]
@@ -201,7 +205,7 @@ impl TestPostrider {
         self.pass(at.since(self.now()) + Duration::from_secs(2)).await;
     }
 
-    /// Lets time pass in leaps, which are shorter than a node's lease: so that its owner, who renews it in each, keeps it.
+    /// Lets time pass, in leaps that give the server's tasks occasion to notice.
     pub async fn pass(&self, duration: Duration) {
         let mut rest = duration;
         while !rest.is_zero() {
@@ -222,7 +226,12 @@ impl TestPostrider {
 
     async fn wait_for(&self, id: ObjectId, what: &str, is_so: impl Fn(&EmailDetail) -> bool) -> EmailDetail {
         let mut last = None;
+        let mut looks = 0;
         let waiting = eventually(what, async || {
+            looks += 1;
+            if let (TestClock::Manual(clock), true) = (&self.clock, looks % LOOKS_PER_SECOND == 0) {
+                clock.leap(Duration::from_secs(1)).await;
+            }
             let detail = self.email(id).await;
             let found = is_so(&detail).then(|| detail.clone());
             last = Some(detail);

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use postrider_server::Limits;
 use tempfile::TempDir;
 
 use crate::{DnsServer, LoopbackIp, PostriderProcess, Script, ScriptedMx, Zone};
+
+/// A node's lease in tests. Their clocks leap, and a renewal that takes a moment of real time must not come too late.
+const LEASE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The ports of a Postrider under test. Its address is its own, so the ports are the same for all.
 pub mod ports {
@@ -68,7 +72,8 @@ impl Site {
             .map(|(name, port)| (name.to_owned(), port.to_string()))
             .chain(texts.into_iter().map(|(name, text)| (name.to_owned(), text)))
             .collect();
-        Self { ip, folder, dns, hosts: Mutex::default(), environment, limits: Limits::default() }
+        let limits = Limits { lease: LEASE, ..Limits::default() };
+        Self { ip, folder, dns, hosts: Mutex::default(), environment, limits }
     }
 
     /// Changes a setting. It counts from the next start.

@@ -1,0 +1,24 @@
+//! Tests of the whole: a started server, real sockets, a small Internet on loopback.
+//!
+//! Each test stands alone: it has its own addresses, folder, name server and clock. Where a transcript says best what
+//! must happen, it is a snapshot.
+
+mod api;
+mod cli;
+mod clients;
+mod crash;
+mod delivery_notification;
+mod delivery_outcome;
+mod delivery_protocol;
+mod delivery_queue;
+mod delivery_relay;
+mod delivery_retry;
+mod delivery_route;
+mod shutdown;
+mod simulator;
+mod smtp_auth;
+mod smtp_hostile;
+mod smtp_limits;
+mod smtp_message;
+mod smtp_policy;
+mod support;

@@ -1,0 +1,137 @@
+//! AUTH on the wire, with every mechanism, right and wrong.
+
+use postrider_core::EmailStatus;
+use postrider_testkit::{ClientReply, LineClient, Script, TestPostrider, mail};
+
+use crate::support::{site_of_strangers, try_recipient};
+
+const USER: &str = "user@local.test";
+const PASSWORD: &str = "correct horse, battery=staple";
+
+async fn server() -> TestPostrider {
+    let site = site_of_strangers().await.set("ALLOWED_DOMAINS", "local.test");
+    let postrider = site.start().await;
+    postrider.add_user(USER, PASSWORD).await;
+    postrider
+}
+
+/// A session on the submission port, encrypted by STARTTLS.
+async fn submission(postrider: &TestPostrider) -> LineClient {
+    let mut client = LineClient::hello(postrider.submission()).await;
+    client.starttls().await;
+    client.demand("EHLO client.test", 250).await;
+    client
+}
+
+/// Logs in by each mechanism, each on a connection of its own.
+async fn by_each_mechanism(postrider: &TestPostrider, user: &str, password: &str) -> Vec<(ClientReply, LineClient)> {
+    let mut results = Vec::new();
+    for mechanism in ["PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"] {
+        let mut client = submission(postrider).await;
+        let reply = match mechanism {
+            "PLAIN" => client.auth_plain(user, password).await,
+            "LOGIN" => client.auth_login(user, password).await,
+            "SCRAM-SHA-256" => client.auth_scram(user, password).await,
+            _ => client.auth_scram_plus(user, password).await,
+        };
+        results.push((reply, client));
+    }
+    results
+}
+
+#[tokio::test]
+async fn every_mechanism_lets_the_right_password_in() {
+    let postrider = server().await;
+    for (reply, mut client) in by_each_mechanism(&postrider, USER, PASSWORD).await {
+        assert_eq!(reply.code, 235, "{}", client.transcript());
+        assert_eq!(try_recipient(&mut client, USER, "b@example.org").await, 250);
+    }
+}
+
+#[tokio::test]
+async fn no_mechanism_lets_a_wrong_password_in() {
+    let postrider = server().await;
+    let _time = postrider.clock().run();
+    for (reply, mut client) in by_each_mechanism(&postrider, USER, "wrong password").await {
+        assert_eq!(reply.code, 535, "{}", client.transcript());
+        assert_eq!(try_recipient(&mut client, USER, "b@example.org").await, 530);
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_user_cannot_be_told_from_a_wrong_password() {
+    let postrider = server().await;
+    let _time = postrider.clock().run();
+    let wrong = by_each_mechanism(&postrider, USER, "wrong password").await;
+    let unknown = by_each_mechanism(&postrider, "nobody@local.test", "wrong password").await;
+    for ((wrong, _), (unknown, _)) in wrong.into_iter().zip(unknown) {
+        assert_eq!(wrong, unknown);
+    }
+}
+
+#[tokio::test]
+async fn a_binding_to_another_session_is_refused() {
+    let postrider = server().await;
+    let _time = postrider.clock().run();
+    let mut client = submission(&postrider).await;
+    let reply = client.auth_scram_plus_elsewhere(USER, PASSWORD).await;
+    assert!([501, 535].contains(&reply.code), "{}", client.transcript());
+    assert_eq!(try_recipient(&mut client, USER, "b@example.org").await, 530);
+}
+
+#[tokio::test]
+async fn who_logged_in_may_relay_on_the_applications_port() {
+    let site = site_of_strangers().await;
+    let mx = site.mx("example.org", Script::new()).await;
+    let postrider = site.start().await;
+    postrider.add_user(USER, PASSWORD).await;
+    let mut client = LineClient::hello(postrider.smtp()).await;
+    client.starttls().await;
+    client.demand("EHLO client.test", 250).await;
+    assert_eq!(client.auth_plain(USER, PASSWORD).await.code, 235);
+    let reply = client.send_mail(USER, &["b@example.org"], &mail::plain(USER, "b@example.org", "authenticated")).await;
+    postrider.wait_for_status(postrider.accepted(&reply).await, EmailStatus::Sent).await;
+    let received = mx.messages()[0].text();
+    assert!(received.contains("with ESMTPSA id"), "{received}");
+}
+
+#[tokio::test]
+async fn a_password_changed_or_removed_holds_at_once() {
+    let postrider = server().await;
+    let _time = postrider.clock().run();
+    let address = USER.parse().unwrap();
+    assert!(postrider.store().remove_user(&address).await.unwrap());
+    for (reply, _) in by_each_mechanism(&postrider, USER, PASSWORD).await {
+        assert_eq!(reply.code, 535);
+    }
+}
+
+#[tokio::test]
+async fn auth_twice_and_inside_a_transaction_is_out_of_order() {
+    let postrider = server().await;
+    let mut client = submission(&postrider).await;
+    client.demand("AUTH PLAIN *", 501).await;
+    client.demand("AUTH UNHEARD-OF", 504).await;
+    client.demand("AUTH LOGIN", 334).await;
+    client.demand("*", 501).await;
+    assert_eq!(client.auth_plain(USER, PASSWORD).await.code, 235);
+    assert_eq!(client.auth_plain(USER, PASSWORD).await.code, 503);
+}
+
+/// Guessing is slowed, per address and per account, and does not lock the right password out for good.
+#[tokio::test]
+async fn failures_are_slowed() {
+    let postrider = server().await;
+    let mut client = submission(&postrider).await;
+    let time = postrider.clock().run();
+    let mut waits = Vec::new();
+    for _ in 0..4 {
+        let before = postrider.now();
+        assert_eq!(client.auth_plain(USER, "wrong password").await.code, 535);
+        waits.push(postrider.now().since(before).as_secs());
+    }
+    assert!(waits.last() > waits.first() && *waits.last().unwrap() >= 2, "{waits:?}");
+    drop(time);
+    let _time = postrider.clock().run();
+    assert_eq!(client.auth_plain(USER, PASSWORD).await.code, 235);
+}

@@ -1,0 +1,27 @@
+//! What several tests need.
+
+use std::path::Path;
+
+use postrider_testkit::{LineClient, Site};
+
+/// A network that nobody comes from: with it as `TRUSTED_NETWORKS`, every client of a test is a stranger.
+pub(crate) const NOBODY: &str = "127.255.255.254/32";
+
+/// The program under test.
+pub(crate) fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_postrider"))
+}
+
+/// A site where every client is a stranger.
+pub(crate) async fn site_of_strangers() -> Site {
+    Site::new().await.set("TRUSTED_NETWORKS", NOBODY)
+}
+
+/// Says MAIL and RCPT; gives the code of the first refusal, or of RCPT.
+pub(crate) async fn try_recipient(client: &mut LineClient, sender: &str, recipient: &str) -> u16 {
+    let mail = client.command(&format!("MAIL FROM:<{sender}>")).await;
+    if mail.code != 250 {
+        return mail.code;
+    }
+    client.command(&format!("RCPT TO:<{recipient}>")).await.code
+}
