@@ -100,8 +100,7 @@ async fn settle_all(store: &Arc<dyn Store>, node: NodeId, deliveries: Vec<Delive
 async fn claim_all(store: &Arc<dyn Store>, node: NodeId, count: usize) -> Vec<DeliveryId> {
     let mut claimed = Vec::new();
     while claimed.len() < count {
-        let request =
-            ClaimRequest { node, now: Timestamp::system(), limit: 200, per_domain_max: 20, held: Vec::new() };
+        let request = ClaimRequest { node, now: Timestamp::system(), limit: 200, per_domain_max: 20, held: Vec::new() };
         for email in store.claim(request).await.unwrap().emails {
             claimed.extend(email.deliveries.iter().map(|d| DeliveryId { email: email.id, number: d.number }));
         }

@@ -2,10 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use postrider_core::{Address, Direction, Envelope, Message, ObjectId, Recipient, ReversePath, Timestamp};
 use postrider_store::conformance::Harness;
-use postrider_store::{SqliteOptions, SqliteStore, Store};
+use postrider_store::*;
+use rusqlite::Connection;
 use tempfile::TempDir;
 
 /// A store in a temporary folder.
@@ -37,4 +41,241 @@ mod conformance {
     use super::Sqlite;
 
     postrider_store::conformance_suite!(Sqlite::new());
+}
+
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+fn email(raw: Bytes) -> NewEmail {
+    let recipient = Recipient::new(Address::parse("a@one.example").unwrap());
+    NewEmail {
+        id: ObjectId::new(NOW),
+        created_at: NOW,
+        direction: Direction::Outbound,
+        envelope: Envelope { reverse_path: ReversePath::NULL, ..Envelope::default() },
+        message: Message::parse(raw, 0),
+        kept: Vec::new(),
+        deliveries: vec![NewDelivery { recipient, claimed_by: None, due_at: NOW }],
+    }
+}
+
+/// Bytes that do not compress.
+fn noise(length: usize) -> Bytes {
+    let mut state = 1u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+fn small() -> NewEmail {
+    email(Bytes::from_static(b"Subject: small\r\n\r\n"))
+}
+
+/// A connection of another program.
+fn beside(folder: &Path) -> Connection {
+    Connection::open(folder.join("postrider.db")).unwrap()
+}
+
+#[tokio::test]
+async fn a_second_server_is_told_what_to_do() {
+    let folder = Sqlite::new();
+    let first = SqliteStore::open(SqliteOptions::new(folder.path())).unwrap();
+    let error = SqliteStore::open(SqliteOptions::new(folder.path())).unwrap_err();
+    assert!(
+        matches!(&error, StoreError::Unavailable(text) if text.contains("another Postrider is running")),
+        "{error}"
+    );
+    first.close().await.unwrap();
+    SqliteStore::open(SqliteOptions::new(folder.path())).unwrap();
+}
+
+#[tokio::test]
+async fn a_command_line_works_beside_the_server() {
+    let folder = Sqlite::new();
+    let server = SqliteStore::open(SqliteOptions::new(folder.path())).unwrap();
+    let node = ObjectId::new(NOW);
+    server.renew(node, NOW, Duration::from_secs(60)).await.unwrap();
+    let mut claimed = small();
+    claimed.deliveries[0].claimed_by = Some(node);
+    let claimed_id = DeliveryId { email: claimed.id, number: 0 };
+    server.accept(claimed).await.unwrap();
+    server.accept(small()).await.unwrap();
+    let shared = SqliteStore::open_shared(SqliteOptions::new(folder.path())).unwrap();
+    let ordered = shared.order(Selection::default(), Order::Hold, NOW).await.unwrap();
+    assert_eq!(ordered, Ordered { changed: 1, sending: 1 });
+    assert_eq!(server.queue_stats(NOW).await.unwrap(), shared.queue_stats(NOW).await.unwrap());
+    // Should a command line ever register, it takes nothing away while the server lives.
+    shared.renew(ObjectId::new(NOW), NOW, Duration::from_secs(1)).await.unwrap();
+    shared.close().await.unwrap();
+    assert_eq!(server.queue_stats(NOW).await.unwrap().sending, 1);
+    server.release(node, vec![claimed_id]).await.unwrap();
+    let request = ClaimRequest { node, now: NOW, limit: 10, per_domain_max: 10, held: Vec::new() };
+    assert_eq!(server.claim(request).await.unwrap().emails.len(), 1, "the held one is seen as held");
+}
+
+#[tokio::test]
+async fn a_command_line_can_come_before_the_first_server() {
+    let folder = Sqlite::new();
+    let path = folder.path().join("made").join("by the way");
+    let shared = SqliteStore::open_shared(SqliteOptions::new(&path)).unwrap();
+    assert!(shared.users().await.unwrap().is_empty());
+    // It holds no lock.
+    let server = SqliteStore::open(SqliteOptions::new(&path)).unwrap();
+    server.accept(small()).await.unwrap();
+    assert_eq!(shared.queue_stats(NOW).await.unwrap().total, 1);
+    #[cfg(unix)]
+    {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o077, 0, "mail is for its owner's eyes");
+    }
+}
+
+#[tokio::test]
+async fn a_newer_database_is_left_alone() {
+    let folder = Sqlite::new();
+    SqliteStore::open(SqliteOptions::new(folder.path())).unwrap().close().await.unwrap();
+    beside(folder.path()).pragma_update(None, "user_version", 1_000).unwrap();
+    for error in [
+        SqliteStore::open(SqliteOptions::new(folder.path())).unwrap_err(),
+        SqliteStore::open_shared(SqliteOptions::new(folder.path())).unwrap_err(),
+    ] {
+        assert!(matches!(&error, StoreError::Corrupt(text) if text.contains("schema version 1000")), "{error}");
+    }
+    beside(folder.path()).pragma_update(None, "user_version", 1).unwrap();
+    SqliteStore::open(SqliteOptions::new(folder.path())).unwrap();
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_said_to_be_none() {
+    let folder = Sqlite::new();
+    std::fs::write(folder.path().join("postrider.db"), vec![b'x'; 10_000]).unwrap();
+    let error = SqliteStore::open(SqliteOptions::new(folder.path())).unwrap_err();
+    assert!(matches!(&error, StoreError::Corrupt(text) if text.contains("postrider.db")), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_store_refuses_and_recovers() {
+    let folder = Sqlite::new();
+    let options = SqliteOptions { size_bytes_max: Some(2 << 20), ..SqliteOptions::new(folder.path()) };
+    let store = SqliteStore::open(options).unwrap();
+    let mut stored = Vec::new();
+    let refused = loop {
+        let new = email(noise(100_000));
+        let id = new.id;
+        match store.accept(new).await {
+            Ok(()) => stored.push(id),
+            Err(error) => break (id, error),
+        }
+        assert!(stored.len() < 100, "the limit does not hold");
+    };
+    assert!(matches!(refused.1, StoreError::Full(_)), "{:?}", refused.1);
+    assert_eq!(store.email(refused.0).await.unwrap(), None, "nothing of it is there");
+    assert!(store.raw(stored[0]).await.unwrap().is_some(), "the rest can be read");
+    assert_eq!(store.queue_stats(NOW).await.unwrap().total, stored.len() as u64);
+    assert!(store.delete(stored[0]).await.unwrap());
+    store.accept(email(noise(90_000))).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_written_does_not_harm_the_others() {
+    let folder = Sqlite::new();
+    let options = SqliteOptions { size_bytes_max: Some(4 << 20), ..SqliteOptions::new(folder.path()) };
+    let store = Arc::new(SqliteStore::open(options).unwrap());
+    // While another program holds the database, all of these gather into one batch.
+    let other = beside(folder.path());
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut tasks = Vec::new();
+    for n in 0..40 {
+        let new = if n % 10 == 5 { email(noise(8 << 20)) } else { small() };
+        let (id, store) = (new.id, store.clone());
+        tasks.push((n % 10 == 5, id, tokio::spawn(async move { store.accept(new).await })));
+    }
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    for (is_large, id, task) in tasks {
+        let result = task.await.unwrap();
+        assert_eq!(matches!(result, Err(StoreError::Full(_))), is_large, "{result:?}");
+        assert_eq!(store.raw(id).await.unwrap().is_some(), !is_large);
+    }
+    assert_eq!(store.queue_stats(NOW).await.unwrap().queued, 36);
+}
+
+#[tokio::test]
+async fn more_than_may_wait_is_refused_at_once() {
+    let folder = Sqlite::new();
+    let options = SqliteOptions { waiting_max: 10, ..SqliteOptions::new(folder.path()) };
+    let store = Arc::new(SqliteStore::open(options).unwrap());
+    let other = beside(folder.path());
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut tasks = Vec::new();
+    for _ in 0..50 {
+        let store = store.clone();
+        tasks.push(tokio::spawn(async move { store.accept(small()).await }));
+    }
+    let mut refused = 0;
+    while refused < 39 {
+        // Those that wait do not end before the other program lets go; all the rest must.
+        let at = tasks.iter().position(tokio::task::JoinHandle::is_finished);
+        match at {
+            Some(at) => {
+                assert_eq!(tasks.swap_remove(at).await.unwrap(), Err(StoreError::Overloaded));
+                refused += 1;
+            }
+            None => tokio::task::yield_now().await,
+        }
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    let mut stored = 0;
+    for task in tasks {
+        stored += u64::from(task.await.unwrap().is_ok());
+    }
+    assert!((10..=11).contains(&stored), "ten wait, and one may be in the writer's hands: {stored}");
+    assert_eq!(store.queue_stats(NOW).await.unwrap().queued, stored);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_stays_bounded_under_constant_load() {
+    let folder = Sqlite::new();
+    let store = Arc::new(SqliteStore::open(SqliteOptions::new(folder.path())).unwrap());
+    let raw = noise(256 << 10);
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let (store, raw) = (store.clone(), raw.clone());
+            tokio::spawn(async move {
+                for _ in 0..64 {
+                    store.accept(email(raw.clone())).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let length = |name| std::fs::metadata(folder.path().join(name)).unwrap().len() >> 20;
+    let log = length("postrider.db-wal");
+    assert!(log <= 80, "after 128 MiB of messages the log has {log} MiB");
+    store.close().await.unwrap();
+    assert!(length("postrider.db") >= 128);
+    let log = std::fs::metadata(folder.path().join("postrider.db-wal")).map_or(0, |file| file.len());
+    assert_eq!(log, 0, "closing leaves no log");
+}
+
+#[tokio::test]
+async fn indexes_carry_the_queue() {
+    let folder = Sqlite::new();
+    let store = SqliteStore::open(SqliteOptions::new(folder.path())).unwrap();
+    store.accept(small()).await.unwrap();
+    let rows = |index: &str, condition: &str| -> i64 {
+        let sql = format!("SELECT count(*) FROM deliveries INDEXED BY {index} WHERE {condition}");
+        beside(folder.path()).query_row(&sql, [], |row| row.get(0)).unwrap()
+    };
+    let claimable = || rows("deliveries_claimable", "owner IS NULL AND status <= 1");
+    assert_eq!(claimable(), 1);
+    store.order(Selection::default(), Order::Hold, NOW).await.unwrap();
+    assert_eq!((claimable(), rows("deliveries_resting", "status BETWEEN 2 AND 4")), (0, 1));
+    let checked: String = beside(folder.path()).query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(checked, "ok");
 }

@@ -110,8 +110,9 @@ const ENCODING_ZSTD: u8 = 1;
 const ZSTD_LEVEL: i32 = 1;
 
 thread_local! {
-    // A context is a megabyte of tables: made once for each thread that compresses.
+    // A context is a megabyte of tables: made once for each thread that needs one.
     static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
 /// Compresses a message where that makes it smaller.
@@ -137,15 +138,23 @@ pub(super) fn encode_blob(raw: &Bytes) -> Blob {
 pub(super) fn decode_blob(encoding: u8, content: &[u8], size: usize) -> Result<Bytes, StoreError> {
     let raw = match encoding {
         ENCODING_PLAIN => content.to_vec(),
-        ENCODING_ZSTD => {
-            zstd::bulk::decompress(content, size).map_err(|error| corrupt(format!("a message: {error}")))?
-        }
+        ENCODING_ZSTD => decompress(content, size).map_err(|error| corrupt(format!("a message: {error}")))?,
         _ => return Err(corrupt(format!("{encoding} is no encoding of a message"))),
     };
     if raw.len() != size {
         return Err(corrupt(format!("a message has {} bytes instead of {size}", raw.len())));
     }
     Ok(raw.into())
+}
+
+fn decompress(content: &[u8], size: usize) -> io::Result<Vec<u8>> {
+    DECOMPRESSOR.with_borrow_mut(|slot| {
+        let decompressor = match slot {
+            Some(decompressor) => decompressor,
+            None => slot.insert(zstd::bulk::Decompressor::new()?),
+        };
+        decompressor.decompress(content, size)
+    })
 }
 
 #[cfg(test)]
