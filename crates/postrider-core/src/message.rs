@@ -120,9 +120,6 @@ fn describe(part: &mail_parser::MessagePart<'_>) -> Attachment {
 
 /// A field's value as text: decoded where it is free text, otherwise as written, unfolded.
 fn header_text(parsed: &mail_parser::Message<'_>, header: &mail_parser::Header<'_>) -> String {
-    let is_free_text =
-        matches!(header.name, HeaderName::Subject | HeaderName::Comments | HeaderName::ContentDescription)
-            || matches!(header.name, HeaderName::Other(_));
     let range = header.offset_start() as usize..header.offset_end() as usize;
     let bytes = parsed.raw_message().get(range).unwrap_or_default();
     let is_free_text = matches!(
