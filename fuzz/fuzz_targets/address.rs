@@ -1,3 +1,4 @@
+//! Feeds addresses, domains and reverse-paths to libFuzzer's coverage search.
 #![no_main]
 
 #[path = "../targets/address.rs"]

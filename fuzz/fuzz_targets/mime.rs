@@ -1,3 +1,4 @@
+//! Feeds whole messages to the parsers of summaries and contents.
 #![no_main]
 
 #[path = "../targets/mime.rs"]

@@ -1,3 +1,4 @@
+//! Feeds command lines to an SMTP session.
 #![no_main]
 
 #[path = "../targets/smtp_command.rs"]

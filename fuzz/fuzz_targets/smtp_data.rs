@@ -1,3 +1,4 @@
+//! Feeds message data to an SMTP session and checks where it ends.
 #![no_main]
 
 #[path = "../targets/smtp_data.rs"]

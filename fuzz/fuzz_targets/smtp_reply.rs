@@ -1,3 +1,4 @@
+//! Feeds replies to the SMTP client.
 #![no_main]
 
 #[path = "../targets/smtp_reply.rs"]
