@@ -32,12 +32,7 @@ async fn main() {
     let deliveries = accepted.iter().map(|&email| DeliveryId { email, number: 0 }).collect();
     measure("settle, one each", MESSAGES, settle_all(&store, node, deliveries)).await;
     let accepted = measure("accept, queued, 8 KiB", QUEUED, accept_all(&store, QUEUED, None)).await;
-    let reads = async {
-        for id in accepted.iter().step_by(10) {
-            store.raw(*id).await.unwrap().unwrap();
-        }
-    };
-    measure("raw", QUEUED / 10, reads).await;
+    measure("raw", accepted.len(), read_all(&store, accepted)).await;
     println!("{QUEUED} queued: {} KiB resident", resident_kib());
     latencies(&store).await;
     println!("after lists: {} KiB resident", resident_kib());
@@ -89,6 +84,21 @@ async fn settle_all(store: &Arc<dyn Store>, node: NodeId, deliveries: Vec<Delive
                 let settlement = Settlement { id, attempt: attempt(), next: Next::Sent, delay_notified: false };
                 let settle = Settle { settlements: vec![settlement], notifications: Vec::new() };
                 assert_eq!(store.settle(node, settle).await.unwrap(), 1);
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+}
+
+async fn read_all(store: &Arc<dyn Store>, ids: Vec<ObjectId>) {
+    let parts: Vec<Vec<_>> = ids.chunks(ids.len().div_ceil(ACCEPTORS)).map(<[_]>::to_vec).collect();
+    let tasks = parts.into_iter().map(|part| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for id in part {
+                store.raw(id).await.unwrap().unwrap();
             }
         })
     });

@@ -1,5 +1,8 @@
 //! The SQLite engine: the suite of all engines, and what only this one promises.
 
+// Helpers of tests may panic as tests do.
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

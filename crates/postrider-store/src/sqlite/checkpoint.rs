@@ -8,9 +8,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::open::BUSY_TIMEOUT;
 use crate::error::StoreError;
 
 /// The thread starts when about this much was written since the last time.
@@ -64,7 +66,12 @@ impl Checkpointer {
 
     /// Moves everything and truncates the log, unless a reader or another process is in the way; then next time.
     pub(super) fn empty(&mut self, connection: &Connection) {
+        // Whoever reads for long must not keep the writer from writing: it does not wait for them here.
+        let waited = connection.busy_timeout(Duration::ZERO);
         checkpoint(connection, "TRUNCATE");
+        if let Err(error) = waited.and_then(|()| connection.busy_timeout(BUSY_TIMEOUT)) {
+            tracing::warn!(error = %error, "the time to wait for other processes could not be set");
+        }
         self.written_bytes = 0;
     }
 }

@@ -19,7 +19,7 @@ const LOCK_FILE: &str = "postrider.lock";
 const PAGE_BYTES: u32 = 8_192;
 
 /// How long another process may hold the database before a call gives up.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The log is cut down to this after a checkpoint that emptied it.
 const LOG_BYTES_KEPT: u32 = 64 << 20;

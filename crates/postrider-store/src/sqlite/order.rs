@@ -109,7 +109,7 @@ fn select_everywhere(
     keys: &mut Vec<Key>,
 ) -> Result<(), StoreError> {
     let statuses = applies_to(order).iter().filter(|&&status| selection.status.is_none_or(|only| only == status));
-    let (waiting, resting): (Vec<_>, Vec<_>) = statuses.map(|&status| status).partition(|status| status.is_waiting());
+    let (waiting, resting): (Vec<_>, Vec<_>) = statuses.copied().partition(|status| status.is_waiting());
     let mut tables = Vec::new();
     if !waiting.is_empty() {
         tables.push(("deliveries_claimable", "d.owner IS NULL AND d.status <= 1", waiting.clone()));

@@ -218,9 +218,6 @@ impl Loop {
                 self.commit(second);
             }
             result => {
-                if let Err(error) = &result {
-                    tracing::warn!(error = %error, "the store refused a write");
-                }
                 jobs.into_iter().for_each(|job| job.answer(result.clone()));
             }
         }
