@@ -17,7 +17,7 @@ mod stream;
 mod tls;
 mod wait;
 
-pub use client::{ClientReply, LineClient};
+pub use client::{ClientReply, LineClient, stuffed};
 pub use clock::{ManualClock, RunningClock};
 pub use dns::{Asked, DNS_PORT, DnsServer, Failure, Transport, Zone};
 pub use hickory_proto::rr::RecordType;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -25,7 +26,7 @@ impl LineStream {
     pub(crate) async fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut searched = 0;
         loop {
-            if let Some(at) = self.buffer[searched..].iter().position(|&b| b == b'\n') {
+            if let Some(at) = memchr::memchr(b'\n', &self.buffer[searched..]) {
                 return Ok(Some(self.buffer.drain(..=searched + at).collect()));
             }
             searched = self.buffer.len();
@@ -40,7 +41,7 @@ impl LineStream {
         let mut searched = 0;
         loop {
             let from = searched.min(self.buffer.len());
-            if let Some(at) = self.buffer[from..].windows(end.len()).position(|window| window == end) {
+            if let Some(at) = memmem::find(&self.buffer[from..], end) {
                 let taken = self.buffer.drain(..from + at + end.len()).collect();
                 return Ok(Some(taken));
             }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use memchr::memmem;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -48,6 +49,7 @@ pub struct LineClient {
     transcript: Vec<String>,
     /// `tls-exporter` (RFC 9266) of an encrypted session.
     channel_binding: Option<[u8; 32]>,
+    certificate: Option<Vec<u8>>,
 }
 
 impl LineClient {
@@ -62,7 +64,7 @@ impl LineClient {
         socket.bind(SocketAddr::new(source, 0))?;
         let stream: TcpStream = socket.connect(server).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream: LineStream::new(stream), transcript: Vec::new(), channel_binding: None })
+        Ok(Self { stream: LineStream::new(stream), transcript: Vec::new(), channel_binding: None, certificate: None })
     }
 
     /// Connects and speaks TLS from the first byte.
@@ -166,7 +168,10 @@ impl LineClient {
 
     /// Everything that the server still sends until it closes.
     pub async fn rest(&mut self) -> Vec<u8> {
-        guarded("the end of the connection", self.stream.rest()).await
+        let rest = guarded("the end of the connection", self.stream.rest()).await;
+        let lines = String::from_utf8_lossy(&rest);
+        self.transcript.extend(lines.lines().map(|line| format!("S: {line}")));
+        rest
     }
 
     /// STARTTLS and the handshake, with any certificate.
@@ -183,9 +188,16 @@ impl LineClient {
         let stream = guarded("the TLS handshake", connecting).await?;
         let binding = stream.get_ref().1.export_keying_material([0u8; 32], b"EXPORTER-Channel-Binding", Some(&[]));
         self.channel_binding = Some(binding.map_err(io::Error::other)?);
+        let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        self.certificate = certificates.first().map(|certificate| certificate.to_vec());
         self.stream.wrap(stream);
         self.transcript.push("-- TLS".to_owned());
         Ok(())
+    }
+
+    /// The server's certificate (DER) in an encrypted session.
+    pub fn certificate(&self) -> Option<&[u8]> {
+        self.certificate.as_deref()
     }
 
     /// AUTH PLAIN with an initial response (RFC 4616).
@@ -247,18 +259,20 @@ impl std::fmt::Debug for LineClient {
     }
 }
 
-/// Dot-stuffing and the final dot (RFC 5321 section 4.5.2). Only a true CRLF ends a line.
-fn stuffed(data: &[u8]) -> Vec<u8> {
+/// A message as DATA carries it: with dot-stuffing and the final dot (RFC 5321 section 4.5.2). Only a true CRLF ends a
+/// line.
+pub fn stuffed(data: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len() + 64);
-    let mut at_line_start = true;
-    for &byte in data {
-        if at_line_start && byte == b'.' {
+    let mut rest = data;
+    while !rest.is_empty() {
+        if rest[0] == b'.' {
             out.push(b'.');
         }
-        out.push(byte);
-        at_line_start = out.ends_with(b"\r\n");
+        let line_end = memmem::find(rest, b"\r\n").map_or(rest.len(), |at| at + 2);
+        out.extend_from_slice(&rest[..line_end]);
+        rest = &rest[line_end..];
     }
-    if !at_line_start {
+    if !data.is_empty() && !data.ends_with(b"\r\n") {
         out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(b".\r\n");

@@ -96,8 +96,8 @@ impl ScriptedMx {
     /// When they do not come in [`GUARD_SECONDS`] of real time.
     pub async fn wait_for_messages(&self, count: usize) -> Vec<ReceivedMessage> {
         self.wait(&format!("{count} messages"), |inner| {
-            let messages = acknowledged(inner);
-            (messages.len() >= count).then_some(messages)
+            let come = inner.messages.iter().filter(|message| message.acknowledged).count();
+            (come >= count).then(|| acknowledged(inner))
         })
         .await
     }

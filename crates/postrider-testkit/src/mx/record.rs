@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::Script;
@@ -30,7 +31,7 @@ pub struct ReceivedMessage {
     pub parameters: Vec<String>,
     pub recipients: Vec<ReceivedRecipient>,
     /// Without dot-stuffing and the final dot.
-    pub data: Vec<u8>,
+    pub data: Bytes,
     /// Whether it was answered 2xx. Otherwise the responsibility is still the client's.
     pub acknowledged: bool,
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use memchr::memmem;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
@@ -267,7 +268,7 @@ impl Session {
             sender: transaction.sender,
             parameters: transaction.parameters,
             recipients: transaction.recipients,
-            data,
+            data: data.into(),
             acknowledged: false,
         };
         let default = if message.recipients.is_empty() { "554 5.5.1 No valid recipients" } else { "250 2.0.0 Taken" };
@@ -388,7 +389,7 @@ impl Session {
     }
 
     fn judge_data(&mut self, data: &[u8]) {
-        let body = data.windows(4).position(|window| window == b"\r\n\r\n").map_or(&[][..], |at| &data[at..]);
+        let body = memmem::find(data, b"\r\n\r\n").map_or(&[][..], |at| &data[at..]);
         if !body.is_ascii() && !self.offers("8BITMIME") {
             self.violation("8-bit data without 8BITMIME".to_owned());
         }

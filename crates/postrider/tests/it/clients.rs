@@ -105,11 +105,13 @@ async fn curl_hands_in_every_shape() {
 async fn swaks_hands_in_every_shape() {
     let world = world().await;
     let (host, port) = (world.host(), world.postrider.smtp().port().to_string());
-    for (n, (shape, path)) in world.files.iter().filter(|(shape, _)| shape.name != "10 MB attachment").enumerate() {
+    for (n, (shape, path)) in world.files.iter().enumerate() {
+        // swaks is kept from mending the message, and so from making it fit for DATA too.
+        let path = path.with_extension("data");
+        std::fs::write(&path, postrider_testkit::stuffed(&shape.message)).unwrap();
         let data = format!("@{}", path.to_str().unwrap());
         let to = ["--server", &host, "--port", &port, "--from", "a@client.test", "--to", "b@example.org"];
-        // As it is: no tokens replaced, no line ends mended but swaks's own.
-        world.run("/usr/bin/swaks", &[&to[..], &["--silent", "3", "--no-data-fixup", "--data", &data]].concat()).await;
+        world.run("/usr/bin/swaks", &[&to[..], &["--silent", "2", "--no-data-fixup", "--data", &data]].concat()).await;
         assert_same(shape, &world.received(n).await);
     }
 }
@@ -141,15 +143,16 @@ async fn python_hands_in_every_shape() {
     }
 }
 
+/// In clear, which loopback alone may.
 #[tokio::test]
-async fn swaks_logs_in_by_every_means_that_it_knows() {
+async fn swaks_logs_in() {
     let world = world().await;
     world.postrider.add_user("user@client.test", "a long password").await;
     let (host, port) = (world.host(), world.postrider.submission().port().to_string());
     for (n, mechanism) in ["PLAIN", "LOGIN"].into_iter().enumerate() {
-        let server = ["--server", &host, "--port", &port, "--tls", "--from", "a@client.test", "--to", "b@example.org"];
+        let server = ["--server", &host, "--port", &port, "--from", "a@client.test", "--to", "b@example.org"];
         let auth = ["--auth", mechanism, "--auth-user", "user@client.test", "--auth-password", "a long password"];
-        world.run("/usr/bin/swaks", &[&server[..], &auth, &["--silent", "3"]].concat()).await;
-        assert!(world.received(n).await.text().contains("with ESMTPSA id"));
+        world.run("/usr/bin/swaks", &[&server[..], &auth, &["--silent", "2"]].concat()).await;
+        assert!(world.received(n).await.text().contains("with ESMTPA id"));
     }
 }

@@ -21,12 +21,12 @@ fn eight_bit() -> Vec<u8> {
     mail::shapes().into_iter().find(|shape| shape.name == "8bit").unwrap().message
 }
 
-/// Sends one message, waits until it is sent and the connection idle is given up; gives the transcript.
+/// Sends one message and waits until its connection is given up; gives the transcript.
 async fn session(script: Script) -> String {
     let (postrider, mx) = world(script).await;
     let id = postrider.send("a@client.test", &["b@example.org"], &message()).await;
     postrider.wait_for_status(id, EmailStatus::Sent).await;
-    let _site = postrider.shut_down().await;
+    let _time = postrider.clock().run();
     mx.wait_for_ended(1).await;
     assert_eq!(mx.connections(), 1);
     mx.transcript(1)

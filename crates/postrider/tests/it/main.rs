@@ -4,6 +4,7 @@
 //! must happen, it is a snapshot.
 
 mod api;
+mod certificate;
 mod cli;
 mod clients;
 mod crash;
@@ -14,6 +15,7 @@ mod delivery_queue;
 mod delivery_relay;
 mod delivery_retry;
 mod delivery_route;
+mod process;
 mod shutdown;
 mod simulator;
 mod smtp_auth;
