@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// The port that stands for an address being taken (discard, RFC 863): nothing else of a test uses it.
 const CLAIM_PORT: u16 = 19_009;
 
-/// Addresses handed out of the loopback network: 127.1.0.1 to 127.254.255.254.
-const ADDRESSES: u32 = 254 * 256 * 254;
+/// Every octet behind the 127 is one of these: always three digits, so that texts with addresses are equally long.
+const OCTETS: std::ops::RangeInclusive<u8> = 100..=254;
+const OCTET_VALUES: u32 = (*OCTETS.end() - *OCTETS.start() + 1) as u32;
 
 /// An address of this machine that nobody else uses while this lives.
 #[derive(Debug)]
@@ -27,8 +28,9 @@ impl LoopbackIp {
         // Processes start far apart, so that they seldom meet and the search is short.
         let start = std::process::id().wrapping_mul(65_003);
         for _ in 0..10_000 {
-            let n = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % ADDRESSES;
-            let ip = Ipv4Addr::new(127, (n / (256 * 254) + 1) as u8, (n / 254 % 256) as u8, (n % 254 + 1) as u8);
+            let n = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % OCTET_VALUES.pow(3);
+            let octet = |power: u32| OCTETS.start() + (n / OCTET_VALUES.pow(power) % OCTET_VALUES) as u8;
+            let ip = Ipv4Addr::new(127, octet(2), octet(1), octet(0));
             if let Ok(claim) = UdpSocket::bind((ip, CLAIM_PORT)) {
                 return Self { ip, _claim: claim };
             }
@@ -56,6 +58,6 @@ mod tests {
         ips.sort();
         ips.dedup();
         assert_eq!(ips.len(), 600);
-        assert!(ips.iter().all(Ipv4Addr::is_loopback));
+        assert!(ips.iter().all(|ip| ip.is_loopback() && ip.to_string().len() == "127.100.100.100".len()));
     }
 }

@@ -64,6 +64,21 @@ async fn replies_in_odd_packets_are_read() {
     session(Script::new().on("CONNECT", "220-a\n220-b\n220 c").split_replies(2)).await;
 }
 
+/// What came in clear behind the answer to STARTTLS could be anybody's: it answers nothing that is asked under TLS.
+#[tokio::test]
+async fn a_reply_injected_before_tls_is_dropped() {
+    let injected = "220 2.0.0 Go ahead\n250-mx.test\n250 INJECTED";
+    let (postrider, mx) = world(Script::new().starttls(StartTls::Working).on("STARTTLS", injected)).await;
+    let id = postrider.send("a@client.test", &["b@example.org"], &message()).await;
+    let _time = postrider.clock().run();
+    let detail = postrider.wait_for_status(id, EmailStatus::Sent).await;
+    let under_tls = detail.attempts.iter().filter(|(_, attempt)| attempt.tls.is_some());
+    for exchange in under_tls.flat_map(|(_, attempt)| &attempt.exchanges) {
+        assert!(!exchange.reply.text.contains("INJECTED"), "{exchange:?}");
+    }
+    assert_eq!(mx.messages().len(), 1);
+}
+
 #[tokio::test]
 async fn a_broken_handshake_makes_the_next_attempt_clear() {
     let (postrider, mx) = world(Script::new().starttls(StartTls::BrokenHandshake)).await;

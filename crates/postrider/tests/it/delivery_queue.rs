@@ -135,6 +135,20 @@ async fn a_slow_domain_does_not_hold_up_the_others() {
     assert_eq!((slow.messages().len(), quick.messages().len()), (0, 1));
 }
 
+/// A machine that slept for longer than its lease must not go on as if it still held what it held: but nothing is lost.
+#[tokio::test]
+async fn mail_outlives_a_lease_that_lapsed() {
+    let site = Site::new().await.limit(|limits| limits.lease = Duration::from_secs(30));
+    let mx = site.mx("example.org", Script::new().first(1, "MAIL", Answer::Silence)).await;
+    let postrider = site.start().await;
+    let id = postrider.send("a@client.test", &["b@example.org"], &message(1)).await;
+    mx.wait_for_line("C: MAIL", 1).await;
+    postrider.clock().leap(Duration::from_secs(3600)).await;
+    let _time = postrider.clock().run();
+    postrider.wait_for_status(id, EmailStatus::Sent).await;
+    assert_eq!(mx.messages().len(), 1);
+}
+
 #[tokio::test]
 async fn a_full_queue_drains_after_a_restart() {
     let site = Site::new().await;
@@ -149,7 +163,7 @@ async fn a_full_queue_drains_after_a_restart() {
     .await;
     mx.set_script(Script::new());
     let postrider = postrider.restart().await;
-    postrider.pass(Duration::from_secs(70)).await;
+    let _time = postrider.clock().run();
     mx.wait_for_messages(30).await;
     eventually("all to be sent", async || {
         postrider.emails().await.iter().all(|email| email.status == EmailStatus::Sent).then_some(())

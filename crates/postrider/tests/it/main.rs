@@ -3,6 +3,9 @@
 //! Each test stands alone: it has its own addresses, folder, name server and clock. Where a transcript says best what
 //! must happen, it is a snapshot.
 
+// What fails in a helper of a test is a failed test too, though clippy does not take helpers for tests.
+#![allow(clippy::unwrap_used)]
+
 mod api;
 mod certificate;
 mod cli;

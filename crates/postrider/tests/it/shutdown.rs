@@ -27,6 +27,25 @@ async fn sessions_end_with_421() {
 }
 
 #[tokio::test]
+async fn a_message_on_its_way_in_is_taken() {
+    let postrider = Site::new().await.set("ALLOWED_DOMAINS", "local.test").start().await;
+    let mut client = postrider.client().await;
+    client.demand("MAIL FROM:<a@client.test>", 250).await;
+    client.demand("RCPT TO:<b@local.test>", 250).await;
+    client.demand("DATA", 354).await;
+    client.send_raw(b"Subject: begun\r\n").await;
+    let mut idle = postrider.client().await;
+    let shutdown = tokio::spawn(postrider.shut_down());
+    idle.expect(421).await;
+    client.send_raw(b"\r\nand ended\r\n.\r\n").await;
+    let reply = client.expect(250).await;
+    client.expect(421).await;
+    client.expect_end().await;
+    let postrider = shutdown.await.unwrap().start().await;
+    postrider.email(postrider.accepted(&reply).await).await;
+}
+
+#[tokio::test]
 async fn a_delivery_in_flight_is_finished() {
     let site = Site::new().await;
     let gate = Gate::new();

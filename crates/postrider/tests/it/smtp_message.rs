@@ -145,6 +145,27 @@ async fn an_acknowledged_message_outlives_a_restart() {
     assert_eq!(raw(&postrider, id).await, before);
 }
 
+/// RFC 6531 section 3.5.
+#[tokio::test]
+async fn utf8_addresses_need_smtputf8() {
+    let postrider = keeper().await;
+    let mut client = LineClient::hello(postrider.smtp_mx()).await;
+    let refused = client.demand("MAIL FROM:<jörg@example.net>", 553).await;
+    assert!(refused.text().contains("5.6.7"), "{}", refused.text());
+    client.demand("MAIL FROM:<a@example.net>", 250).await;
+    client.demand("RCPT TO:<jörg@local.test>", 553).await;
+    client.demand("RSET", 250).await;
+    client.demand("MAIL FROM:<jörg@example.net> SMTPUTF8 BODY=8BITMIME", 250).await;
+    client.demand("RCPT TO:<用户@local.test>", 250).await;
+    let reply = client.send_data("Subject: Grüße\r\n\r\nx\r\n".as_bytes()).await;
+    let detail = postrider.email(postrider.accepted(&reply).await).await;
+    assert_eq!(
+        (detail.email.sender.as_str(), &detail.email.recipients[..]),
+        ("jörg@example.net", &["用户@local.test".to_owned()][..])
+    );
+    assert_eq!(detail.email.subject.as_deref(), Some("Grüße"));
+}
+
 #[tokio::test]
 async fn small_commands_are_answered_as_the_standard_says() {
     let postrider = keeper().await;
