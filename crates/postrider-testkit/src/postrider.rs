@@ -1,14 +1,15 @@
 //! A Postrider started inside the test, in a [`Site`], on a clock that the test may hold.
 
+use std::io::ErrorKind;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postrider::app::{App, Ports};
+use postrider::app::{App, Ports, StartError};
 use postrider_config::{Profile, Sources};
 use postrider_core::{Clock, EmailStatus, ObjectId, Timestamp};
 use postrider_server::clock::SystemClock;
-use postrider_store::{EmailDetail, EmailFilter, EmailRecord, Store};
+use postrider_store::{EmailDetail, EmailFilter, EmailRecord, Store, StoreError};
 
 use crate::{ClientReply, HttpRequest, HttpResponse, LineClient, ManualClock, Site, eventually};
 
@@ -62,8 +63,15 @@ impl TestPostrider {
             TestClock::Manual(clock) => Arc::new(clock.clone()),
             TestClock::System => Arc::new(SystemClock),
         };
-        let app = App::start(loaded.settings, Ports { clock: port, resolver: None, limits: site.limits() }).await;
-        let app = app.unwrap_or_else(|error| panic!("the server does not start: {error}"));
+        let app = eventually("the server to start", async || {
+            let ports = Ports { clock: port.clone(), resolver: None, limits: site.limits() };
+            match App::start(loaded.settings.clone(), ports).await {
+                Ok(app) => Some(app),
+                Err(error) if may_pass(&error) => None,
+                Err(error) => panic!("the server does not start: {error}"),
+            }
+        })
+        .await;
         Self { site, app, clock }
     }
 
@@ -243,6 +251,18 @@ impl TestPostrider {
             Ok(detail) => detail,
             Err(_) => panic!("waited in vain for {what}; it is {last:#?}"),
         }
+    }
+}
+
+/// Whether a server before this one may still stand in the way. A child process that another test is just starting shares,
+/// for the moment until it runs its program, the lock on the store and the sockets that the server before had.
+fn may_pass(error: &StartError) -> bool {
+    match error {
+        StartError::Store(StoreError::Unavailable(_)) => true,
+        StartError::Api { error, .. } | StartError::Server(postrider_server::StartError::Bind { error, .. }) => {
+            error.kind() == ErrorKind::AddrInUse
+        }
+        _ => false,
     }
 }
 
