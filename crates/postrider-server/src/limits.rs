@@ -58,7 +58,7 @@ impl Default for Limits {
             text_line_bytes_max: 1 << 20,
             lease: Duration::from_secs(30),
             queue_poll: Duration::from_secs(1),
-            claims_per_slot: 10,
+            claims_per_slot: 50,
             connection_idle: Duration::from_secs(10),
             messages_per_connection_max: 1000,
             delay_notice_after: Duration::from_secs(4 * 3600),
