@@ -108,6 +108,15 @@ struct ClientFirst {
     nonce: String,
 }
 
+/// The client's last message.
+struct ClientFinal<'a> {
+    /// What the proof is over, of this message.
+    without_proof: &'a str,
+    binding: Vec<u8>,
+    nonce: &'a str,
+    proof: [u8; KEY_BYTES],
+}
+
 impl Server {
     /// 144 bits of a nonce cannot be guessed.
     const NONCE_BYTES: usize = 18;
@@ -126,12 +135,13 @@ impl Server {
                 (Some(self), Step::Lookup { user })
             }
             Stage::Proof { ref first, ref nonce, ref server_first, ref keys, user_is_known } => {
-                let Some((without_proof, proof)) = self.read_client_final(response, first, nonce) else {
-                    return (None, Step::Malformed);
-                };
-                let auth_message = format!("{},{server_first},{without_proof}", first.bare);
+                let Some(last) = ClientFinal::read(response) else { return (None, Step::Malformed) };
+                let auth_message = format!("{},{server_first},{}", first.bare, last.without_proof);
                 let user = first.user.clone();
-                if !(proof_holds(keys, &auth_message, &proof) & user_is_known) {
+                // What is bound to another connection or belongs to another exchange proves nothing: it fails as a wrong
+                // password does, and counts as one (section 5.1 under "e": channel-bindings-dont-match, other-error).
+                let is_of_this_exchange = last.binding == self.expected_binding(first) && last.nonce == nonce;
+                if !(proof_holds(keys, &auth_message, &last.proof) & user_is_known & is_of_this_exchange) {
                     return (None, Step::Failure { user });
                 }
                 let signature = hmac_sha256(&keys.server_key, auth_message.as_bytes());
@@ -190,26 +200,25 @@ impl Server {
         })
     }
 
-    /// `client-final-message`: what the proof is over, and the proof. `None` also if channel binding or nonce are not
-    /// those of this exchange.
-    fn read_client_final<'a>(
-        &self,
-        response: &'a [u8],
-        first: &ClientFirst,
-        nonce: &str,
-    ) -> Option<(&'a str, [u8; KEY_BYTES])> {
+    /// What the client's last message must be bound to: the header of its first one, and with -PLUS this connection.
+    fn expected_binding(&self, first: &ClientFirst) -> Vec<u8> {
+        let mut expected = first.gs2_header.clone().into_bytes();
+        if let Some(binding) = self.channel_binding.as_ref().filter(|_| self.plus) {
+            expected.extend_from_slice(&binding.data);
+        }
+        expected
+    }
+}
+
+impl<'a> ClientFinal<'a> {
+    /// `client-final-message` (section 7). Whether it is of this exchange is not its reader's matter.
+    fn read(response: &'a [u8]) -> Option<Self> {
         let text = std::str::from_utf8(response).ok()?;
         let (without_proof, proof) = text.rsplit_once(",p=")?;
         let mut attributes = without_proof.split(',');
         let binding = BASE64.decode(attributes.next()?.strip_prefix("c=")?).ok()?;
-        let mut expected = first.gs2_header.clone().into_bytes();
-        if self.plus {
-            expected.extend_from_slice(&self.channel_binding.as_ref()?.data);
-        }
-        if binding != expected || attributes.next()?.strip_prefix("r=")? != nonce {
-            return None;
-        }
-        Some((without_proof, BASE64.decode(proof).ok()?.try_into().ok()?))
+        let nonce = attributes.next()?.strip_prefix("r=")?;
+        Some(Self { without_proof, binding, nonce, proof: BASE64.decode(proof).ok()?.try_into().ok()? })
     }
 }
 
@@ -346,7 +355,7 @@ mod tests {
         let right = client_final("pencil", b"p=tls-exporter,,data", "n=user,r=abc", &server_first);
         assert!(matches!(bound.response(&right).1, Step::Challenge(_)));
         let (elsewhere, _) = begun(server(true, Some(b"else")), client_first, Some(keys()));
-        assert!(matches!(elsewhere.response(&right).1, Step::Malformed));
+        assert!(matches!(elsewhere.response(&right).1, Step::Failure { user } if user == "user"));
     }
 
     #[test]
@@ -390,16 +399,17 @@ mod tests {
         let bare = "n=user,r=rOprNGfwEbeRWgbNEkqO";
         let right = String::from_utf8(client_final("pencil", b"n,,", bare, SERVER_FIRST)).unwrap();
         assert_eq!(right.as_bytes(), CLIENT_FINAL);
-        for wrong in [
-            right.replace("c=biws", "c=eSws"),
-            right.replace("r=rOpr", "r=rOps"),
-            right.replace(",p=", ",q="),
-            right.replace("VQ=", ""),
-            right[..right.len() - 8].to_owned(),
-            String::new(),
-        ] {
+        let answer = |wrong: &str| {
             let (server, _) = begun(server(false, None), CLIENT_FIRST, Some(keys()));
-            assert!(matches!(server.response(wrong.as_bytes()).1, Step::Malformed), "{wrong} was taken");
+            server.response(wrong.as_bytes()).1
+        };
+        for wrong in [right.replace("c=biws", "c=eSws"), right.replace("r=rOpr", "r=rOps")] {
+            assert!(matches!(answer(&wrong), Step::Failure { user } if user == "user"), "{wrong} was taken");
+        }
+        for wrong in
+            [right.replace(",p=", ",q="), right.replace("VQ=", ""), right[..right.len() - 8].to_owned(), String::new()]
+        {
+            assert!(matches!(answer(&wrong), Step::Malformed), "{wrong} was taken");
         }
     }
 

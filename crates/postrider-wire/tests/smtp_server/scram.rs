@@ -128,7 +128,8 @@ fn another_channel_is_noticed() {
     let (last, _) = client.last(script.last_reply());
     script.lines(&[&last, ""]);
     assert_eq!(script.session.user(), None);
-    assert!(script.transcript.contains("S: 501 5.5.2"));
+    // It counts as a wrong password does.
+    assert!(script.transcript.contains("S: 535 5.7.8") && script.transcript.contains("AuthFailed"));
 }
 
 #[test]

@@ -137,6 +137,19 @@ fn rcpt_parameters() {
 }
 
 #[test]
+fn where_dsn_is_not_offered_its_parameters_are_refused() {
+    let mut script = Script::new(ServerConfig { dsn: false, ..config() });
+    script.lines(&["EHLO client.example"]);
+    assert!(script.transcript.contains("CHUNKING") && !script.transcript.contains("DSN"));
+    script.lines(&["MAIL FROM:<a@b> ENVID=1"]);
+    assert!(script.last_reply().starts_with("555 5.5.4"));
+    script.lines(&["MAIL FROM:<a@b> BODY=8BITMIME SIZE=1", "RCPT TO:<c@d> NOTIFY=SUCCESS"]);
+    assert!(script.last_reply().starts_with("555 5.5.4"));
+    script.lines(&["RCPT TO:<c@d>"]);
+    assert!(script.last_reply().starts_with("250"));
+}
+
+#[test]
 fn starttls_drops_what_was_slipped_in() {
     let mut script = Script::new(config());
     script.lines(&["EHLO client.example"]);

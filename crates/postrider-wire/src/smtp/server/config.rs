@@ -12,6 +12,8 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// Whether STARTTLS is offered to sessions that are not encrypted.
     pub starttls: bool,
+    /// Whether DSN (RFC 3461) is offered; where not, its parameters are refused.
+    pub dsn: bool,
     pub auth: AuthPolicy,
     /// Whether bare CR and LF in messages become CRLF instead of refusing the message. For trusted networks only.
     pub repair_line_ends: bool,
@@ -71,7 +73,7 @@ impl Default for Limits {
 }
 
 impl ServerConfig {
-    /// A configuration that offers neither STARTTLS nor AUTH, with default limits and a decoy key of this process alone.
+    /// A configuration that offers all but STARTTLS and AUTH, with default limits and a decoy key of this process alone.
     pub fn new(hostname: impl Into<String>) -> Self {
         let mut scram_decoy_key = [0; 32];
         // Without random numbers the decoy salts could be guessed; nothing else hangs on this key.
@@ -81,6 +83,7 @@ impl ServerConfig {
             banner: String::new(),
             limits: Limits::default(),
             starttls: false,
+            dsn: true,
             auth: AuthPolicy::Never,
             repair_line_ends: false,
             scram_decoy_key,

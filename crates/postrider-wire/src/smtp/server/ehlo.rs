@@ -69,7 +69,11 @@ impl Session {
                 text.push_str(name);
             });
         }
-        text.push_str("\nENHANCEDSTATUSCODES\n8BITMIME\nSMTPUTF8\nDSN\nCHUNKING");
+        text.push_str("\nENHANCEDSTATUSCODES\n8BITMIME\nSMTPUTF8");
+        if self.config.dsn {
+            text.push_str("\nDSN");
+        }
+        text.push_str("\nCHUNKING");
         text
     }
 }

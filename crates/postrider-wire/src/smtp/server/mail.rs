@@ -22,7 +22,7 @@ pub(super) fn mail(session: &mut Session, argument: &str) -> Result<Option<Event
         dsn_return: None,
         envelope_id: None,
     };
-    for parameter in parameters::parse(rest, session.is_extended())? {
+    for parameter in parameters::parse(rest, session)? {
         command.read(parameter)?;
     }
     check_utf8(path, command.smtputf8)?;

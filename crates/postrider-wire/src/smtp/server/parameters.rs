@@ -1,6 +1,7 @@
 //! Parameters of MAIL and RCPT as a grammar (RFC 5321 section 4.1.1.11), and xtext (RFC 3461 section 4). Which ones there
 //! are is known by the commands.
 
+use super::Session;
 use crate::smtp::reply::Reply;
 
 /// A parameter: `KEYWORD` or `KEYWORD=value`.
@@ -15,16 +16,23 @@ impl<'a> Parameter<'a> {
         self.keyword.eq_ignore_ascii_case(keyword)
     }
 
+    /// Whether it is one of RFC 3461's.
+    pub(super) fn is_of_dsn(&self) -> bool {
+        ["RET", "ENVID", "NOTIFY", "ORCPT"].into_iter().any(|keyword| self.is(keyword))
+    }
+
     /// The value, which must be there.
     pub(super) fn required_value(&self) -> Result<&'a str, Reply> {
         self.value.ok_or(Reply::BAD_PARAMETER_VALUE)
     }
 }
 
-/// The parameters in what stands behind a path. They belong to extensions: after HELO there are none.
-pub(super) fn parse(text: &str, extended: bool) -> Result<Vec<Parameter<'_>>, Reply> {
+/// The parameters in what stands behind a path. They belong to extensions: after HELO there are none, nor those of an
+/// extension that is not offered.
+pub(super) fn parse<'a>(text: &'a str, session: &Session) -> Result<Vec<Parameter<'a>>, Reply> {
     let parameters = text.split(' ').filter(|word| !word.is_empty()).map(parameter).collect::<Result<Vec<_>, _>>()?;
-    if !extended && !parameters.is_empty() {
+    let is_offered = |parameter: &Parameter<'_>| session.config.dsn || !parameter.is_of_dsn();
+    if !parameters.is_empty() && !(session.is_extended() && parameters.iter().all(is_offered)) {
         return Err(Reply::UNKNOWN_PARAMETER);
     }
     for (i, parameter) in parameters.iter().enumerate() {

@@ -18,7 +18,7 @@ pub(super) fn rcpt(session: &mut Session, argument: &str) -> Result<Option<Event
         return Err(Reply::BAD_FORWARD_PATH);
     }
     let mut command = RcptCommand { forward_path: path.to_owned(), notify: None, original_recipient: None };
-    for parameter in parameters::parse(rest, session.is_extended())? {
+    for parameter in parameters::parse(rest, session)? {
         if parameter.is("NOTIFY") {
             command.notify = Some(read_notify(parameter.required_value()?)?);
         } else if parameter.is("ORCPT") {
