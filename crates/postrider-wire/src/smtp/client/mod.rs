@@ -151,6 +151,7 @@ pub struct Client {
     capabilities: Capabilities,
     output: Output,
     exchanges: Vec<Exchange>,
+    replies_read: u64,
     state: State,
     /// An event that comes before anything is read.
     pending: Option<Event>,
@@ -190,6 +191,7 @@ impl Client {
             capabilities: Capabilities::default(),
             output: Output::default(),
             exchanges: Vec::new(),
+            replies_read: 0,
             state: State::Greeting,
             over: !name_holds,
             pending,
@@ -206,7 +208,10 @@ impl Client {
         }
         while !self.over && !matches!(self.state, State::Handshake) {
             let event = match self.parser.next_reply(input) {
-                Ok(Some(reply)) => self.on_reply(reply),
+                Ok(Some(reply)) => {
+                    self.replies_read += 1;
+                    self.on_reply(reply)
+                }
                 Ok(None) => return None,
                 Err(error) => Some(self.fail(FailureCause::Protocol(error.to_string().into()))),
             };
@@ -276,6 +281,11 @@ impl Client {
     /// Whether the connection is encrypted.
     pub fn tls_active(&self) -> bool {
         self.options.tls_active
+    }
+
+    /// How many whole replies have been read: a driver's time-outs count from the last one, not from the last byte.
+    pub fn replies_read(&self) -> u64 {
+        self.replies_read
     }
 
     /// Which reply the connection waits for.

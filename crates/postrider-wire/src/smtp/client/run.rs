@@ -125,7 +125,7 @@ impl Run {
             return Step::Finished { message_accepted: false, usable: false };
         }
         match self.phase {
-            Phase::Commands => self.on_command_reply(command, reply, output),
+            Phase::Commands => self.on_command_reply(command, name, reply, output),
             Phase::EmptyMessage => self.finished(false),
             Phase::Message => self.on_message_reply(reply, output),
         }
@@ -151,9 +151,9 @@ impl Run {
         self.results
     }
 
-    fn on_command_reply(&mut self, command: Command, reply: Reply, output: &mut Output) -> Step {
+    fn on_command_reply(&mut self, command: Command, name: &str, reply: Reply, output: &mut Output) -> Step {
         if reply.is_intermediate() != (command == Command::Data && !reply.is_transient() && !reply.is_permanent()) {
-            return Step::Violation(format!("{} in answer to {command:?}", reply.code).into());
+            return Step::Violation(format!("{} in answer to {name}", reply.code).into());
         }
         let is_positive = reply.is_positive();
         match command {

@@ -31,8 +31,9 @@ impl<'a> Parameter<'a> {
 /// extension that is not offered.
 pub(super) fn parse<'a>(text: &'a str, session: &Session) -> Result<Vec<Parameter<'a>>, Reply> {
     let parameters = text.split(' ').filter(|word| !word.is_empty()).map(parameter).collect::<Result<Vec<_>, _>>()?;
-    let is_offered = |parameter: &Parameter<'_>| session.config.dsn || !parameter.is_of_dsn();
-    if !parameters.is_empty() && !(session.is_extended() && parameters.iter().all(is_offered)) {
+    let is_refused =
+        |parameter: &Parameter<'_>| !session.is_extended() || (parameter.is_of_dsn() && !session.config.dsn);
+    if parameters.iter().any(is_refused) {
         return Err(Reply::UNKNOWN_PARAMETER);
     }
     for (i, parameter) in parameters.iter().enumerate() {
