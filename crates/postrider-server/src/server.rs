@@ -90,17 +90,19 @@ impl Server {
         };
         let options = QueueOptions {
             node: ObjectId::new(clock.now()),
+            registered_at: clock.now(),
             retry: settings.retry,
             concurrency: settings.queue_concurrency,
             concurrency_per_destination: settings.queue_concurrency_per_domain,
             local_domains: settings.allowed_domains.clone(),
         };
-        store.renew(options.node, clock.now(), limits.lease).await?;
-        let queue = Queue::new(options, store.clone(), router, delivery);
+        store.renew(options.node, options.registered_at, limits.lease).await?;
+        let memory = MemoryBudget::new(limits.memory_bytes_max);
+        let queue = Queue::new(options, store.clone(), router, delivery, memory.clone());
 
         let context = Arc::new(Context {
             logins: Logins::new(store.clone(), clock.clone()),
-            memory: MemoryBudget::new(limits.memory_bytes_max),
+            memory,
             clock: clock.clone(),
             store,
             queue: queue.clone(),

@@ -8,10 +8,11 @@
 //! sent from memory without another look at the store; everything else is claimed in batches by [`Queue::run`].
 
 mod lanes;
+mod lease;
+mod routing;
 mod settle;
 mod worker;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,17 +20,23 @@ use bytes::Bytes;
 use postrider_core::{Domain, RetrySchedule, Timestamp};
 use postrider_store::{ClaimRequest, ClaimedEmail, DeliveryId, NodeId, Store, StoreError};
 use tokio::sync::{Notify, watch};
-use tracing::{debug, error, info, warn};
+use tokio::task::JoinSet;
+use tracing::{debug, error, warn};
 
 use crate::deliver::Delivery;
-use crate::deliver::route::{Route, Router};
-use crate::memory::MemoryShare;
-use lanes::Lanes;
+use crate::deliver::connect::Connection;
+use crate::deliver::route::Router;
+use crate::memory::{MemoryBudget, MemoryShare};
+use lanes::{LaneLimits, Lanes};
+use lease::Lease;
 
 /// The queue's limits and the values that outcomes are computed with.
 #[derive(Debug, Clone)]
 pub(crate) struct QueueOptions {
+    /// Registered with the store already.
     pub(crate) node: NodeId,
+    /// When it was: the lease counts from then.
+    pub(crate) registered_at: Timestamp,
     pub(crate) retry: RetrySchedule,
     /// Transactions at once, in all and to one destination.
     pub(crate) concurrency: usize,
@@ -45,11 +52,15 @@ pub(crate) struct Queue {
     store: Arc<dyn Store>,
     router: Router,
     delivery: Delivery,
+    memory: MemoryBudget,
+    /// Whoever sends a message for which the budget has no room; one at a time, so that all get done.
+    over_budget: tokio::sync::Mutex<()>,
     lanes: Mutex<Lanes>,
+    lease: Mutex<Lease>,
     /// Wakes the claimer: there is work in the store that this node does not hold.
     wake: Notify,
-    /// Counts up when all claims are lost or given up; workers of an older epoch stop at once.
-    epoch: watch::Sender<u64>,
+    /// In whose name claims are made; the same as the lanes have. Workers of another node's claims stop at once.
+    node: watch::Sender<Option<NodeId>>,
     /// Settlements on their way to the store.
     settling: AtomicUsize,
     /// Notified when a worker or a settlement has ended.
@@ -68,6 +79,8 @@ pub(crate) struct Job {
     pub(crate) deliveries: Vec<usize>,
     /// The message as it is sent, where it is still in memory.
     pub(crate) raw: Option<HeldMessage>,
+    /// Whose claims these are.
+    pub(crate) node: NodeId,
 }
 
 /// A message in memory, and its share of the budget.
@@ -82,44 +95,55 @@ pub(crate) struct HeldMessage {
 pub(crate) struct Reservation {
     queue: Arc<Queue>,
     domains: Vec<(Domain, usize)>,
-    epoch: u64,
+    node: NodeId,
     used: bool,
+}
+
+impl Reservation {
+    /// In whose name the deliveries are to be claimed.
+    pub(crate) fn node(&self) -> NodeId {
+        self.node
+    }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if !self.used {
-            self.queue.lanes().unhold(&self.domains, self.epoch);
+        if !self.used && self.queue.lanes().unhold(&self.domains, self.node) {
+            self.queue.kick();
         }
     }
 }
 
 impl Queue {
-    pub(crate) fn new(options: QueueOptions, store: Arc<dyn Store>, router: Router, delivery: Delivery) -> Arc<Self> {
-        let slots = delivery.limits.claims_per_slot;
-        let lanes = Lanes::new(
-            options.concurrency,
-            options.concurrency_per_destination,
-            options.concurrency * slots,
-            options.concurrency_per_destination * slots,
-        );
+    pub(crate) fn new(
+        options: QueueOptions,
+        store: Arc<dyn Store>,
+        router: Router,
+        delivery: Delivery,
+        memory: MemoryBudget,
+    ) -> Arc<Self> {
+        let limits = LaneLimits {
+            active_max: options.concurrency,
+            per_lane_max: options.concurrency_per_destination,
+            held_max: options.concurrency * delivery.limits.claims_per_slot,
+            held_per_domain_max: options.concurrency_per_destination * delivery.limits.claims_per_domain_slot,
+        };
         Arc::new(Self {
+            lanes: Mutex::new(Lanes::new(limits, options.node)),
+            lease: Mutex::new(Lease::new(options.registered_at + delivery.limits.lease, delivery.limits.lease)),
+            node: watch::Sender::new(Some(options.node)),
             options,
             store,
             router,
             delivery,
-            lanes: Mutex::new(lanes),
+            memory,
+            over_budget: tokio::sync::Mutex::new(()),
             wake: Notify::new(),
-            epoch: watch::Sender::new(0),
             settling: AtomicUsize::new(0),
             drained: Notify::new(),
             stopping: AtomicBool::new(false),
             ended: watch::Sender::new(false),
         })
-    }
-
-    pub(crate) fn node(&self) -> NodeId {
-        self.options.node
     }
 
     /// Looks into the store now.
@@ -133,19 +157,15 @@ impl Queue {
         if self.stopping.load(Ordering::Relaxed) {
             return None;
         }
-        let mut lanes = self.lanes();
-        lanes.try_hold(&domains).then(|| Reservation {
-            queue: self.clone(),
-            domains,
-            epoch: lanes.epoch(),
-            used: false,
-        })
+        let node = self.lanes().try_hold(&domains)?;
+        Some(Reservation { queue: self.clone(), domains, node, used: false })
     }
 
     /// Tells that deliveries to these domains were accepted without a claim.
     pub(crate) fn left_in_store(&self, domains: impl IntoIterator<Item = Domain>) {
-        self.lanes().note_backlog(domains);
-        self.kick();
+        if self.lanes().note_backlog(domains) {
+            self.kick();
+        }
     }
 
     /// Begins with an e-mail that was accepted with this node's claim.
@@ -156,19 +176,18 @@ impl Queue {
         message: Option<HeldMessage>,
     ) {
         reservation.used = true;
-        self.take_on(email, message, reservation.epoch);
+        self.take_on(email, message, reservation.node);
     }
 
     /// Claims and renews until told to stop. Ends when the queue is stopped.
     pub(crate) async fn run(self: Arc<Self>) {
-        tokio::join!(self.renew_lease(), self.claim_whenever_due());
+        tokio::join!(self.keep_lease(), self.claim_whenever_due());
     }
 
-    /// Stops claiming, waits for what is being sent, and gives the rest back. What does not end before `deadline` does is
-    /// cut off and given back too.
+    /// Stops claiming, waits for what is being sent, and gives the rest back. What does not end before `deadline` is cut
+    /// off and given back too.
     pub(crate) async fn stop(self: &Arc<Self>, deadline: impl Future<Output = ()>) {
         self.stopping.store(true, Ordering::Relaxed);
-        self.wake.notify_waiters();
         self.wake.notify_one();
         let waiting = self.lanes().take_all_jobs();
         self.give_back(waiting);
@@ -176,18 +195,21 @@ impl Queue {
             loop {
                 let drained = self.drained.notified();
                 if self.lanes().active() == 0 && self.settling.load(Ordering::Acquire) == 0 {
-                    return;
+                    break;
                 }
                 drained.await;
             }
+            // Nobody uses a connection now: each is ended in order (RFC 5321 section 4.1.1.10).
+            let open = self.lanes().take_idle_connections(Timestamp::from_millis(i64::MAX), std::time::Duration::ZERO);
+            self.quit(open).join_all().await;
         };
         tokio::select! {
             () = all_done => {}
             () = deadline => warn!(active = self.lanes().active(), "deliveries were cut off by the shutdown"),
         }
-        self.epoch.send_modify(|epoch| *epoch += 1);
-        self.lanes().drop_connections();
-        if let Err(error) = self.store.leave(self.options.node).await {
+        if let Some(node) = self.lose_claims(None)
+            && let Err(error) = self.store.leave(node).await
+        {
             error!(%error, "the claims of this node could not be given back; they lapse with its lease");
         }
         self.ended.send_replace(true);
@@ -199,11 +221,8 @@ impl Queue {
             if let Err(error) = self.claim().await {
                 warn!(%error, "the queue cannot claim; it tries again");
             }
-            let now = self.delivery.clock.now();
-            let idle = self.lanes().take_idle_connections(now, self.delivery.limits.connection_idle);
-            for connection in idle {
-                tokio::spawn(connection.quit(self.delivery.clock.clone()));
-            }
+            let idle = self.lanes().take_idle_connections(self.now(), self.delivery.limits.connection_idle);
+            self.quit(idle).detach_all();
             tokio::select! {
                 () = self.wake.notified() => {}
                 () = self.delivery.clock.sleep(poll) => {}
@@ -214,37 +233,42 @@ impl Queue {
     /// Claims until nothing is due or there is no room.
     async fn claim(self: &Arc<Self>) -> Result<(), StoreError> {
         loop {
-            let (limit, held, epoch) = {
-                let lanes = self.lanes();
-                (lanes.room(), lanes.held(), lanes.epoch())
+            let (limit, held, node, per_domain_max) = {
+                let mut lanes = self.lanes();
+                let Some(node) = lanes.node() else { return Ok(()) };
+                let limit = lanes.room();
+                if limit == 0 {
+                    lanes.note_starved();
+                }
+                (limit, lanes.held(), node, lanes.held_per_domain_max())
             };
             if limit == 0 || self.stopping.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            let request = ClaimRequest {
-                node: self.options.node,
-                now: self.delivery.clock.now(),
-                limit,
-                per_domain_max: self.lanes().held_per_domain_max(),
-                held,
-            };
+            let request = ClaimRequest { node, now: self.now(), limit, per_domain_max, held };
             let claimed = self.store.claim(request).await?;
             let count: usize = claimed.emails.iter().map(|email| email.deliveries.len()).sum();
             if count > 0 {
                 debug!(deliveries = count, "claimed");
             }
+            let mut full = Vec::new();
             for email in claimed.emails {
+                let domains = domains_of(&email);
                 {
                     let mut lanes = self.lanes();
-                    if lanes.epoch() != epoch {
+                    if lanes.node() != Some(node) {
+                        // The node was given up meanwhile, and all its claims with it.
                         return Ok(());
                     }
-                    lanes.hold(&domains_of(&email));
+                    lanes.hold(&domains);
                 }
-                self.take_on(email, None, epoch);
+                full.extend(domains);
+                self.take_on(email, None, node);
             }
+            let mut lanes = self.lanes();
+            lanes.note_full(&full);
             if !claimed.more {
-                self.lanes().clear_backlog();
+                lanes.clear_backlog();
                 return Ok(());
             }
             if count == 0 {
@@ -253,134 +277,40 @@ impl Queue {
         }
     }
 
-    /// Keeps this node's lease, until the queue has stopped. If it cannot be renewed in time, everything in hand is dropped
-    /// before it lapses: by then another node may send it.
-    async fn renew_lease(self: &Arc<Self>) {
-        let lease = self.delivery.limits.lease;
-        let clock = &self.delivery.clock;
-        let mut lapses_at = clock.now() + lease;
-        let mut fenced = false;
-        loop {
-            let mut ended = self.ended.subscribe();
-            tokio::select! {
-                () = clock.sleep(lease / 3) => {}
-                _ = ended.wait_for(|&ended| ended) => return,
-            }
-            let asked_at = clock.now();
-            let renewing = async {
-                if fenced {
-                    // The store may still think that this node holds what it has dropped.
-                    self.store.leave(self.options.node).await?;
-                }
-                self.store.renew(self.options.node, asked_at, lease).await
-            };
-            match crate::clock::timeout(clock.as_ref(), lease / 3, renewing).await {
-                Ok(Ok(())) => {
-                    // Counted from before the question: the store's own count can only be later.
-                    lapses_at = asked_at + lease;
-                    if std::mem::take(&mut fenced) {
-                        info!("the lease is renewed; deliveries go on");
-                        self.kick();
-                    }
-                }
-                Ok(Err(error)) => warn!(%error, "the lease of this node could not be renewed"),
-                Err(_) => warn!("the store did not renew the lease of this node in time"),
-            }
-            if !fenced && clock.now() + lease / 3 >= lapses_at {
-                error!("the lease of this node lapses; its deliveries are dropped, other nodes take them over");
-                fenced = true;
-                self.drop_claims();
-            }
-        }
-    }
-
-    fn drop_claims(&self) {
-        let epoch = *self.epoch.borrow() + 1;
-        self.lanes().reset(epoch);
-        self.epoch.send_modify(|current| *current = epoch);
-    }
-
-    /// Finds the ways for a claimed e-mail and lines it up.
-    fn take_on(self: &Arc<Self>, email: ClaimedEmail, message: Option<HeldMessage>, epoch: u64) {
-        let email = Arc::new(email);
-        let mut by_domain: Vec<(Domain, Vec<usize>)> = Vec::with_capacity(1);
-        for (index, delivery) in email.deliveries.iter().enumerate() {
-            let domain = delivery.recipient.address.domain();
-            match by_domain.iter_mut().find(|(known, _)| *known == domain) {
-                Some((_, indexes)) => indexes.push(index),
-                None => by_domain.push((domain, vec![index])),
-            }
-        }
-        // The common case costs no task: one domain whose route is known.
-        if let [(domain, _)] = &by_domain[..]
-            && let Some(route) = self.router.known(domain)
-        {
-            let deliveries = (0..email.deliveries.len()).collect();
-            return self.line_up(route, Job { email, deliveries, raw: message }, epoch);
-        }
-        let queue = self.clone();
-        tokio::spawn(async move { queue.find_routes(email, by_domain, message, epoch).await });
-    }
-
-    /// Groups deliveries by route: domains that share their MX hosts share the transaction.
-    async fn find_routes(
-        self: Arc<Self>,
-        email: Arc<ClaimedEmail>,
-        by_domain: Vec<(Domain, Vec<usize>)>,
-        message: Option<HeldMessage>,
-        epoch: u64,
-    ) {
-        let mut jobs: HashMap<Arc<str>, (Arc<Route>, Vec<usize>)> = HashMap::new();
-        for (domain, indexes) in by_domain {
-            match self.router.find(&domain).await {
-                Ok(route) => jobs.entry(route.key.clone()).or_insert_with(|| (route, Vec::new())).1.extend(indexes),
-                Err(no_route) => {
-                    let job = Job { email: email.clone(), deliveries: indexes, raw: message.clone() };
-                    self.settle_unrouted(job, &no_route, epoch);
-                }
-            }
-        }
-        for (route, mut deliveries) in jobs.into_values() {
-            deliveries.sort_unstable();
-            self.line_up(route, Job { email: email.clone(), deliveries, raw: message.clone() }, epoch);
-        }
-    }
-
-    fn line_up(self: &Arc<Self>, route: Arc<Route>, job: Job, epoch: u64) {
-        let start = {
-            let mut lanes = self.lanes();
-            if lanes.epoch() != epoch {
-                return;
-            }
-            if self.stopping.load(Ordering::Relaxed) {
-                drop(lanes);
-                return self.give_back(vec![job]);
-            }
-            lanes.push(route, job)
-        };
-        if let Some(route) = start {
-            self.start_worker(route);
-        }
-    }
-
     /// Gives claims back to the store, untried.
     fn give_back(self: &Arc<Self>, jobs: Vec<Job>) {
-        let deliveries: Vec<DeliveryId> = jobs.iter().flat_map(Job::ids).collect();
-        if deliveries.is_empty() {
-            return;
+        for job in jobs {
+            let settling = Settling::begin(self);
+            let queue = self.clone();
+            tokio::spawn(async move {
+                let _settling = settling;
+                let deliveries: Vec<DeliveryId> = job.ids().collect();
+                while let Err(error) = queue.store.release(job.node, deliveries.clone()).await {
+                    warn!(email = %job.email.id, %error, "claims cannot be given back yet");
+                    if !queue.is_current(job.node) {
+                        break;
+                    }
+                    queue.delivery.clock.sleep(settle::STORE_RETRY).await;
+                }
+                queue.forget(&job);
+            });
         }
-        let domains: Vec<_> = jobs.iter().flat_map(Job::domains).collect();
-        let queue = self.clone();
-        self.settling.fetch_add(1, Ordering::AcqRel);
-        tokio::spawn(async move {
-            if let Err(error) = queue.store.release(queue.options.node, deliveries).await {
-                warn!(%error, "claims could not be given back; they lapse with this node's lease");
-            }
-            let epoch = queue.lanes().epoch();
-            queue.lanes().unhold(&domains, epoch);
-            queue.settling.fetch_sub(1, Ordering::AcqRel);
-            queue.drained.notify_waiters();
-        });
+    }
+
+    /// Says goodbye on connections that nobody needs, all at once.
+    fn quit(&self, connections: Vec<Connection>) -> JoinSet<()> {
+        connections.into_iter().map(|connection| connection.quit(self.delivery.clock.clone())).collect()
+    }
+
+    /// Gives up the room of a job's deliveries.
+    fn forget(&self, job: &Job) {
+        if self.lanes().unhold(&job.domains(), job.node) {
+            self.kick();
+        }
+    }
+
+    fn is_current(&self, node: NodeId) -> bool {
+        *self.node.borrow() == Some(node)
     }
 
     fn lanes(&self) -> MutexGuard<'_, Lanes> {
@@ -390,6 +320,24 @@ impl Queue {
 
     fn now(&self) -> Timestamp {
         self.delivery.clock.now()
+    }
+}
+
+/// Something on its way to the store, counted as long as it lives.
+#[derive(Debug)]
+struct Settling(Arc<Queue>);
+
+impl Settling {
+    fn begin(queue: &Arc<Queue>) -> Self {
+        queue.settling.fetch_add(1, Ordering::AcqRel);
+        Self(queue.clone())
+    }
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        self.0.settling.fetch_sub(1, Ordering::AcqRel);
+        self.0.drained.notify_waiters();
     }
 }
 

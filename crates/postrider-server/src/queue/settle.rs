@@ -1,7 +1,7 @@
 //! From an attempt to what the store keeps of it: sent, tried again when, failed, and who is told.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use postrider_core::dsn::ReportKind;
@@ -10,31 +10,30 @@ use postrider_store::{ClaimedDelivery, DeliveryId, NewEmail, Next, Settle, Settl
 use tracing::{error, info, warn};
 
 use super::worker::attempts_alike;
-use super::{Job, Queue};
+use super::{Job, Queue, Settling};
 use crate::deliver::report::{self, Reported};
 use crate::deliver::route::NoRoute;
 
 /// Between tries to hand an outcome to a store that does not take it.
-const STORE_RETRY: Duration = Duration::from_secs(1);
+pub(super) const STORE_RETRY: Duration = Duration::from_secs(1);
 
 impl Queue {
     /// Records what came of a job, in the background: the worker goes on with its next message. The claims are held, and
     /// count, until the store has it.
     ///
     /// `peer_reports`: the other side knows DSN, so that the duty to tell of a success has passed to it.
-    pub(super) fn settle(self: &Arc<Self>, job: Job, attempts: Vec<(usize, Attempt)>, peer_reports: bool, epoch: u64) {
-        self.settling.fetch_add(1, Ordering::AcqRel);
+    pub(super) fn settle(self: &Arc<Self>, job: Job, attempts: Vec<(usize, Attempt)>, peer_reports: bool) {
+        let settling = Settling::begin(self);
         let queue = self.clone();
         tokio::spawn(async move {
-            queue.record(&job, attempts, peer_reports, epoch).await;
-            queue.forget(&job, epoch);
-            queue.settling.fetch_sub(1, Ordering::AcqRel);
-            queue.drained.notify_waiters();
+            let _settling = settling;
+            queue.record(&job, attempts, peer_reports).await;
+            queue.forget(&job);
         });
     }
 
     /// Settles deliveries whose domain has no route.
-    pub(super) fn settle_unrouted(self: &Arc<Self>, job: Job, no_route: &NoRoute, epoch: u64) {
+    pub(super) fn settle_unrouted(self: &Arc<Self>, job: Job, no_route: &NoRoute) {
         let reason = no_route.reason.clone();
         let outcome = if no_route.permanent {
             // In the form of a reply, so that the report to the sender carries the code.
@@ -45,28 +44,21 @@ impl Queue {
             Outcome::Deferred { category: no_route.category, reply: None, reason }
         };
         let attempts = attempts_alike(self, &job, outcome);
-        self.settle(job, attempts, false, epoch);
+        self.settle(job, attempts, false);
     }
 
-    /// Gives up the room of a job's deliveries.
-    pub(super) fn forget(&self, job: &Job, epoch: u64) {
-        if self.lanes().unhold(&job.domains(), epoch) {
-            self.kick();
-        }
-    }
-
-    async fn record(&self, job: &Job, attempts: Vec<(usize, Attempt)>, peer_reports: bool, epoch: u64) {
+    async fn record(&self, job: &Job, attempts: Vec<(usize, Attempt)>, peer_reports: bool) {
         let settle = self.settlement(job, attempts, peer_reports).await;
         let recipients = settle.settlements.len();
         let has_notifications = !settle.notifications.is_empty();
         loop {
-            match self.store.settle(self.options.node, settle.clone()).await {
+            match self.store.settle(job.node, settle.clone()).await {
                 Ok(recorded) if recorded < recipients => {
                     warn!(email = %job.email.id, "the claim had lapsed, or the e-mail was deleted: an outcome is not recorded");
                     break;
                 }
                 Ok(_) => break,
-                Err(error) if *self.epoch.borrow() != epoch => {
+                Err(error) if !self.is_current(job.node) => {
                     error!(email = %job.email.id, %error, "an outcome could not be recorded before the claim was lost");
                     break;
                 }
@@ -171,7 +163,14 @@ impl Queue {
             if !of_kind.is_empty() {
                 let hostname = &self.delivery.hostname;
                 let domains = &self.options.local_domains;
-                notifications.extend(report::compose(kind, &job.email, &of_kind, &original, hostname, domains, now));
+                // A notification that cannot be composed must not keep the outcome from being recorded.
+                let composed = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                    report::compose(kind, &job.email, &of_kind, &original, hostname, domains, now)
+                }));
+                match composed {
+                    Ok(notification) => notifications.extend(notification),
+                    Err(_) => error!(email = %job.email.id, "a notification could not be composed; nobody is told"),
+                }
             }
         }
         notifications

@@ -1,11 +1,14 @@
 //! A worker: sends one job after another to one destination, over one connection where it can.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use postrider_core::{Attempt, Category, Outcome};
+use postrider_store::{ClaimedEmail, NodeId, StoreError};
 use tracing::{Instrument, debug, error, info_span, warn};
 
-use super::lanes::NextJob;
+use super::lanes::{NextJob, Turn, Unconnected};
 use super::{Job, Queue};
 use crate::deliver::connect::{self, ConnectFailure, Connection};
 use crate::deliver::route::Route;
@@ -13,166 +16,226 @@ use crate::deliver::transaction::{self, Sent};
 
 impl Queue {
     /// Starts a worker that is counted as active already.
-    pub(super) fn start_worker(self: &Arc<Self>, route: Arc<Route>) {
-        tokio::spawn(work(self.clone(), route));
+    pub(super) fn start_worker(self: &Arc<Self>, route: Arc<Route>, node: NodeId) {
+        tokio::spawn(work(self.clone(), route, node));
+    }
+
+    fn start_other(self: &Arc<Self>, route: Option<Arc<Route>>) {
+        // A worker that is started while this node has no lease finds nothing to do and ends.
+        if let Some(route) = route {
+            let node = self.node.borrow().unwrap_or_default();
+            self.start_worker(route, node);
+        }
     }
 }
 
-/// Makes sure that a worker is counted out, and its job is not lost, however it ends.
-struct Guard {
+/// What a worker has in hand. However it ends, its job is not lost and it is counted out.
+struct Worker {
     queue: Arc<Queue>,
-    key: Arc<str>,
+    route: Arc<Route>,
+    turn: Turn,
     job: Option<Job>,
-    epoch: u64,
-    counted: bool,
+    is_connected: bool,
+    is_counted: bool,
 }
 
-impl Drop for Guard {
+impl Drop for Worker {
     fn drop(&mut self) {
+        if self.is_connected {
+            self.queue.lanes().note_disconnected(&self.route.key);
+        }
         if let Some(job) = self.job.take() {
             error!(email = %job.email.id, "a delivery ended in a fault of this program; it is tried again later");
             let reason = "internal error while sending; see the log".to_owned();
             let outcome = Outcome::Deferred { category: Category::Other, reply: None, reason };
             let attempts = attempts_alike(&self.queue, &job, outcome);
-            self.queue.settle(job, attempts, false, self.epoch);
+            self.queue.settle(job, attempts, false);
         }
-        if self.counted {
-            let next = self.queue.lanes().abandon(&self.key);
+        if self.is_counted {
+            let next = self.queue.lanes().end_worker(&self.route.key);
             self.queue.drained.notify_waiters();
-            if let Some(route) = next {
-                self.queue.start_worker(route);
-            }
+            self.queue.start_other(next);
         }
     }
 }
 
-async fn work(queue: Arc<Queue>, route: Arc<Route>) {
-    let mut epoch_changes = queue.epoch.subscribe();
-    let epoch = *epoch_changes.borrow_and_update();
-    let mut guard = Guard { queue: queue.clone(), key: route.key.clone(), job: None, epoch, counted: true };
+async fn work(queue: Arc<Queue>, route: Arc<Route>, node: NodeId) {
+    let mut current = queue.node.subscribe();
+    let turn = Turn { node, key: route.key.clone(), since: queue.now(), messages: 0 };
+    let mut worker = Worker { queue, route, turn, job: None, is_connected: false, is_counted: true };
     tokio::select! {
         // First: what is lost to other nodes must stop before anything else happens.
         biased;
-        _ = epoch_changes.changed() => {
+        _ = current.wait_for(|current| *current != Some(node)) => {
             // The claims are gone: another node sends this, or the process ends.
-            guard.job = None;
+            worker.job = None;
         }
-        () = work_through(&queue, &route, &mut guard) => {}
+        () = worker.run() => {}
     }
 }
 
-async fn work_through(queue: &Arc<Queue>, route: &Arc<Route>, guard: &mut Guard) {
-    let mut connection = None;
-    let mut messages = 0;
-    loop {
-        let now = queue.now();
-        let next = queue.lanes().next(&route.key, connection.take(), messages, now);
-        match next {
-            NextJob::End(other) => {
-                guard.counted = false;
-                queue.drained.notify_waiters();
-                if let Some(route) = other {
-                    queue.start_worker(route);
+impl Worker {
+    async fn run(&mut self) {
+        let mut connection: Option<Box<Connection>> = None;
+        while self.queue.holds_lease() {
+            let now = self.queue.now();
+            self.is_connected &= connection.is_some();
+            let next = self.queue.lanes().next(&mut self.turn, connection.take(), now);
+            match next {
+                NextJob::End(other) => {
+                    self.is_connected = false;
+                    self.is_counted = false;
+                    self.queue.drained.notify_waiters();
+                    self.queue.start_other(other);
+                    return;
                 }
-                return;
-            }
-            NextJob::Send(job, open) => {
-                messages += 1;
-                let span = info_span!("delivery", email = %job.email.id);
-                guard.job = Some(job);
-                connection = send(queue, route, guard, open).instrument(span).await;
+                NextJob::Send(job, open) => {
+                    self.is_connected = open.is_some();
+                    let span = info_span!("delivery", email = %job.email.id);
+                    self.job = Some(job);
+                    let sent = self.send(open).instrument(span).await;
+                    connection = match sent {
+                        Some(connection) => Some(connection),
+                        None => {
+                            self.disconnected();
+                            None
+                        }
+                    };
+                }
             }
         }
     }
-}
 
-/// Sends the guard's job and settles it. Returns the connection if it can carry another message.
-async fn send(
-    queue: &Arc<Queue>,
-    route: &Arc<Route>,
-    guard: &mut Guard,
-    open: Option<Box<Connection>>,
-) -> Option<Box<Connection>> {
-    let job = guard.job.as_ref()?;
-    let raw = match &job.raw {
-        Some(held) => held.raw.clone(),
-        None => match queue.store.raw(job.email.id).await {
-            Ok(Some(message)) => message.relayed(),
-            Ok(None) => {
-                debug!("the e-mail was deleted while it waited");
-                let job = guard.job.take()?;
-                queue.forget(&job, guard.epoch);
-                return open;
-            }
-            Err(error) => {
-                warn!(%error, "the message cannot be read; its deliveries are given back");
-                let job = guard.job.take()?;
-                queue.give_back(vec![job]);
-                // The claimer would hand it out again at once.
-                queue.delivery.clock.sleep(queue.delivery.limits.queue_poll).await;
-                return open;
-            }
-        },
-    };
-    let outcome = attempt(queue, route, job, raw, open).await;
-    let job = guard.job.take()?;
-    match outcome {
-        Ok((sent, connection)) => {
-            queue.settle(job, sent.attempts, sent.peer_reports, guard.epoch);
-            connection
-        }
-        Err(failure) => {
-            give_up_for_now(queue, route, job, failure, guard.epoch);
+    /// Sends the job in hand and settles it. Returns the connection if it can carry another message.
+    async fn send(&mut self, open: Option<Box<Connection>>) -> Option<Box<Connection>> {
+        let queue = self.queue.clone();
+        let size = self.job.as_ref().map(|job| if job.raw.is_some() { 0 } else { job.email.size })?;
+        // Read from the store a message counts like one that a session holds.
+        let mut share = queue.memory.share();
+        let over_budget = if share.resize(usize::try_from(size).unwrap_or(usize::MAX)) {
             None
-        }
-    }
-}
-
-/// One attempt: over the open connection if there is one and it still works, else over a new one.
-async fn attempt(
-    queue: &Arc<Queue>,
-    route: &Arc<Route>,
-    job: &Job,
-    raw: bytes::Bytes,
-    mut open: Option<Box<Connection>>,
-) -> Result<(Sent, Option<Box<Connection>>), ConnectFailure> {
-    let delivery = &queue.delivery;
-    // After a failed handshake the next attempt goes in clear, rather than never (RFC 7435 section 3).
-    let avoid_tls = job.deliveries.iter().any(|&i| job.email.deliveries[i].last_category == Some(Category::Tls));
-    loop {
-        let was_open = open.as_ref().is_some_and(|connection| connection.is_quiet());
-        let connection = match open.take().filter(|_| was_open) {
-            Some(connection) => connection,
-            None => {
-                let connection = connect::connect(delivery, route, avoid_tls).await?;
-                queue.lanes().note_connection(&route.key, true);
+        } else {
+            debug!("waiting: no memory is left for messages");
+            Some(queue.over_budget.lock().await)
+        };
+        let raw = self.message().await?;
+        let (email, deliveries) = self.job.as_ref().map(|job| (job.email.clone(), job.deliveries.clone()))?;
+        let sent = self.attempt(&email, &deliveries, raw, open).await;
+        drop((share, over_budget));
+        let job = self.job.take()?;
+        match sent {
+            Ok((sent, connection)) => {
+                queue.settle(job, sent.attempts, sent.peer_reports);
                 connection
             }
-        };
-        match transaction::send(delivery, connection, &job.email, &job.deliveries, raw.clone()).await {
-            // The other side closed it while nobody looked: that is no attempt.
-            (Sent { began: false, .. }, _) if was_open => debug!("the kept connection was closed; a new one is opened"),
-            (sent, connection) => return Ok((sent, connection)),
+            Err(failure) => {
+                self.unconnected(job, failure);
+                None
+            }
         }
     }
-}
 
-/// Settles a job whose destination could not be connected to, and all that waits for the same: it would only run into
-/// the same time-out.
-fn give_up_for_now(queue: &Arc<Queue>, route: &Arc<Route>, job: Job, failure: ConnectFailure, epoch: u64) {
-    let waiting = queue.lanes().note_connection(&route.key, false);
-    for (nth, job) in std::iter::once(job).chain(waiting).enumerate() {
-        let mut outcome = failure.outcome.clone();
-        if nth > 0
-            && let Outcome::Deferred { reason, .. } = &mut outcome
-        {
-            *reason = format!("not tried, because just now: {reason}");
+    /// The message of the job in hand, from memory or from the store. `None`: the job is dealt with.
+    async fn message(&mut self) -> Option<Bytes> {
+        let job = self.job.as_ref()?;
+        if let Some(held) = &job.raw {
+            return Some(held.raw.clone());
         }
-        let mut attempts = attempts_alike(queue, &job, outcome);
+        match self.queue.store.raw(job.email.id).await {
+            Ok(Some(message)) => Some(message.relayed()),
+            Ok(None) => {
+                debug!("the e-mail was deleted while it waited");
+                let job = self.job.take()?;
+                self.queue.forget(&job);
+                None
+            }
+            Err(StoreError::Corrupt(cause)) => {
+                error!(cause, "the message cannot be read; its deliveries are deferred");
+                let job = self.job.take()?;
+                let reason = "the stored message cannot be read; see the log".to_owned();
+                let outcome = Outcome::Deferred { category: Category::Other, reply: None, reason };
+                let attempts = attempts_alike(&self.queue, &job, outcome);
+                self.queue.settle(job, attempts, false);
+                None
+            }
+            Err(error) => {
+                warn!(%error, "the message cannot be read now; its deliveries are given back");
+                let job = self.job.take()?;
+                self.queue.give_back(vec![job]);
+                // The claimer would hand it out again at once.
+                self.queue.delivery.clock.sleep(self.queue.delivery.limits.queue_poll).await;
+                None
+            }
+        }
+    }
+
+    /// One attempt: over the open connection if there is one and it still works, else over a new one.
+    async fn attempt(
+        &mut self,
+        email: &ClaimedEmail,
+        deliveries: &[usize],
+        raw: Bytes,
+        mut open: Option<Box<Connection>>,
+    ) -> Result<(Sent, Option<Box<Connection>>), ConnectFailure> {
+        let queue = self.queue.clone();
+        // After a failed handshake the next attempt goes in clear, rather than never (RFC 7435 section 3).
+        let avoid_tls = deliveries.iter().any(|&i| email.deliveries[i].last_category == Some(Category::Tls));
+        loop {
+            let kept = open.take().filter(|connection| connection.is_quiet());
+            let was_kept = kept.is_some();
+            let connection = match kept {
+                Some(connection) => connection,
+                None => {
+                    self.disconnected();
+                    let connection = connect::connect(&queue.delivery, &self.route, avoid_tls).await?;
+                    self.is_connected = true;
+                    let more = queue.lanes().note_connected(&self.route.key);
+                    queue.start_other(more);
+                    connection
+                }
+            };
+            match transaction::send(&queue.delivery, connection, email, deliveries, raw.clone()).await {
+                // The other side closed it while nobody looked: that is no attempt.
+                (Sent { began: false, .. }, _) if was_kept => {
+                    debug!("the kept connection was closed; a new one is opened")
+                }
+                (sent, connection) => return Ok((sent, connection)),
+            }
+        }
+    }
+
+    fn disconnected(&mut self) {
+        if std::mem::take(&mut self.is_connected) {
+            self.queue.lanes().note_disconnected(&self.route.key);
+        }
+    }
+
+    /// Settles a job whose destination could not be connected to. If nobody is connected to it, so is all that waits for
+    /// the same: one time-out after another would not make it better.
+    fn unconnected(&self, job: Job, failure: ConnectFailure) {
+        if failure.outcome.category() == Some(Category::Tls) {
+            // The others may go in clear, having tried before.
+            return self.settle_unconnected(job, &failure, failure.outcome.clone());
+        }
+        let unconnected = self.queue.lanes().note_unconnected(&self.route.key, job);
+        let Unconnected::Fail(jobs) = unconnected else { return debug!("left to the connections that are open") };
+        for (nth, job) in jobs.into_iter().enumerate() {
+            let mut outcome = failure.outcome.clone();
+            if nth > 0
+                && let Outcome::Deferred { reason, .. } = &mut outcome
+            {
+                *reason = format!("not tried, because just now: {reason}");
+            }
+            self.settle_unconnected(job, &failure, outcome);
+        }
+    }
+
+    fn settle_unconnected(&self, job: Job, failure: &ConnectFailure, outcome: Outcome) {
+        let mut attempts = attempts_alike(&self.queue, &job, outcome);
         for (_, attempt) in &mut attempts {
             failure.describe(attempt);
         }
-        queue.settle(job, attempts, false, epoch);
+        self.queue.settle(job, attempts, false);
     }
 }
 
@@ -185,7 +248,7 @@ pub(super) fn attempts_alike(queue: &Queue, job: &Job, outcome: Outcome) -> Vec<
             let attempt = Attempt {
                 number: job.email.deliveries[index].attempts + 1,
                 started_at: now,
-                duration: std::time::Duration::ZERO,
+                duration: Duration::ZERO,
                 mx: None,
                 mx_ip: None,
                 source_ip: None,

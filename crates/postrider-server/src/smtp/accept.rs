@@ -99,7 +99,7 @@ async fn store(
 
     let domains = count_domains(elsewhere.iter().map(|recipient| recipient.address.domain()));
     let reservation = if domains.is_empty() { None } else { context.queue.reserve(domains.clone()) };
-    let claimed_by = reservation.as_ref().map(|_| context.queue.node());
+    let claimed_by = reservation.as_ref().map(Reservation::node);
     let size = message.raw.len();
     let handed_on =
         reservation.map(|reservation| Handed::new(reservation, id, now, &envelope, &elsewhere, &message, share));
