@@ -64,7 +64,8 @@ pub struct ClaimRequest {
 #[derive(Debug, Clone, Default)]
 pub struct Claimed {
     pub emails: Vec<ClaimedEmail>,
-    /// Whether due deliveries were left that this node could claim now if `limit` were higher.
+    /// Whether due deliveries were left that this node could claim now if `limit` were higher, or may have been, because
+    /// not all domains were looked at.
     pub more: bool,
 }
 
@@ -174,7 +175,8 @@ pub struct EmailRecord {
     pub attempts: u32,
     /// The earliest of its waiting deliveries that no node is sending now.
     pub next_attempt_at: Option<Timestamp>,
-    /// Of the last attempt that any of its deliveries had; `None` when that succeeded.
+    /// Of the last attempt among the deliveries that are not sent, so that one recipient's success does not hide another's
+    /// trouble; `None` when none of these was attempted.
     pub last_error: Option<String>,
     /// The address that the last attempt left from.
     pub source_ip: Option<IpAddr>,

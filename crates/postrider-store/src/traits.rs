@@ -64,6 +64,10 @@ pub trait Queue: Send + Sync {
 
     /// Claims due deliveries, for each recipient domain the one due longest first, taking turns among domains so that
     /// none starves. A delivery is due when it is queued or deferred, its time has come and nobody holds it.
+    ///
+    /// Where very many domains wait for later, one call may look at a part of them only, and the next goes on from there:
+    /// then [`Claimed::more`] is set until all were looked at, also if nothing was found. Call again at once if something
+    /// was, and otherwise shortly.
     async fn claim(&self, request: ClaimRequest) -> Result<Claimed>;
 
     /// Ends claims with what came of them, all in one commit, the notifications included. A settlement whose delivery

@@ -135,9 +135,41 @@ async fn a_command_line_can_come_before_the_first_server() {
 }
 
 #[tokio::test]
+async fn a_starting_server_waits_a_moment_for_the_lock() {
+    let folder = Sqlite::new();
+    let held = std::fs::File::create(folder.path().join("postrider.lock")).unwrap();
+    held.lock().unwrap();
+    let options = SqliteOptions::new(folder.path());
+    let starting = std::thread::spawn(move || SqliteStore::open(options).map(drop));
+    std::thread::sleep(Duration::from_millis(100));
+    drop(held);
+    starting.join().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_command_line_needs_the_lock_for_the_first_opening_only() {
+    let folder = Sqlite::new();
+    let options = || SqliteOptions::new(folder.path());
+    assert!(!options().exists());
+    let held = std::fs::File::create(folder.path().join("postrider.lock")).unwrap();
+    held.lock().unwrap();
+    // Whoever holds the lock has not made the tables yet.
+    assert!(matches!(SqliteStore::open_shared(options()), Err(StoreError::Unavailable(_))));
+    drop(held);
+    drop(SqliteStore::open_shared(options()).unwrap());
+    assert!(options().exists());
+    // A lock file that cannot be opened is none of its business then.
+    let lock = folder.path().join("postrider.lock");
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::create_dir(&lock).unwrap();
+    SqliteStore::open_shared(options()).unwrap();
+}
+
+#[tokio::test]
 async fn a_newer_database_is_left_alone() {
     let folder = Sqlite::new();
     SqliteStore::open(SqliteOptions::new(folder.path())).unwrap().close().await.unwrap();
+    let version: i64 = beside(folder.path()).pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     beside(folder.path()).pragma_update(None, "user_version", 1_000).unwrap();
     for error in [
         SqliteStore::open(SqliteOptions::new(folder.path())).unwrap_err(),
@@ -145,7 +177,7 @@ async fn a_newer_database_is_left_alone() {
     ] {
         assert!(matches!(&error, StoreError::Corrupt(text) if text.contains("schema version 1000")), "{error}");
     }
-    beside(folder.path()).pragma_update(None, "user_version", 1).unwrap();
+    beside(folder.path()).pragma_update(None, "user_version", version).unwrap();
     SqliteStore::open(SqliteOptions::new(folder.path())).unwrap();
 }
 
@@ -264,6 +296,44 @@ async fn the_log_stays_bounded_under_constant_load() {
     assert!(length("postrider.db") >= 128);
     let log = std::fs::metadata(folder.path().join("postrider.db-wal")).map_or(0, |file| file.len());
     assert_eq!(log, 0, "closing leaves no log");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_are_read_while_all_readers_are_busy() {
+    let folder = Sqlite::new();
+    let options = SqliteOptions { readers: 1, ..SqliteOptions::new(folder.path()) };
+    let store = Arc::new(SqliteStore::open(options).unwrap());
+    let (small, large) = (small(), email(noise(1 << 20)));
+    let messages = [(small.id, small.message.raw.clone()), (large.id, large.message.raw.clone())];
+    store.accept(small).await.unwrap();
+    store.accept(large).await.unwrap();
+    let tasks: Vec<_> = (0..100)
+        .map(|n| {
+            let (store, (id, raw)) = (store.clone(), messages[n % 2].clone());
+            tokio::spawn(async move { assert!(store.raw(id).await.unwrap().unwrap().raw == raw) })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    store.close().await.unwrap();
+    assert!(matches!(store.raw(messages[0].0).await, Err(StoreError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn counters_of_domains_where_nothing_waits_go() {
+    let folder = Sqlite::new();
+    let store = SqliteStore::open(SqliteOptions::new(folder.path())).unwrap();
+    let counters = || -> (i64, i64) {
+        let sql = "SELECT count(*), coalesce(sum(queued), 0) FROM domain_counters";
+        beside(folder.path()).query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+    };
+    store.accept(small()).await.unwrap();
+    assert_eq!(counters(), (1, 1));
+    store.order(Selection::default(), Order::Cancel, NOW).await.unwrap();
+    assert!(store.queue_stats(NOW).await.unwrap().domains.is_empty());
+    store.renew(ObjectId::new(NOW), NOW, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(counters(), (0, 0));
 }
 
 #[tokio::test]

@@ -109,6 +109,7 @@ checks! { $
         a_refused_notification_undoes_its_settlements
         an_email_has_the_status_of_its_deliveries
         attempts_are_kept_in_order
+        an_email_shows_the_trouble_of_any_of_its_deliveries
     }
     orders {
         orders_change_what_they_apply_to

@@ -140,3 +140,37 @@ pub(super) async fn attempts_are_kept_in_order(harness: &dyn Harness) {
     assert_eq!(shown.email.attempts, 12);
     assert!(shown.attempts.iter().all(|(_, attempt)| matches!(attempt.outcome, Outcome::Deferred { .. })));
 }
+
+pub(super) async fn an_email_shows_the_trouble_of_any_of_its_deliveries(harness: &dyn Harness) {
+    let (store, node) = open_with_node(harness).await;
+    let recipients = ["a@one.example", "b@one.example", "c@one.example"];
+    let id = accept(&store, claimed_email(1, &recipients, node)).await;
+    let last_error = async || {
+        let shown = detail(&store, id).await.email;
+        let listed = store.list(&EmailFilter::default(), 1, 10).await.unwrap().emails;
+        assert_eq!(listed, std::slice::from_ref(&shown));
+        shown.last_error
+    };
+    assert_eq!(last_error().await, None, "nothing was tried");
+    let mut one_each = Settle::default();
+    for (number, next) in [(0, Next::Retry { at: at(10) }), (1, Next::Sent)] {
+        one_each.settlements.push(settlement(delivery(id, number), 1, 2, next));
+    }
+    store.settle(node, one_each).await.unwrap();
+    let (deferred, failed) = (attempt(1, 2, Next::Retry { at: at(10) }), attempt(1, 3, Next::Failed));
+    assert_eq!(last_error().await, deferred.outcome.error(), "the success of another does not hide it");
+    settle(&store, node, delivery(id, 2), 3, Next::Failed).await;
+    assert_eq!(last_error().await, failed.outcome.error(), "the latest of two in trouble");
+    claim_all(&store, node, 10).await;
+    assert_eq!(last_error().await, failed.outcome.error());
+    let again = Settle {
+        settlements: vec![settlement(delivery(id, 0), 2, 11, Next::Retry { at: at(20) })],
+        notifications: Vec::new(),
+    };
+    store.settle(node, again).await.unwrap();
+    assert_eq!(last_error().await, deferred.outcome.error());
+    claim_all(&store, node, 20).await;
+    let sent = Settle { settlements: vec![settlement(delivery(id, 0), 3, 21, Next::Sent)], notifications: Vec::new() };
+    store.settle(node, sent).await.unwrap();
+    assert_eq!(last_error().await, failed.outcome.error(), "one is still in trouble");
+}

@@ -121,7 +121,7 @@ pub(super) fn insert(batch: &mut Batch<'_>, email: &PreparedEmail) -> Result<(),
         let owner = delivery.claimed_by.map(|node| batch.node(node)).transpose()?.flatten();
         batch
             .connection
-            .prepare_cached("INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, ?7, ?8, NULL, NULL)")?
+            .prepare_cached("INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, ?7, ?8, NULL, NULL, NULL)")?
             .execute(params![
                 seq,
                 number,
@@ -132,6 +132,7 @@ pub(super) fn insert(batch: &mut Batch<'_>, email: &PreparedEmail) -> Result<(),
                 delivery.recipient,
                 delivery.parameters,
             ])?;
+        batch.waits(&delivery.domain, None, Some(DeliveryStatus::Queued));
     }
     batch.count(email.status);
     Ok(())

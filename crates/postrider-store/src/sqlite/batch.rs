@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use postrider_core::{EmailStatus, Timestamp};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use postrider_core::{DeliveryStatus, EmailStatus, Timestamp};
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::codes::{self, STATUS_CODES, StatusCode};
 use crate::error::StoreError;
@@ -24,6 +24,7 @@ pub(super) struct Batch<'c> {
     counters: [i64; STATUS_CODES],
     changes: BTreeMap<i64, Change>,
     rates: BTreeMap<i64, Rate>,
+    domains: HashMap<String, Waiting>,
     domain_errors: HashMap<String, (Timestamp, String)>,
     nodes: HashMap<NodeId, Option<i64>>,
 }
@@ -32,14 +33,25 @@ pub(super) struct Batch<'c> {
 #[derive(Debug)]
 struct Change {
     updated_at: Timestamp,
-    last_attempt: Option<LastAttempt>,
+    /// Where one of its deliveries was attempted: the address that the last attempt left from.
+    attempted: Option<Option<IpAddr>>,
 }
 
-/// What an e-mail's row keeps of the last attempt of any of its deliveries.
-#[derive(Debug, Clone)]
-pub(super) struct LastAttempt {
-    pub(super) error: Option<String>,
-    pub(super) source_ip: Option<IpAddr>,
+/// By how much the number of a domain's waiting deliveries changes.
+#[derive(Debug, Default)]
+struct Waiting {
+    queued: i64,
+    deferred: i64,
+}
+
+impl Waiting {
+    fn add(&mut self, status: Option<DeliveryStatus>, count: i64) {
+        match status {
+            Some(DeliveryStatus::Queued) => self.queued += count,
+            Some(DeliveryStatus::Deferred) => self.deferred += count,
+            _ => {}
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +67,7 @@ impl<'c> Batch<'c> {
             counters: [0; STATUS_CODES],
             changes: BTreeMap::new(),
             rates: BTreeMap::new(),
+            domains: HashMap::new(),
             domain_errors: HashMap::new(),
             nodes: HashMap::new(),
         }
@@ -74,12 +87,32 @@ impl<'c> Batch<'c> {
     }
 
     /// Deliveries of an e-mail changed: its row follows before the commit.
-    pub(super) fn changed(&mut self, seq: i64, at: Timestamp, last_attempt: Option<LastAttempt>) {
-        let change = self.changes.entry(seq).or_insert(Change { updated_at: at, last_attempt: None });
+    pub(super) fn changed(&mut self, seq: i64, at: Timestamp) {
+        let change = self.changes.entry(seq).or_insert(Change { updated_at: at, attempted: None });
         change.updated_at = change.updated_at.max(at);
-        if last_attempt.is_some() {
-            change.last_attempt = last_attempt;
+    }
+
+    /// As [`Batch::changed`], by an attempt that left from this address.
+    pub(super) fn attempted(&mut self, seq: i64, at: Timestamp, source_ip: Option<IpAddr>) {
+        self.changed(seq, at);
+        if let Some(change) = self.changes.get_mut(&seq) {
+            change.attempted = Some(source_ip);
         }
+    }
+
+    /// A delivery to this domain came, went, or has another status now.
+    pub(super) fn waits(&mut self, domain: &str, old: Option<DeliveryStatus>, new: Option<DeliveryStatus>) {
+        let waiting = |status: Option<DeliveryStatus>| status.filter(|status| status.is_waiting());
+        let (old, new) = (waiting(old), waiting(new));
+        if old == new {
+            return;
+        }
+        let change = match self.domains.get_mut(domain) {
+            Some(change) => change,
+            None => self.domains.entry(domain.to_owned()).or_default(),
+        };
+        change.add(old, -1);
+        change.add(new, 1);
     }
 
     pub(super) fn count_sent(&mut self, at: Timestamp) {
@@ -129,6 +162,9 @@ impl<'c> Batch<'c> {
         for (span, rate) in &self.rates {
             self.add_rate(*span, rate)?;
         }
+        for (domain, change) in &self.domains {
+            self.count_waiting(domain, change)?;
+        }
         for (domain, (at, error)) in &self.domain_errors {
             self.connection
                 .prepare_cached(
@@ -142,13 +178,16 @@ impl<'c> Batch<'c> {
 
     /// Brings an e-mail's row in line with its deliveries.
     fn update_email(&mut self, seq: i64, change: Change) -> Result<(), StoreError> {
-        let mut statuses = Vec::with_capacity(4);
-        let mut statement =
-            self.connection.prepare_cached("SELECT DISTINCT status FROM deliveries WHERE email = ?1")?;
+        let mut is_seen = [false; STATUS_CODES];
+        let mut statement = self.connection.prepare_cached("SELECT status FROM deliveries WHERE email = ?1")?;
         let mut rows = statement.query([seq])?;
         while let Some(row) = rows.next()? {
-            statuses.push(codes::delivery_status(row.get(0)?)?);
+            if let Some(seen) = is_seen.get_mut(usize::from(row.get::<_, StatusCode>(0)?)) {
+                *seen = true;
+            }
         }
+        let seen = (0..).zip(is_seen).filter(|(_, is_seen)| *is_seen);
+        let statuses = seen.map(|(code, _)| codes::delivery_status(code)).collect::<Result<Vec<_>, _>>()?;
         let new_code = codes::email_status_code(EmailStatus::of(statuses));
         let old_code: Option<StatusCode> = self
             .connection
@@ -161,19 +200,31 @@ impl<'c> Batch<'c> {
         }
         self.counters[usize::from(new_code)] += 1;
         let updated_at = change.updated_at.as_millis();
-        match change.last_attempt {
+        match change.attempted {
             None => self
                 .connection
                 .prepare_cached("UPDATE emails SET status = ?2, updated_at = max(updated_at, ?3) WHERE seq = ?1")?
                 .execute((seq, new_code, updated_at))?,
-            Some(last) => self
+            Some(source_ip) => self
                 .connection
                 .prepare_cached(
-                    "UPDATE emails SET status = ?2, updated_at = max(updated_at, ?3), last_error = ?4, source_ip = ?5
-                     WHERE seq = ?1",
+                    "UPDATE emails SET status = ?2, updated_at = max(updated_at, ?3), source_ip = ?4 WHERE seq = ?1",
                 )?
-                .execute(params![seq, new_code, updated_at, last.error, last.source_ip.map(|ip| ip.to_string())])?,
+                .execute((seq, new_code, updated_at, source_ip.map(|ip| ip.to_string())))?,
         };
+        Ok(())
+    }
+
+    fn count_waiting(&self, domain: &str, change: &Waiting) -> rusqlite::Result<()> {
+        if change.queued == 0 && change.deferred == 0 {
+            return Ok(());
+        }
+        self.connection
+            .prepare_cached(
+                "INSERT INTO domain_counters VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE
+                 SET queued = queued + excluded.queued, deferred = deferred + excluded.deferred",
+            )?
+            .execute((domain, change.queued, change.deferred))?;
         Ok(())
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A reader looks for what could be claimed, without holding up the writer; the writer then gives to the node what is
 //! still there to be had. The reader skips from domain to domain through an index of what nobody holds, so that a domain
-//! costs one step however much of it waits.
+//! costs a step or few however much of it waits. What waits for later stands in the same index; so that very many domains
+//! with nothing due do not cost much each time, one call goes only so far, and the next goes on from there.
 
 use std::collections::HashMap;
 
@@ -15,13 +16,28 @@ use super::failure::Failure;
 use crate::error::StoreError;
 use crate::records::{ClaimRequest, Claimed, ClaimedDelivery, ClaimedEmail, DeliveryId, NodeId};
 
+/// How far one call goes, in steps through the index: some milliseconds of processor time.
+pub(super) const STEPS_MAX: usize = 20_000;
+
+/// Finding a place in the index costs as much as this many steps from there to the next entry.
+const SEEK_STEPS: usize = 8;
+
 /// What a node could claim.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     emails: Vec<PlannedEmail>,
     pub(super) more: bool,
-    /// The domain behind which the next claim begins its turn.
-    pub(super) cursor: String,
+    /// Where the next claim begins.
+    pub(super) walk: Walk,
+}
+
+/// How far claims have come on their way around all domains.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Walk {
+    /// The domain behind which the next claim begins; empty to begin with the first.
+    cursor: String,
+    /// Where the round began that is under way, if it takes several calls.
+    began: Option<String>,
 }
 
 #[derive(Debug)]
@@ -47,13 +63,22 @@ impl Plan {
     }
 }
 
-/// Chooses deliveries, beginning with the domain behind `cursor`.
-pub(super) fn plan(connection: &Connection, request: &ClaimRequest, cursor: &str) -> Result<Plan, StoreError> {
+/// Chooses deliveries, going on where the last claim ended, in so many steps at most.
+pub(super) fn plan(
+    connection: &Connection,
+    request: &ClaimRequest,
+    walk: &Walk,
+    steps_max: usize,
+) -> Result<Plan, StoreError> {
     let transaction = connection.unchecked_transaction()?;
-    let mut candidates = candidates(&transaction, request, cursor)?;
+    let cursor = &walk.cursor;
+    let Found { mut candidates, mut walk } = candidates(&transaction, request, walk, steps_max)?;
     let is_more_domains = candidates.len() > request.limit;
-    candidates.truncate(request.limit);
-    let cursor = candidates.last().map_or_else(|| cursor.to_owned(), |candidate| candidate.domain.clone());
+    if is_more_domains {
+        candidates.truncate(request.limit);
+        // Those that were not served come first next time.
+        walk = Walk { cursor: candidates.last().map_or(cursor, |last| &last.domain).clone(), began: None };
+    }
     let mut chosen = Vec::new();
     loop {
         let left = request.limit - chosen.len();
@@ -69,8 +94,10 @@ pub(super) fn plan(connection: &Connection, request: &ClaimRequest, cursor: &str
             take(&transaction, request.now, candidate, count, &mut chosen)?;
         }
     }
-    let more = is_more_domains || candidates.iter().any(|c| c.allowance > 0 && !c.is_exhausted);
-    Ok(Plan { emails: describe(&transaction, chosen)?, more, cursor })
+    let more = is_more_domains
+        || walk.began.is_some()
+        || candidates.iter().any(|candidate| candidate.allowance > 0 && !candidate.is_exhausted);
+    Ok(Plan { emails: describe(&transaction, chosen)?, more, walk })
 }
 
 /// Gives the planned deliveries to the node, those that nobody took meanwhile.
@@ -121,34 +148,100 @@ pub(super) fn claims_of(node: NodeId, claimed: &Claimed) -> Vec<(NodeId, Deliver
     ids.map(|id| (node, id)).collect()
 }
 
-/// Goes through the domains in order, from the one behind `cursor` around to it, and collects those that have something
-/// due: one more than could be served, to know whether there are more.
-fn candidates(connection: &Connection, request: &ClaimRequest, cursor: &str) -> rusqlite::Result<Vec<Candidate>> {
+/// The domains with something due that a call came by.
+struct Found {
+    candidates: Vec<Candidate>,
+    walk: Walk,
+}
+
+/// Goes through the domains in order, around to where the round began, and collects those that have something due: one
+/// more than could be served, to know whether there are more.
+fn candidates(
+    connection: &Connection,
+    request: &ClaimRequest,
+    walk: &Walk,
+    steps_max: usize,
+) -> rusqlite::Result<Found> {
     let held: HashMap<&str, usize> = request.held.iter().map(|(domain, count)| (domain.as_str(), *count)).collect();
-    let mut next = connection.prepare_cached(
-        "SELECT domain, due_at FROM deliveries INDEXED BY deliveries_claimable
-         WHERE owner IS NULL AND status <= 1 AND domain > ?1 ORDER BY domain, due_at LIMIT 1",
-    )?;
+    let began = walk.began.as_ref().unwrap_or(&walk.cursor);
     let mut found = Vec::new();
-    let mut at = cursor.to_owned();
-    let mut has_turned = false;
-    while found.len() <= request.limit {
-        let row = next.query_row([&at], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))).optional()?;
-        let Some((domain, due_at)) = row.filter(|(domain, _)| !has_turned || domain.as_str() <= cursor) else {
-            if has_turned || cursor.is_empty() {
-                break;
-            }
-            has_turned = true;
-            at.clear();
-            continue;
-        };
-        let allowance = request.per_domain_max.saturating_sub(held.get(domain.as_str()).copied().unwrap_or(0));
-        at.clone_from(&domain);
+    let mut visit = |domain: &str, due_at: i64| {
+        let allowance = request.per_domain_max.saturating_sub(held.get(domain).copied().unwrap_or(0));
         if allowance > 0 && due_at <= request.now.as_millis() {
+            let domain = domain.to_owned();
             found.push(Candidate { domain, allowance, last: (i64::MIN, 0, 0, 0), is_exhausted: false });
         }
+        found.len() <= request.limit
+    };
+    let mut steps = Steps { left: steps_max, at: walk.cursor.clone() };
+    // A round that has come around already ends before its beginning; any other goes to the last domain, then around.
+    let has_turned = walk.cursor < *began;
+    let is_first_part_done = steps.go(connection, has_turned.then_some(began.as_str()), &mut visit)?;
+    let is_done = is_first_part_done && {
+        if has_turned || began.is_empty() {
+            true
+        } else {
+            steps.at.clear();
+            steps.go(connection, Some(began), &mut visit)?
+        }
+    };
+    // A round that is done ends where it began: there the next begins.
+    let walk = if is_done || steps.at == *began {
+        Walk { cursor: began.clone(), began: None }
+    } else {
+        Walk { cursor: steps.at, began: Some(began.clone()) }
+    };
+    Ok(Found { candidates: found, walk })
+}
+
+/// Steps through the index, from domain to domain.
+struct Steps {
+    left: usize,
+    /// The last domain that was visited.
+    at: String,
+}
+
+impl Steps {
+    /// Visits the domains behind `at`, to the last or up to `last`, each with its earliest due time. `false` if `visit`
+    /// said to stop or too many steps were taken.
+    fn go(
+        &mut self,
+        connection: &Connection,
+        last: Option<&str>,
+        visit: &mut impl FnMut(&str, i64) -> bool,
+    ) -> rusqlite::Result<bool> {
+        let mut statement = connection.prepare_cached(
+            "SELECT domain, due_at FROM deliveries INDEXED BY deliveries_claimable
+             WHERE owner IS NULL AND status <= 1 AND domain > ?1 ORDER BY domain, due_at",
+        )?;
+        loop {
+            let mut rows = statement.query([&self.at])?;
+            self.left = self.left.saturating_sub(SEEK_STEPS);
+            let mut same = 0;
+            loop {
+                let Some(row) = rows.next()? else { return Ok(true) };
+                self.left = self.left.saturating_sub(1);
+                let domain = row.get_ref(0)?.as_str()?;
+                if domain == self.at {
+                    same += 1;
+                    if same == SEEK_STEPS {
+                        break;
+                    }
+                    continue;
+                }
+                if last.is_some_and(|last| domain > last) {
+                    return Ok(true);
+                }
+                // Each call visits one domain at least, or a round would never end.
+                self.at.clear();
+                self.at.push_str(domain);
+                same = 0;
+                if !visit(domain, row.get(1)?) || self.left == 0 {
+                    return Ok(false);
+                }
+            }
+        }
     }
-    Ok(found)
 }
 
 /// Takes up to `count` deliveries of a domain, those due longest first, and learns whether it has more.
@@ -238,5 +331,101 @@ pub(super) fn decode_envelope(sender: &str, json: Option<&str>) -> Result<Envelo
         Some(json) => codes::from_json(json),
         None if sender.is_empty() => Ok(Envelope::default()),
         None => Ok(Envelope { reverse_path: ReversePath(Some(codes::address(sender)?)), ..Envelope::default() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use postrider_core::{Direction, Message, ObjectId};
+
+    use super::super::{SqliteOptions, SqliteStore};
+    use super::*;
+    use crate::records::{NewDelivery, NewEmail};
+    use crate::traits::Emails;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+    const LATER: Timestamp = Timestamp::from_millis(1_800_000_060_000);
+
+    /// A store with one delivery for each of these, and a connection to it.
+    async fn store(deliveries: &[(String, Timestamp)]) -> (tempfile::TempDir, SqliteStore, Connection) {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = SqliteStore::open(SqliteOptions::new(folder.path())).unwrap();
+        let delivery = |(address, due_at): &(String, Timestamp)| NewDelivery {
+            recipient: Recipient::new(codes::address(address).unwrap()),
+            claimed_by: None,
+            due_at: *due_at,
+        };
+        let email = NewEmail {
+            id: ObjectId::new(NOW),
+            created_at: NOW,
+            direction: Direction::Outbound,
+            envelope: Envelope::default(),
+            message: Message::parse("Subject: x\r\n\r\n".into(), 0),
+            kept: Vec::new(),
+            deliveries: deliveries.iter().map(delivery).collect(),
+        };
+        store.accept(email).await.unwrap();
+        let connection = Connection::open(folder.path().join("postrider.db")).unwrap();
+        (folder, store, connection)
+    }
+
+    fn request(limit: usize) -> ClaimRequest {
+        let node = ObjectId::new(NOW);
+        ClaimRequest { node, now: NOW, limit, per_domain_max: usize::MAX, held: Vec::new() }
+    }
+
+    fn domains_of(plan: &Plan) -> Vec<String> {
+        let recipients = plan.emails.iter().flat_map(|email| &email.deliveries);
+        recipients.map(|(_, recipient)| recipient.address.domain().to_string()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_round_through_many_domains_takes_several_calls() {
+        let due = |n: usize| if n % 400 == 150 { NOW } else { LATER };
+        let deliveries: Vec<_> = (0..1_000).map(|n| (format!("a@d{n:04}.example"), due(n))).collect();
+        let (_folder, _store, connection) = store(&deliveries).await;
+        let (mut walk, mut found, mut rounds) = (Walk::default(), Vec::new(), Vec::new());
+        let mut calls = 0;
+        while rounds.len() < 2 {
+            // Not from the first domain, so that the round has to turn.
+            if calls == 0 {
+                walk.cursor = "d0500.example".into();
+            }
+            let plan = plan(&connection, &request(10), &walk, 100 + SEEK_STEPS).unwrap();
+            calls += 1;
+            assert!(calls < 100, "no round ends");
+            found.extend(domains_of(&plan));
+            walk = plan.walk;
+            if !plan.more {
+                rounds.push(std::mem::take(&mut found));
+            }
+        }
+        assert_eq!(rounds[0], ["d0550.example", "d0950.example", "d0150.example"]);
+        assert_eq!(rounds[0], rounds[1], "nothing was claimed");
+        assert!((20..=26).contains(&calls), "100 domains a call, but {calls} calls for two rounds");
+    }
+
+    #[tokio::test]
+    async fn one_step_a_call_still_comes_around() {
+        let deliveries: Vec<_> = (0..60).map(|n| (format!("a{n}@d{}.example", n % 3), NOW)).collect();
+        let (_folder, _store, connection) = store(&deliveries).await;
+        let (mut walk, mut found) = (Walk::default(), BTreeSet::new());
+        for _ in 0..10 {
+            let plan = plan(&connection, &request(100), &walk, 1).unwrap();
+            assert!(domains_of(&plan).len() <= 20, "one domain a call");
+            found.extend(domains_of(&plan));
+            walk = plan.walk;
+        }
+        assert_eq!(found.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn nothing_asked_for_moves_nothing() {
+        let (_folder, _store, connection) = store(&[("a@one.example".into(), NOW)]).await;
+        let none = plan(&connection, &request(0), &Walk::default(), STEPS_MAX).unwrap();
+        assert!(none.more && none.is_empty());
+        assert_eq!(domains_of(&plan(&connection, &request(1), &none.walk, STEPS_MAX).unwrap()), ["one.example"]);
     }
 }

@@ -3,7 +3,6 @@
 //! What only asks for a status is counted already and read up to the page's end. Everything else is one pass over the
 //! rows, never over messages: SQL leaves out what it can, the text is compared here.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use postrider_core::{Address, Domain, EmailStatus};
@@ -11,7 +10,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::codes::{self, StatusCode};
-use super::record;
+use super::record::{self, Sending};
 use super::sequence;
 use crate::error::StoreError;
 use crate::records::{EmailFilter, EmailPage};
@@ -37,7 +36,7 @@ pub(super) fn list(
         Some(total) if window.start >= total => (Vec::new(), total),
         _ => scan(&transaction, filter, &sending, window, known_total.is_some())?,
     };
-    let emails = seqs.iter().map(|seq| record::record(&transaction, *seq, sending.contains(seq)));
+    let emails = seqs.iter().map(|seq| record::record(&transaction, *seq, sending.contains(*seq)));
     Ok(EmailPage { emails: emails.collect::<Result<_, _>>()?, total: known_total.unwrap_or(matched) })
 }
 
@@ -46,7 +45,7 @@ fn asks_only_for_status(filter: &EmailFilter) -> bool {
 }
 
 /// How many e-mails have a status, or how many there are: from the counters.
-fn total(connection: &Connection, status: Option<EmailStatus>, sending: &BTreeSet<i64>) -> Result<u64, StoreError> {
+fn total(connection: &Connection, status: Option<EmailStatus>, sending: &Sending) -> Result<u64, StoreError> {
     let Some(status) = status else {
         let all: i64 = connection
             .prepare_cached("SELECT coalesce(sum(emails), 0) FROM counters")?
@@ -54,7 +53,7 @@ fn total(connection: &Connection, status: Option<EmailStatus>, sending: &BTreeSe
         return Ok(u64::try_from(all).unwrap_or(0));
     };
     if status == EmailStatus::Sending {
-        return Ok(sending.len() as u64);
+        return Ok(sending.len());
     }
     Ok(super::stats::counts(connection, sending)?
         .get(usize::from(codes::email_status_code(status)))
@@ -66,7 +65,7 @@ fn total(connection: &Connection, status: Option<EmailStatus>, sending: &BTreeSe
 fn scan(
     connection: &Connection,
     filter: &EmailFilter,
-    sending: &BTreeSet<i64>,
+    sending: &Sending,
     window: std::ops::Range<u64>,
     stop_early: bool,
 ) -> Result<(Vec<i64>, u64), StoreError> {
@@ -76,8 +75,8 @@ fn scan(
         let seq: i64 = row.get(0)?;
         let is_status = match filter.status {
             None => true,
-            Some(EmailStatus::Sending) => sending.contains(&seq),
-            Some(_) => !sending.contains(&seq),
+            Some(EmailStatus::Sending) => sending.contains(seq),
+            Some(_) => !sending.contains(seq),
         };
         if is_status && text.as_ref().map_or(Ok(true), |text| text.matches(row))? {
             if window.contains(&matched) {
@@ -92,8 +91,8 @@ fn scan(
         let mut query = Query::of(filter, text.is_some());
         query.sql.push_str(" AND seq = ?");
         let mut statement = connection.prepare_cached(&query.sql)?;
-        for seq in sending.iter().rev() {
-            let values = query.values.iter().cloned().chain([Value::Integer(*seq)]);
+        for (seq, _) in sending.iter().rev() {
+            let values = query.values.iter().cloned().chain([Value::Integer(seq)]);
             let mut rows = statement.query(params_from_iter(values))?;
             if let Some(row) = rows.next()?
                 && !visit(row)?

@@ -35,6 +35,7 @@ use rusqlite::Connection;
 pub use open::SqliteOptions;
 
 use self::checkpoint::{Checkpointer, ROWS_BYTES};
+use self::claim::Walk;
 use self::claims::{Guarded, Orphans};
 use self::open::Opened;
 use self::readers::Readers;
@@ -51,8 +52,8 @@ pub struct SqliteStore {
     writer: Arc<Writer>,
     readers: Readers,
     orphans: Arc<Orphans>,
-    /// The domain that the last claim ended with: the next begins behind it.
-    claim_cursor: Mutex<String>,
+    /// Where the last claim ended: the next goes on from there.
+    claim_walk: Mutex<Walk>,
     /// Whether this process is the only one that sends.
     is_alone: bool,
 }
@@ -78,13 +79,13 @@ impl SqliteStore {
         let is_alone = lock.is_some();
         let checkpointer = Checkpointer::start(checkpoint)?;
         // The thread keeps the lock: it is free when the last write is done.
-        let writer = Writer::start(writer, checkpointer, options.waiting_max, lock)
+        let writer = Writer::start(writer, checkpointer, options.clone(), lock)
             .map_err(|error| StoreError::Unavailable(format!("no thread for writing: {error}")))?;
         Ok(Self {
             writer,
             readers: Readers::new(readers, options.waiting_max),
             orphans: Arc::default(),
-            claim_cursor: Mutex::default(),
+            claim_walk: Mutex::default(),
             is_alone,
         })
     }
@@ -151,7 +152,10 @@ impl Emails for SqliteStore {
     }
 
     async fn raw(&self, id: ObjectId) -> Result<Option<RawMessage>> {
-        self.read(move |connection| record::raw(connection, id)).await
+        match self.readers.try_read_small(|connection| record::raw_small(connection, id))? {
+            Some(message) => Ok(message),
+            None => self.read(move |connection| record::raw(connection, id)).await,
+        }
     }
 
     async fn delete(&self, id: ObjectId) -> Result<bool> {
@@ -168,9 +172,9 @@ impl Queue for SqliteStore {
 
     async fn claim(&self, request: ClaimRequest) -> Result<Claimed> {
         let (node, now) = (request.node, request.now);
-        let cursor = lock(&self.claim_cursor).clone();
-        let plan = self.read(move |connection| claim::plan(connection, &request, &cursor)).await?;
-        lock(&self.claim_cursor).clone_from(&plan.cursor);
+        let walk = lock(&self.claim_walk).clone();
+        let plan = self.read(move |connection| claim::plan(connection, &request, &walk, claim::STEPS_MAX)).await?;
+        lock(&self.claim_walk).clone_from(&plan.walk);
         if plan.is_empty() && self.orphans.is_empty() {
             return Ok(Claimed { emails: Vec::new(), more: plan.more });
         }

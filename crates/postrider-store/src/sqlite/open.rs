@@ -2,8 +2,9 @@
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::schema;
@@ -20,6 +21,13 @@ const PAGE_BYTES: u32 = 8_192;
 
 /// How long another process may hold the database before a call gives up.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a starting server waits for the lock: a command line holds it while it brings an older database up to date,
+/// and so does a server that is about to end.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+
+/// How long it waits before it tries the lock again.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The log is cut down to this after a checkpoint that emptied it.
 const LOG_BYTES_KEPT: u32 = 64 << 20;
@@ -52,6 +60,11 @@ impl SqliteOptions {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), waiting_max: Self::WAITING_MAX, size_bytes_max: None, readers: Self::READERS }
     }
+
+    /// Whether there is a store to open.
+    pub fn exists(&self) -> bool {
+        self.path.join(DATABASE_FILE).exists()
+    }
 }
 
 /// What an open store is made of.
@@ -64,17 +77,24 @@ pub(super) struct Opened {
 /// Takes the lock of the process that sends.
 pub(super) fn lock(options: &SqliteOptions) -> Result<File, StoreError> {
     make_folder(&options.path)?;
-    try_lock(&options.path)?.ok_or_else(|| {
-        StoreError::Unavailable(format!(
-            "another Postrider is running on {}: stop it first, or set DATA_DIR to another folder",
-            options.path.display()
-        ))
-    })
+    let started = Instant::now();
+    loop {
+        if let Some(lock) = try_lock(&options.path)? {
+            return Ok(lock);
+        }
+        if started.elapsed() >= LOCK_WAIT {
+            return Err(StoreError::Unavailable(format!(
+                "another Postrider is running on {}: stop it first, or set DATA_DIR to another folder",
+                options.path.display()
+            )));
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
 }
 
 /// Opens the connections of the process that holds the lock, and brings the schema up to date.
 pub(super) fn open(options: &SqliteOptions) -> Result<Opened, StoreError> {
-    let mut writer = connect(&options.path)?;
+    let mut writer = connect(&options.path, May::Create)?;
     schema::migrate(&mut writer)?;
     connections(options, writer)
 }
@@ -82,48 +102,75 @@ pub(super) fn open(options: &SqliteOptions) -> Result<Opened, StoreError> {
 /// Opens the connections of a process beside the one that may hold the lock.
 pub(super) fn open_shared(options: &SqliteOptions) -> Result<Opened, StoreError> {
     make_folder(&options.path)?;
-    match try_lock(&options.path)? {
-        // Nobody sends: the schema may be brought up to date as a server would.
-        Some(_lock) => open(options),
-        None => {
-            let writer = connect(&options.path)?;
-            let version = schema::version(&writer)?;
-            if version != schema::VERSION {
-                return Err(StoreError::Unavailable(format!(
-                    "the running Postrider keeps schema version {version}, this program version {}: use the same \
-                     version of both",
-                    schema::VERSION
-                )));
-            }
-            connections(options, writer)
+    let mut writer = connect(&options.path, May::Create)?;
+    // The lock is for changing the schema only: a server that starts at this moment is not kept from it.
+    if schema::version(&writer)? != schema::VERSION {
+        let lock = try_lock(&options.path)?;
+        let version = schema::version(&writer)?;
+        if lock.is_some() {
+            schema::migrate(&mut writer)?;
+        } else if version != schema::VERSION {
+            return Err(StoreError::Unavailable(format!(
+                "the running Postrider keeps schema version {version}, this program version {}: use the same version \
+                 of both",
+                schema::VERSION
+            )));
         }
     }
+    connections(options, writer)
+}
+
+/// A new connection for the writer, in place of one that does not work any more.
+pub(super) fn reopen_writer(options: &SqliteOptions) -> Result<Connection, StoreError> {
+    let writer = connect(&options.path, May::Open)?;
+    let version = schema::version(&writer)?;
+    if version != schema::VERSION {
+        return Err(StoreError::Unavailable(format!("the database has become one of schema version {version}")));
+    }
+    prepare_writer(options, &writer)?;
+    Ok(writer)
 }
 
 fn connections(options: &SqliteOptions, writer: Connection) -> Result<Opened, StoreError> {
+    prepare_writer(options, &writer)?;
+    let readers = (0..options.readers.max(1)).map(|_| {
+        let reader = connect(&options.path, May::Open)?;
+        reader.pragma_update(None, "query_only", true)?;
+        reader.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB))?;
+        Ok(reader)
+    });
+    let readers = readers.collect::<Result<_, StoreError>>()?;
+    Ok(Opened { writer, checkpoint: connect(&options.path, May::Open)?, readers })
+}
+
+fn prepare_writer(options: &SqliteOptions, writer: &Connection) -> Result<(), StoreError> {
     writer.pragma_update(None, "cache_size", -i64::from(WRITER_CACHE_KIB))?;
     if let Some(bytes) = options.size_bytes_max {
         let page_bytes: u32 = writer.pragma_query_value(None, "page_size", |row| row.get(0))?;
         let pages = i64::try_from(bytes / u64::from(page_bytes.max(1))).unwrap_or(i64::MAX);
         writer.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
     }
-    let readers = (0..options.readers.max(1)).map(|_| {
-        let reader = connect(&options.path)?;
-        reader.pragma_update(None, "query_only", true)?;
-        reader.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB))?;
-        Ok(reader)
-    });
-    let readers = readers.collect::<Result<_, StoreError>>()?;
-    Ok(Opened { writer, checkpoint: connect(&options.path)?, readers })
+    Ok(())
 }
 
-fn connect(folder: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+/// What opening may do where there is no database.
+#[derive(PartialEq, Eq)]
+enum May {
+    Create,
+    Open,
+}
+
+fn connect(folder: &Path, may: May) -> Result<Connection, StoreError> {
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    flags.set(OpenFlags::SQLITE_OPEN_CREATE, may == May::Create);
     let path = folder.join(DATABASE_FILE);
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(&path, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+        // Otherwise a statement that compares a key with a parameter is compiled anew whenever that changes, which costs
+        // three times what running it does. The statements name the indexes that matter, so the values need not choose.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         // The page size counts only for a database that is not there yet.
         connection.pragma_update(None, "page_size", PAGE_BYTES)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;

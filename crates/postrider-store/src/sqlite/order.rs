@@ -43,10 +43,14 @@ pub(super) fn carry_out(batch: &mut Batch<'_>, keys: &[Key], order: Order, now: 
     for &(seq, number) in keys {
         let row = batch
             .connection
-            .prepare_cached("SELECT status, owner IS NOT NULL FROM deliveries WHERE email = ?1 AND number = ?2")?
-            .query_row((seq, number), |row| Ok((row.get::<_, StatusCode>(0)?, row.get::<_, bool>(1)?)))
+            .prepare_cached(
+                "SELECT status, owner IS NOT NULL, domain FROM deliveries WHERE email = ?1 AND number = ?2",
+            )?
+            .query_row((seq, number), |row| {
+                Ok((row.get::<_, StatusCode>(0)?, row.get::<_, bool>(1)?, row.get::<_, String>(2)?))
+            })
             .optional()?;
-        let Some((code, is_sending)) = row else { continue };
+        let Some((code, is_sending, domain)) = row else { continue };
         let status = codes::delivery_status(code).map_err(Failure::Undo)?;
         if !applies_to(order).contains(&status) {
             continue;
@@ -55,7 +59,8 @@ pub(super) fn carry_out(batch: &mut Batch<'_>, keys: &[Key], order: Order, now: 
             ordered.sending += 1;
             continue;
         }
-        change(batch, (seq, number), status, order, now)?;
+        let next = change(batch, (seq, number), status, order, now)?;
+        batch.waits(&domain, Some(status), Some(next));
         ordered.changed += 1;
     }
     Ok(ordered)
@@ -72,13 +77,14 @@ fn applies_to(order: Order) -> &'static [DeliveryStatus] {
     }
 }
 
+/// Gives the delivery its next status.
 fn change(
     batch: &mut Batch<'_>,
     (seq, number): Key,
     status: DeliveryStatus,
     order: Order,
     now: Timestamp,
-) -> Result<(), Failure> {
+) -> Result<DeliveryStatus, Failure> {
     let now_millis = now.as_millis();
     let (next, due_at, queued_at) = match (order, status) {
         // What is due already keeps its place among what is due.
@@ -97,8 +103,8 @@ fn change(
              WHERE email = ?1 AND number = ?2",
         )?
         .execute(params![seq, number, codes::delivery_status_code(next), due_at, queued_at, keeps_place])?;
-    batch.changed(seq, now, None);
-    Ok(())
+    batch.changed(seq, now);
+    Ok(next)
 }
 
 /// Goes through the indexes of what still moves and what rests: what is sent is most of a database, and no order is for it.

@@ -39,6 +39,7 @@ pub(super) fn renew(
     connection
         .prepare_cached("DELETE FROM domain_errors WHERE at < ?1")?
         .execute([(now - DOMAIN_ERRORS_KEPT).as_millis()])?;
+    connection.prepare_cached("DELETE FROM domain_counters WHERE queued = 0 AND deferred = 0")?.execute([])?;
     batch.nodes_changed();
     Ok(())
 }

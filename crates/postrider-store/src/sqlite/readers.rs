@@ -1,9 +1,13 @@
-//! The readers: a pool of connections that only read, used on threads made for blocking work.
+//! The readers: a pool of connections that only read.
+//!
+//! What may take long is read on threads made for blocking work. The hop there and back costs more than reading one row
+//! by its key, so a small read runs at once on the task that asks, if a connection is idle.
 
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, TryAcquireError};
 
 use super::writer::lock;
 use crate::error::StoreError;
@@ -34,23 +38,35 @@ impl Readers {
         &self,
         operation: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|error| match error {
-            tokio::sync::TryAcquireError::NoPermits => StoreError::Overloaded,
-            tokio::sync::TryAcquireError::Closed => closed(),
-        })?;
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(refused)?;
         let permit = Arc::clone(&self.connections).acquire_owned().await.map_err(|_| closed())?;
         let idle = Arc::clone(&self.idle);
         let work = move || {
-            let connection = lock(&idle).pop().ok_or_else(closed)?;
+            let connection = Borrowed::take(&idle)?;
             let result = operation(&connection);
-            lock(&idle).push(connection);
+            drop(connection);
             drop((permit, place));
             result
         };
-        // A read that panicked has taken its connection with it; the others go on.
         tokio::task::spawn_blocking(work)
             .await
             .unwrap_or_else(|error| Err(StoreError::Unavailable(format!("a read did not end: {error}"))))
+    }
+
+    /// Runs a read of few rows on this task; `None` if no connection is idle, or if that is what `operation` answers.
+    pub(super) fn try_read_small<T>(
+        &self,
+        operation: impl FnOnce(&Connection) -> Result<Option<T>, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let _permit = match self.connections.try_acquire() {
+            Ok(permit) => permit,
+            Err(TryAcquireError::NoPermits) => return Ok(None),
+            Err(TryAcquireError::Closed) => return Err(closed()),
+        };
+        if self.places.is_closed() {
+            return Err(closed());
+        }
+        operation(&*Borrowed::take(&self.idle)?)
     }
 
     /// Takes no more reads, waits for those that run, and closes their connections.
@@ -60,6 +76,41 @@ impl Readers {
         lock(&self.idle).clear();
         drop(all);
         self.connections.close();
+    }
+}
+
+/// A connection on loan: back in the pool afterwards, also when the read panics.
+struct Borrowed<'p> {
+    connection: Option<Connection>,
+    idle: &'p Mutex<Vec<Connection>>,
+}
+
+impl<'p> Borrowed<'p> {
+    /// The caller holds a permit, so one is there unless the pool is closed.
+    fn take(idle: &'p Mutex<Vec<Connection>>) -> Result<Self, StoreError> {
+        let connection = lock(idle).pop().ok_or_else(closed)?;
+        Ok(Self { connection: Some(connection), idle })
+    }
+}
+
+impl Deref for Borrowed<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection.as_ref().expect("it is taken out only by drop")
+    }
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        lock(self.idle).extend(self.connection.take());
+    }
+}
+
+fn refused(error: TryAcquireError) -> StoreError {
+    match error {
+        TryAcquireError::NoPermits => StoreError::Overloaded,
+        TryAcquireError::Closed => closed(),
     }
 }
 

@@ -1,31 +1,54 @@
 //! Reading e-mails: the row that lists show, one with all its deliveries, the message itself, and deleting one.
 
-use std::collections::BTreeSet;
-
 use postrider_core::{Attempt, DeliveryStatus, EmailStatus, ObjectId, Outcome};
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::batch::Batch;
 use super::claim::decode_envelope;
-use super::codes;
+use super::codes::{self, StatusCode};
 use super::failure::Failure;
 use super::sequence;
 use crate::error::StoreError;
 use crate::records::{DeliveryRecord, EmailDetail, EmailRecord, RawMessage};
 
+/// The e-mails of which some node is sending something now, each with the lowest status code of what is being sent.
+#[derive(Debug)]
+pub(super) struct Sending(Vec<(i64, StatusCode)>);
+
+impl Sending {
+    pub(super) fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    pub(super) fn contains(&self, seq: i64) -> bool {
+        self.0.binary_search_by_key(&seq, |(seq, _)| *seq).is_ok()
+    }
+
+    /// In ascending order.
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (i64, StatusCode)> {
+        self.0.iter().copied()
+    }
+}
+
 /// The e-mails of which some node is sending something now.
-pub(super) fn sending(connection: &Connection) -> rusqlite::Result<BTreeSet<i64>> {
-    connection
-        .prepare_cached("SELECT email FROM deliveries INDEXED BY deliveries_owned WHERE owner IS NOT NULL")?
-        .query_map([], |row| row.get(0))?
-        .collect()
+pub(super) fn sending(connection: &Connection) -> rusqlite::Result<Sending> {
+    let mut statement = connection
+        .prepare_cached("SELECT email, status FROM deliveries INDEXED BY deliveries_owned WHERE owner IS NOT NULL")?;
+    let mut rows = statement.query([])?;
+    let mut emails: Vec<(i64, StatusCode)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        emails.push((row.get(0)?, row.get(1)?));
+    }
+    emails.sort_unstable();
+    emails.dedup_by_key(|(seq, _)| *seq);
+    Ok(Sending(emails))
 }
 
 /// An e-mail's row as lists show it.
 pub(super) fn record(connection: &Connection, seq: i64, is_sending: bool) -> Result<EmailRecord, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT id, created_at, updated_at, status, direction, size, sender, recipients, message_id, subject,
-             attachments, last_error, source_ip
+             attachments, source_ip
          FROM emails WHERE seq = ?1",
     )?;
     let mut rows = statement.query([seq])?;
@@ -38,7 +61,7 @@ pub(super) fn record(connection: &Connection, seq: i64, is_sending: bool) -> Res
         .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let status = if is_sending { EmailStatus::Sending } else { codes::email_status(row.get(3)?)? };
     let attachments: Option<String> = row.get(10)?;
-    let source_ip: Option<String> = row.get(12)?;
+    let source_ip: Option<String> = row.get(11)?;
     Ok(EmailRecord {
         id: codes::id(row.get(0)?),
         message_id: row.get(8)?,
@@ -50,12 +73,24 @@ pub(super) fn record(connection: &Connection, seq: i64, is_sending: bool) -> Res
         size: u64::try_from(row.get::<_, i64>(5)?).unwrap_or(0),
         attempts: attempts.unwrap_or(0),
         next_attempt_at: due_at.map(codes::timestamp),
-        last_error: row.get(11)?,
+        last_error: if attempts > Some(0) { last_error(connection, seq)? } else { None },
         source_ip: source_ip.and_then(|text| text.parse().ok()),
         created_at: codes::timestamp(row.get(1)?),
         updated_at: codes::timestamp(row.get(2)?),
         attachments: attachments.as_deref().map_or(Ok(Vec::new()), codes::from_json)?,
     })
+}
+
+/// Why the last attempt failed of those that its deliveries had which are not sent.
+fn last_error(connection: &Connection, seq: i64) -> Result<Option<String>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT record FROM attempts WHERE (email, number, attempt) = (
+             SELECT email, number, attempts FROM deliveries WHERE email = ?1 AND status != 5 AND attempts > 0
+             ORDER BY tried_at DESC, number LIMIT 1)",
+    )?;
+    let record: Option<String> = statement.query_row([seq], |row| row.get(0)).optional()?;
+    let attempt: Option<Attempt> = record.map(|record| codes::from_json(&record)).transpose()?;
+    Ok(attempt.and_then(|attempt| attempt.outcome.error()))
 }
 
 /// One e-mail with all that is kept of it but the message.
@@ -75,19 +110,49 @@ pub(super) fn detail(connection: &Connection, id: ObjectId) -> Result<Option<Ema
     }))
 }
 
+/// Up to this size a message is read on the task that asks, in bytes: decoding it takes some tens of microseconds.
+const SMALL_BYTES_MAX: usize = 64 << 10;
+
 /// The message, as it was accepted.
 pub(super) fn raw(connection: &Connection, id: ObjectId) -> Result<Option<RawMessage>, StoreError> {
+    Ok(match read_raw(connection, id, usize::MAX)? {
+        Raw::None | Raw::Larger => None,
+        Raw::Read(message) => Some(message),
+    })
+}
+
+/// As [`raw`], where that does not take long; `None` where it might.
+pub(super) fn raw_small(connection: &Connection, id: ObjectId) -> Result<Option<Option<RawMessage>>, StoreError> {
+    Ok(match read_raw(connection, id, SMALL_BYTES_MAX)? {
+        Raw::None => Some(None),
+        Raw::Read(message) => Some(Some(message)),
+        Raw::Larger => None,
+    })
+}
+
+enum Raw {
+    None,
+    Read(RawMessage),
+    /// It has more bytes than were asked for.
+    Larger,
+}
+
+fn read_raw(connection: &Connection, id: ObjectId, bytes_max: usize) -> Result<Raw, StoreError> {
     let (first, last) = sequence::slots(id);
+    // Content that is not asked for is not read from the disk either.
     let mut statement = connection.prepare_cached(
-        "SELECT b.encoding, b.size, b.return_path_bytes, b.content FROM emails AS e JOIN blobs AS b ON b.seq = e.seq
-         WHERE e.seq BETWEEN ?1 AND ?2 AND e.id = ?3",
+        "SELECT b.encoding, b.size, b.return_path_bytes, CASE WHEN b.size <= ?4 THEN b.content END
+         FROM emails AS e JOIN blobs AS b ON b.seq = e.seq WHERE e.seq BETWEEN ?1 AND ?2 AND e.id = ?3",
     )?;
-    let mut rows = statement.query((first, last, id.as_bytes()))?;
-    let Some(row) = rows.next()? else { return Ok(None) };
+    let bytes_max = i64::try_from(bytes_max).unwrap_or(i64::MAX);
+    let mut rows = statement.query((first, last, id.as_bytes(), bytes_max))?;
+    let Some(row) = rows.next()? else { return Ok(Raw::None) };
+    let Some(content) = row.get_ref(3)?.as_blob_or_null().map_err(rusqlite::Error::from)? else {
+        return Ok(Raw::Larger);
+    };
     let size = usize::try_from(row.get::<_, i64>(1)?).map_err(super::failure::corrupt)?;
-    let content = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
     let raw = codes::decode_blob(row.get(0)?, content, size)?;
-    Ok(Some(RawMessage { raw, return_path_bytes: row.get(2)? }))
+    Ok(Raw::Read(RawMessage { raw, return_path_bytes: row.get(2)? }))
 }
 
 /// Deletes an e-mail and all that belongs to it.
@@ -97,6 +162,16 @@ pub(super) fn delete(batch: &mut Batch<'_>, id: ObjectId) -> Result<bool, Failur
         .connection
         .prepare_cached("DELETE FROM emails WHERE seq = ?1 RETURNING status")?
         .query_row([seq], |row| row.get(0))?;
+    {
+        let mut statement = batch
+            .connection
+            .prepare_cached("SELECT domain, status FROM deliveries WHERE email = ?1 AND status <= 1")?;
+        let mut rows = statement.query([seq])?;
+        while let Some(row) = rows.next()? {
+            let status = codes::delivery_status(row.get(1)?).map_err(Failure::Undo)?;
+            batch.waits(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?, Some(status), None);
+        }
+    }
     for table in [
         "DELETE FROM blobs WHERE seq = ?1",
         "DELETE FROM deliveries WHERE email = ?1",

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Each step leads from the version that is its position to the next. Steps are never changed, only added.
-const MIGRATIONS: &[&str] = &[VERSION_1];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2];
 
 /// The version of this program's schema, kept in `PRAGMA user_version`.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -122,6 +122,22 @@ CREATE TABLE health (
 INSERT INTO health VALUES (1, 0);
 ";
 
+/// Counters instead of a pass over all that waits; the last error of an e-mail is found from its deliveries.
+const VERSION_2: &str = "
+-- How many deliveries to each domain wait, those that are being sent now included. Rows of zeros go by and by.
+CREATE TABLE domain_counters (
+    domain TEXT PRIMARY KEY,
+    queued INTEGER NOT NULL,
+    deferred INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO domain_counters
+    SELECT domain, sum(status = 0), sum(status = 1) FROM deliveries WHERE status <= 1 GROUP BY domain;
+
+-- When its last attempt ended; unknown for older ones.
+ALTER TABLE deliveries ADD COLUMN tried_at INTEGER;
+ALTER TABLE emails DROP COLUMN last_error;
+";
+
 /// The version of the database; 0 for an empty one.
 pub(super) fn version(connection: &Connection) -> Result<u32, StoreError> {
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
@@ -145,4 +161,49 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
         tracing::info!(store.schema_version = to, "the database was brought to a newer schema");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database(version: usize) -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        MIGRATIONS[..version].iter().for_each(|step| connection.execute_batch(step).unwrap());
+        connection.pragma_update(None, "user_version", version as i64).unwrap();
+        connection
+    }
+
+    #[test]
+    fn what_waits_is_counted_when_counters_come() {
+        let mut connection = database(1);
+        let domains = [("a.example", 0), ("b.example", 1), ("b.example", 1), ("b.example", 0), ("c.example", 5)];
+        for (number, (domain, status)) in (0i64..).zip(domains) {
+            connection
+                .prepare("INSERT INTO deliveries VALUES (1, ?1, ?2, NULL, 0, 0, 0, ?3, 'a@' || ?3, NULL, NULL, NULL)")
+                .unwrap()
+                .execute((number, status, domain))
+                .unwrap();
+        }
+        migrate(&mut connection).unwrap();
+        assert_eq!(super::version(&connection), Ok(VERSION));
+        let mut statement = connection.prepare("SELECT domain, queued, deferred FROM domain_counters").unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        let rows: Vec<(String, i64, i64)> = rows.map(Result::unwrap).collect();
+        assert_eq!(rows, [("a.example".into(), 1, 0), ("b.example".into(), 1, 2)]);
+    }
+
+    #[test]
+    fn an_older_database_becomes_what_a_new_one_is() {
+        let columns = |connection: &Connection| -> Vec<String> {
+            let sql = "SELECT t.name || '.' || c.name FROM sqlite_schema AS t, pragma_table_info(t.name) AS c
+                WHERE t.type = 'table' ORDER BY t.name, c.cid";
+            connection.prepare(sql).unwrap().query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        for version in 0..MIGRATIONS.len() {
+            let mut connection = database(version);
+            migrate(&mut connection).unwrap();
+            assert_eq!(columns(&connection), columns(&database(MIGRATIONS.len())), "from version {version}");
+        }
+    }
 }

@@ -1,12 +1,14 @@
 //! Ending claims with what came of them.
 
+use std::net::IpAddr;
+
 use postrider_core::{Attempt, Category, DeliveryStatus, Timestamp};
 use rusqlite::{OptionalExtension as _, params};
 
 use super::accept::{self, PreparedEmail};
-use super::batch::{Batch, LastAttempt};
+use super::batch::Batch;
 use super::checkpoint::ROWS_BYTES;
-use super::codes;
+use super::codes::{self, StatusCode};
 use super::failure::Failure;
 use super::sequence;
 use crate::error::StoreError;
@@ -27,7 +29,9 @@ struct PreparedSettlement {
     next: Next,
     delay_notified: bool,
     category: Option<Category>,
-    last: LastAttempt,
+    source_ip: Option<IpAddr>,
+    /// Why it is tried again.
+    error: Option<String>,
     record: String,
 }
 
@@ -71,43 +75,50 @@ fn record(batch: &mut Batch<'_>, owner: i64, settlement: &PreparedSettlement) ->
         Next::Failed => (DeliveryStatus::Failed, None),
         Next::Retry { at } => (DeliveryStatus::Deferred, Some(at.as_millis())),
     };
-    let updated = batch
+    let held = batch
         .connection
         .prepare_cached(
-            "UPDATE deliveries SET status = ?4, owner = NULL, due_at = coalesce(?5, due_at), attempts = attempts + 1,
-                 delay_notified = delay_notified OR ?6, last_category = ?7
-             WHERE email = ?1 AND number = ?2 AND owner = ?3
-             RETURNING attempts, domain",
+            "SELECT status, attempts, domain FROM deliveries WHERE email = ?1 AND number = ?2 AND owner = ?3",
         )?
-        .query_row(
-            params![
-                seq,
-                number,
-                owner,
-                codes::delivery_status_code(status),
-                due_at,
-                settlement.delay_notified,
-                settlement.category.map(Category::as_str),
-            ],
-            |row| Ok((row.get::<_, u32>(0)?, row.get::<_, String>(1)?)),
-        )
+        .query_row((seq, number, owner), |row| {
+            Ok((row.get::<_, StatusCode>(0)?, row.get::<_, u32>(1)?, row.get::<_, String>(2)?))
+        })
         .optional()?;
-    let Some((attempt, domain)) = updated else { return Ok(false) };
+    let Some((old_code, attempts, domain)) = held else { return Ok(false) };
+    let attempt = attempts.saturating_add(1);
+    batch
+        .connection
+        .prepare_cached(
+            "UPDATE deliveries SET status = ?3, owner = NULL, due_at = coalesce(?4, due_at), attempts = ?5,
+                 delay_notified = delay_notified OR ?6, last_category = ?7, tried_at = ?8
+             WHERE email = ?1 AND number = ?2",
+        )?
+        .execute(params![
+            seq,
+            number,
+            codes::delivery_status_code(status),
+            due_at,
+            attempt,
+            settlement.delay_notified,
+            settlement.category.map(Category::as_str),
+            settlement.at.as_millis(),
+        ])?;
     batch.connection.prepare_cached("INSERT INTO attempts VALUES (?1, ?2, ?3, ?4)")?.execute(params![
         seq,
         number,
         attempt,
         settlement.record,
     ])?;
+    let old = codes::delivery_status(old_code).map_err(Failure::Undo)?;
+    batch.waits(&domain, Some(old), Some(status));
     match settlement.next {
         Next::Sent => batch.count_sent(settlement.at),
         Next::Failed => batch.count_failed(settlement.at),
         Next::Retry { .. } => {
-            let error = settlement.last.error.clone().unwrap_or_default();
-            batch.domain_deferred(domain, settlement.at, error);
+            batch.domain_deferred(domain, settlement.at, settlement.error.clone().unwrap_or_default());
         }
     }
-    batch.changed(seq, settlement.at, Some(settlement.last.clone()));
+    batch.attempted(seq, settlement.at, settlement.source_ip);
     Ok(true)
 }
 
@@ -119,7 +130,8 @@ fn prepare_settlement(settlement: &Settlement) -> Result<PreparedSettlement, Sto
         next: settlement.next,
         delay_notified: settlement.delay_notified,
         category: attempt.outcome.category(),
-        last: LastAttempt { error: attempt.outcome.error(), source_ip: attempt.source_ip },
+        source_ip: attempt.source_ip,
+        error: if matches!(settlement.next, Next::Retry { .. }) { attempt.outcome.error() } else { None },
         record: codes::to_json(attempt)?,
     })
 }

@@ -1,13 +1,11 @@
 //! The queue in numbers: from counters, and from indexes that hold only what waits.
 
-use std::collections::{BTreeSet, HashMap};
-
 use postrider_core::{EmailStatus, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::batch::{RATE_SPAN_MILLIS, span};
 use super::codes::{self, STATUS_CODES, StatusCode};
-use super::record;
+use super::record::{self, Sending};
 use crate::error::StoreError;
 use crate::records::{DomainStats, QueueStats};
 
@@ -20,7 +18,7 @@ pub(super) fn queue_stats(connection: &Connection, now: Timestamp) -> Result<Que
     let counts = counts(&transaction, &sending)?;
     let count = |status| counts[usize::from(codes::email_status_code(status))];
     let (sent_last_minute, failed_last_minute) = rates(&transaction, now)?;
-    let sending = sending.len() as u64;
+    let sending = sending.len();
     Ok(QueueStats {
         queued: count(EmailStatus::Queued),
         sending,
@@ -39,7 +37,7 @@ pub(super) fn queue_stats(connection: &Connection, now: Timestamp) -> Result<Que
 }
 
 /// E-mails by the code of their status, but for those of which something is being sent.
-pub(super) fn counts(connection: &Connection, sending: &BTreeSet<i64>) -> Result<[u64; STATUS_CODES], StoreError> {
+pub(super) fn counts(connection: &Connection, sending: &Sending) -> Result<[u64; STATUS_CODES], StoreError> {
     let mut counts = [0i64; STATUS_CODES];
     let mut statement = connection.prepare_cached("SELECT status, emails FROM counters")?;
     let mut rows = statement.query([])?;
@@ -49,8 +47,10 @@ pub(super) fn counts(connection: &Connection, sending: &BTreeSet<i64>) -> Result
         }
     }
     let mut status = connection.prepare_cached("SELECT status FROM emails WHERE seq = ?1")?;
-    for seq in sending {
-        let code: Option<StatusCode> = status.query_row([seq], |row| row.get(0)).optional()?;
+    for (seq, lowest) in sending.iter() {
+        // A queued delivery makes a queued e-mail, whatever else it has; most that are being sent are so.
+        let code: Option<StatusCode> =
+            if lowest == 0 { Some(0) } else { status.query_row([seq], |row| row.get(0)).optional()? };
         if let Some(count) = code.and_then(|code| counts.get_mut(usize::from(code))) {
             *count -= 1;
         }
@@ -81,34 +81,22 @@ fn rates(connection: &Connection, now: Timestamp) -> Result<(u64, u64), StoreErr
 }
 
 fn domains(connection: &Connection) -> Result<Vec<DomainStats>, StoreError> {
-    // Both indexes hold all that is asked: no row is read.
-    const WAITING: &str = "SELECT domain, count(*) - sum(status), sum(status)
-        FROM deliveries INDEXED BY deliveries_claimable WHERE owner IS NULL AND status <= 1 GROUP BY domain";
-    const SENDING: &str = "SELECT domain, count(*) - sum(status), sum(status)
-        FROM deliveries INDEXED BY deliveries_owned WHERE owner IS NOT NULL AND status <= 1 GROUP BY domain";
-    let mut counts: HashMap<String, (i64, i64)> = HashMap::new();
-    for sql in [WAITING, SENDING] {
-        let mut statement = connection.prepare_cached(sql)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let count = counts.entry(row.get(0)?).or_default();
-            count.0 += row.get::<_, i64>(1)?;
-            count.1 += row.get::<_, i64>(2)?;
-        }
+    let mut statement = connection.prepare_cached(
+        "SELECT c.domain, c.queued, c.deferred, CASE WHEN c.deferred > 0 THEN e.error END
+         FROM (SELECT domain, queued, deferred FROM domain_counters WHERE queued > 0 OR deferred > 0
+               ORDER BY queued + deferred DESC, domain LIMIT ?1) AS c
+             LEFT JOIN domain_errors AS e ON e.domain = c.domain
+         ORDER BY c.queued + c.deferred DESC, c.domain",
+    )?;
+    let mut rows = statement.query([QueueStats::DOMAINS_MAX as i64])?;
+    let mut domains = Vec::new();
+    while let Some(row) = rows.next()? {
+        domains.push(DomainStats {
+            domain: codes::domain(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?,
+            queued: u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0),
+            deferred: u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0),
+            last_error: row.get(3)?,
+        });
     }
-    let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_unstable_by(|a, b| (b.1.0 + b.1.1).cmp(&(a.1.0 + a.1.1)).then_with(|| a.0.cmp(&b.0)));
-    counts.truncate(QueueStats::DOMAINS_MAX);
-    counts.into_iter().map(|(domain, (queued, deferred))| domain_stats(connection, &domain, queued, deferred)).collect()
-}
-
-fn domain_stats(connection: &Connection, domain: &str, queued: i64, deferred: i64) -> Result<DomainStats, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT error FROM domain_errors WHERE domain = ?1")?;
-    let last_error = if deferred > 0 { statement.query_row([domain], |row| row.get(0)).optional()? } else { None };
-    Ok(DomainStats {
-        domain: codes::domain(domain)?,
-        queued: u64::try_from(queued).unwrap_or(0),
-        deferred: u64::try_from(deferred).unwrap_or(0),
-        last_error,
-    })
+    Ok(domains)
 }

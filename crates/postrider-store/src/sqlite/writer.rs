@@ -2,9 +2,10 @@
 //!
 //! It takes everything that waits and commits it in one transaction, so that under load many requests share one sync of
 //! the disk, and without load a request waits for nobody. A request is answered only after its commit has returned. What
-//! the requests do, the writer does not know.
+//! the requests do, the writer does not know: one that panics fails alone.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -16,6 +17,7 @@ use tokio::sync::oneshot;
 use super::batch::Batch;
 use super::checkpoint::Checkpointer;
 use super::failure::Failure;
+use super::open::{self, SqliteOptions};
 use crate::error::StoreError;
 
 /// Requests in one transaction. More would only lengthen the wait of the first.
@@ -34,16 +36,16 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. `waiting_max` requests wait at most; `keep` is dropped when the thread has ended.
+    /// Starts the thread. `keep` is dropped when the thread has ended.
     pub(super) fn start(
         connection: Connection,
         checkpointer: Checkpointer,
-        waiting_max: usize,
+        options: SqliteOptions,
         keep: impl Send + 'static,
     ) -> std::io::Result<Arc<Self>> {
-        let (sender, receiver) = sync_channel(waiting_max);
+        let (sender, receiver) = sync_channel(options.waiting_max);
         let work = move || {
-            Loop { connection, checkpointer }.run(&receiver);
+            Loop { connection, checkpointer, options }.run(&receiver);
             drop(keep);
         };
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(work)?;
@@ -118,6 +120,11 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What a request is answered that panicked: the cause is in the log.
+fn panicked() -> StoreError {
+    StoreError::Unavailable("internal error".into())
+}
+
 fn stopped() -> StoreError {
     StoreError::Unavailable("it is closed".into())
 }
@@ -176,6 +183,8 @@ where
 struct Loop {
     connection: Connection,
     checkpointer: Checkpointer,
+    /// To open the connection again.
+    options: SqliteOptions,
 }
 
 impl Loop {
@@ -218,22 +227,51 @@ impl Loop {
                 self.commit(second);
             }
             result => {
-                jobs.into_iter().for_each(|job| job.answer(result.clone()));
+                for job in jobs {
+                    // The transaction is done: a panic here concerns nobody but the one who asked.
+                    let answer = AssertUnwindSafe(|| job.answer(result.clone()));
+                    if catch_unwind(answer).is_err() {
+                        tracing::error!("a request to the store panicked as it was answered");
+                    }
+                }
             }
         }
     }
 
     /// Runs the jobs in one transaction. On error nothing of it is left.
     fn transact(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
-        let result = self.attempt(jobs);
+        // All that a panic may leave half done is in the transaction, which is rolled back, and in the jobs: those that did
+        // not panic run anew, the one that did answers an error.
+        let result = catch_unwind(AssertUnwindSafe(|| self.attempt(jobs))).unwrap_or_else(|_| {
+            tracing::error!(requests = jobs.len(), "a request to the store panicked");
+            Err(panicked())
+        });
+        if result.is_err() {
+            self.recover();
+        }
+        result
+    }
+
+    /// Rolls back what an error has left of a transaction, and opens the database again if the connection is of no use
+    /// any more, as after some errors of the disk.
+    fn recover(&mut self) {
         // After some errors, a full disk among them, SQLite has rolled back by itself already.
-        if result.is_err()
-            && !self.connection.is_autocommit()
+        if !self.connection.is_autocommit()
             && let Err(error) = self.connection.execute_batch("ROLLBACK")
         {
             tracing::error!(error = %error, "a transaction could not be rolled back");
         }
-        result
+        let read = self.connection.query_row("SELECT writes FROM health", [], |_| Ok(()));
+        if read.is_ok() && self.connection.is_autocommit() {
+            return;
+        }
+        match open::reopen_writer(&self.options) {
+            Ok(connection) => {
+                self.connection = connection;
+                tracing::warn!("the database was opened again");
+            }
+            Err(error) => tracing::error!(error = %error, "the database cannot be opened again"),
+        }
     }
 
     fn attempt(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
@@ -258,4 +296,99 @@ fn gather(first: Box<dyn Job>, receiver: &Receiver<Box<dyn Job>>) -> (Vec<Box<dy
         jobs.push(job);
     }
     (jobs, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::sqlite::SqliteStore;
+
+    /// A writer on a database with all tables, and a connection beside it.
+    fn writer(folder: &TempDir, broken: Option<Connection>) -> (Arc<Writer>, Connection) {
+        let options = SqliteOptions::new(folder.path());
+        let opened = open::open(&options).unwrap();
+        let checkpointer = Checkpointer::start(opened.checkpoint).unwrap();
+        let writer = Writer::start(broken.unwrap_or(opened.writer), checkpointer, options, ()).unwrap();
+        (writer, Connection::open(folder.path().join("postrider.db")).unwrap())
+    }
+
+    fn count(batch: &mut Batch<'_>) -> Result<(), Failure> {
+        batch.connection.execute("UPDATE health SET writes = writes + 1", [])?;
+        Ok(())
+    }
+
+    fn counted(connection: &Connection) -> u32 {
+        connection.query_row("SELECT writes FROM health", [], |row| row.get(0)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_request_that_panics_fails_alone() {
+        let folder = TempDir::new().unwrap();
+        let (writer, beside) = writer(&folder, None);
+        // While another program holds the database, all of these gather into one batch.
+        beside.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let runs = Arc::new(AtomicUsize::new(0));
+        let requests: Vec<_> = (0..20)
+            .map(|n| {
+                let (writer, runs) = (Arc::clone(&writer), Arc::clone(&runs));
+                let operation = move |batch: &mut Batch<'_>| {
+                    count(batch)?;
+                    runs.fetch_add(1, Ordering::Relaxed);
+                    assert!(n % 7 != 3, "this one panics");
+                    Ok(n)
+                };
+                tokio::spawn(async move { writer.write(0, operation).await })
+            })
+            .collect();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        beside.execute_batch("ROLLBACK").unwrap();
+        let mut stored = 0;
+        for (n, request) in requests.into_iter().enumerate() {
+            let expected = if n % 7 == 3 { Err(panicked()) } else { Ok(n) };
+            assert_eq!(request.await.unwrap(), expected);
+            stored += u32::from(n % 7 != 3);
+        }
+        assert_eq!(counted(&beside), stored, "nothing is left of those that panicked");
+        assert!(runs.load(Ordering::Relaxed) > 20, "they were in one batch");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_panics_does_not_stop_the_writer() {
+        let folder = TempDir::new().unwrap();
+        let (writer, beside) = writer(&folder, None);
+        let answer = writer.write_then(0, count, |()| panic!("this answer panics")).await;
+        assert!(matches!(answer, Err::<(), _>(StoreError::Unavailable(_))));
+        assert_eq!(writer.write(0, count).await, Ok(()));
+        assert_eq!(counted(&beside), 2);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_does_not_work_is_opened_again() {
+        let folder = TempDir::new().unwrap();
+        // To one without the tables nothing can be written.
+        let (writer, beside) = writer(&folder, Some(Connection::open_in_memory().unwrap()));
+        assert!(matches!(writer.write(0, count).await, Err(StoreError::Unavailable(_))));
+        assert_eq!(writer.write(0, count).await, Ok(()));
+        assert_eq!(counted(&beside), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_is_not_made_anew() {
+        let folder = TempDir::new().unwrap();
+        let (writer, _beside) = writer(&folder, Some(Connection::open_in_memory().unwrap()));
+        std::fs::remove_file(folder.path().join("postrider.db")).unwrap();
+        for _ in 0..2 {
+            assert!(matches!(writer.write(0, count).await, Err(StoreError::Unavailable(_))));
+        }
+        assert!(!SqliteOptions::new(folder.path()).exists());
+        writer.stop();
+        drop(SqliteStore::open(SqliteOptions::new(folder.path())).unwrap());
+        assert!(SqliteOptions::new(folder.path()).exists());
+    }
 }

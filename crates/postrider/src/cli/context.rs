@@ -110,7 +110,7 @@ pub(super) fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, Failure>
 
 /// Whether there is a store to open.
 pub(super) fn store_exists(settings: &Settings) -> bool {
-    settings.data_dir.join("postrider.db").exists()
+    SqliteOptions::new(&settings.data_dir).exists()
 }
 
 #[cfg(test)]
