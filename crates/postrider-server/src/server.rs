@@ -85,6 +85,7 @@ impl Server {
             resolver,
             limits: limits.clone(),
             hostname: settings.mail_hostname.clone(),
+            own_listeners: bound.iter().map(|(_, _, address)| *address).collect(),
             opportunistic_tls: tls::opportunistic_client(),
             verifying_tls: tls::verifying_client(),
         };

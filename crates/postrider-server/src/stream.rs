@@ -1,10 +1,13 @@
 //! A connection, clear or encrypted, either side of it.
 
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Poll, ready};
 
 use bytes::BytesMut;
 use postrider_core::TlsInfo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
@@ -17,19 +20,25 @@ pub(crate) enum Stream {
     Closed,
 }
 
+/// What came of reading and writing at the same time. Read 0: the end.
+#[derive(Debug)]
+pub(crate) enum Transfer {
+    Read(io::Result<usize>),
+    Wrote(io::Result<usize>),
+}
+
 impl Stream {
     /// Waits for bytes and appends them, about `bytes_max` at most; 0 at the end. A clear connection takes no buffer
     /// while it waits, so that idle sessions cost no memory for one.
     pub(crate) async fn read(&mut self, input: &mut BytesMut, bytes_max: usize) -> io::Result<usize> {
         match self {
-            Self::Clear(stream) => loop {
+            Self::Clear(stream) => {
                 stream.readable().await?;
                 input.reserve(bytes_max);
-                match stream.try_read_buf(input) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    result => return result,
-                }
-            },
+                // Not try_read_buf: this one knows that after a read of less than asked for there is nothing more, and
+                // spares the next wait a read in vain.
+                stream.read_buf(input).await
+            }
             Self::Tls(stream) => {
                 input.reserve(bytes_max);
                 stream.read_buf(input).await
@@ -38,16 +47,13 @@ impl Stream {
         }
     }
 
-    /// Writes some of `bytes` and, where TLS buffers them, sends them on their way.
-    pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    /// Reads, and meanwhile writes some of `output`, until one of both has come to something. What the other side has said
+    /// comes first: it may change what there is to say. With nothing to write, what TLS holds back is still sent.
+    pub(crate) async fn transfer(&mut self, input: &mut BytesMut, bytes_max: usize, output: &[u8]) -> Transfer {
         match self {
-            Self::Clear(stream) => stream.write(bytes).await,
-            Self::Tls(stream) => {
-                let written = stream.write(bytes).await?;
-                stream.flush().await?;
-                Ok(written)
-            }
-            Self::Closed => Err(io::ErrorKind::NotConnected.into()),
+            Self::Clear(stream) => transfer(stream, input, bytes_max, output).await,
+            Self::Tls(stream) => transfer(stream.as_mut(), input, bytes_max, output).await,
+            Self::Closed => Transfer::Read(Ok(0)),
         }
     }
 
@@ -120,4 +126,34 @@ impl Stream {
             Self::Tls(_) | Self::Closed => None,
         }
     }
+}
+
+async fn transfer<S>(stream: &mut S, input: &mut BytesMut, bytes_max: usize, output: &[u8]) -> Transfer
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    input.reserve(bytes_max);
+    poll_fn(|context| {
+        // Nothing is lost with the future of a read that was not ready.
+        if let Poll::Ready(read) = pin!(stream.read_buf(input)).poll(context) {
+            return Poll::Ready(Transfer::Read(read));
+        }
+        let mut stream = Pin::new(&mut *stream);
+        if !output.is_empty() {
+            let written = ready!(stream.as_mut().poll_write(context, output));
+            if written.is_err() {
+                return Poll::Ready(Transfer::Wrote(written));
+            }
+            // What does not leave now leaves with the next transfer.
+            return match stream.poll_flush(context) {
+                Poll::Ready(Err(error)) => Poll::Ready(Transfer::Wrote(Err(error))),
+                _ => Poll::Ready(Transfer::Wrote(written)),
+            };
+        }
+        match ready!(stream.poll_flush(context)) {
+            Err(error) => Poll::Ready(Transfer::Wrote(Err(error))),
+            Ok(()) => Poll::Pending,
+        }
+    })
+    .await
 }

@@ -16,7 +16,7 @@ use mail_parser::MessageParser;
 use memchr::memmem;
 
 use self::fields::{one_line, put_field};
-pub use self::status::status_of;
+pub use self::status::{refused_here, status_of};
 use crate::convert::lines_are_plain;
 use crate::delivery::Reply;
 use crate::envelope::{DsnReturn, Envelope, Recipient};
@@ -72,7 +72,7 @@ pub struct ReportedRecipient<'a> {
     pub recipient: &'a Recipient,
     /// An enhanced status code (RFC 3463), as [`status_of`] finds it. Anything else is replaced by the kind's general one.
     pub status: String,
-    /// The host that was spoken to.
+    /// The host that said what `diagnostic` repeats (RFC 3464 section 2.3.5). `None` where the decision was ours.
     pub remote_mta: Option<&'a str>,
     /// What it said last.
     pub diagnostic: Option<&'a Reply>,

@@ -2,8 +2,14 @@
 
 use crate::delivery::{Category, Outcome};
 
-/// The status code of an outcome: the reply's own where it has one of the right class, otherwise one that says as much as
-/// is known.
+/// A failure for good that is our own decision: no reply is on record, because nobody said one (RFC 3464 section 2.3.6).
+/// The reason begins with the status code, so that [`status_of`] finds it and whoever reads the reason sees it.
+pub fn refused_here(category: Category, status: &str, reason: &str) -> Outcome {
+    Outcome::Failed { category, reply: None, reason: format!("{status} {reason}") }
+}
+
+/// The status code of an outcome: the reply's own, or that of [`refused_here`], where it is of the right class, otherwise
+/// one that says as much as is known.
 ///
 /// A delivery that expired keeps a class of 4, as RFC 3464 section 2.3.4 allows: nothing was refused for good.
 pub fn status_of(outcome: &Outcome) -> String {
@@ -14,7 +20,10 @@ pub fn status_of(outcome: &Outcome) -> String {
         }
         Outcome::Failed { category, .. } => ('5', Some(*category)),
     };
-    let given = outcome.reply().and_then(|reply| reply.enhanced_code.as_deref());
+    let given = match outcome {
+        Outcome::Failed { reply: None, reason, .. } => reason.split(' ').next(),
+        _ => outcome.reply().and_then(|reply| reply.enhanced_code.as_deref()),
+    };
     match given {
         Some(code) if is_status(code) && code.starts_with(class) => code.to_owned(),
         _ => format!("{class}.{}", category.map_or("0.0", detail)),

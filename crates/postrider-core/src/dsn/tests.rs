@@ -235,6 +235,8 @@ fn statuses_of_outcomes() {
     assert_eq!(deferred(Category::Temporary, Some(reply(450, Some("4.2.0\r\nX: y")))), "4.3.0");
     assert_eq!(status_of(&Outcome::Delivered { reply: reply(250, Some("2.1.5")) }), "2.1.5");
     assert_eq!(status_of(&Outcome::Delivered { reply: reply(250, None) }), "2.0.0");
+    assert_eq!(status_of(&refused_here(Category::Quota, "5.3.4", "too large")), "5.3.4");
+    assert_eq!(status_of(&refused_here(Category::Quota, "4.3.4", "of another class")), "5.2.2");
 }
 
 proptest! {

@@ -1,21 +1,21 @@
-//! A connection to a host that takes mail: found, opened, encrypted, greeted (RFC 5321 sections 3.1, 3.2 and 5.1).
+//! To a host that takes mail: found, connected to, encrypted, greeted (RFC 5321 sections 3.1, 3.2 and 5.1).
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use postrider_core::delivery::Exchange;
-use postrider_core::{Attempt, Category, Clock, Outcome, Reply, TlsInfo};
-use postrider_wire::smtp::client::{
-    Client, ClientLimits, ClientOptions, ConnectionFailure, Credentials, Event, FailureCause, Stage, TlsUse,
-};
+use postrider_core::{Attempt, Category, Outcome, ResolveError, Timestamp, dsn};
+use postrider_wire::smtp::client::{Client, ClientLimits, ClientOptions, Credentials, Event, TlsUse};
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::{TlsConnector, TlsStream};
 use tracing::debug;
 
 use super::Delivery;
+pub(crate) use super::conversation::Connection;
+use super::conversation::{ATTEMPT_TIME_MAX, Peer, exchange_record, explain};
 use super::route::{MxHost, NoRoute, Route, TlsMode};
 use crate::clock::timeout;
 use crate::stream::Stream;
@@ -24,33 +24,6 @@ use crate::stream::Stream;
 const ADDRESSES_MAX: usize = 5;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
-/// For the greeting and the replies to all commands but the end of data (RFC 5321 section 4.5.3.2).
-const REPLY_TIMEOUT: Duration = Duration::from_secs(300);
-/// For the reply to the end of data (RFC 5321 section 4.5.3.2.6).
-const DATA_END_TIMEOUT: Duration = Duration::from_secs(600);
-/// For the other side to take another piece of the message (RFC 5321 section 4.5.3.2.5).
-const DATA_BLOCK_TIMEOUT: Duration = Duration::from_secs(180);
-const QUIT_TIMEOUT: Duration = Duration::from_secs(5);
-const READ_BYTES: usize = 4096;
-
-/// An open connection on which a transaction can begin.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    stream: Stream,
-    input: BytesMut,
-    pub(crate) client: Client,
-    pub(crate) peer: Peer,
-    pub(crate) messages: u32,
-}
-
-/// Who is at the other end, as attempts record it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Peer {
-    pub(crate) mx: Option<String>,
-    pub(crate) mx_ip: Option<IpAddr>,
-    pub(crate) source_ip: Option<IpAddr>,
-    pub(crate) tls: Option<TlsInfo>,
-}
 
 /// No host of a route could be brought to the point where a transaction begins.
 #[derive(Debug, Clone)]
@@ -58,295 +31,251 @@ pub(crate) struct ConnectFailure {
     pub(crate) outcome: Outcome,
     peer: Peer,
     exchanges: Vec<Exchange>,
+    started_at: Timestamp,
+    duration: Duration,
 }
 
 impl ConnectFailure {
-    /// Writes into an attempt who was tried last and what was said.
+    /// Writes into an attempt who was tried, what was said, and how long it all took.
     pub(crate) fn describe(&self, attempt: &mut Attempt) {
         self.peer.describe(attempt);
         attempt.exchanges.clone_from(&self.exchanges);
-    }
-
-    fn deferred(category: Category, reason: String, peer: &Peer) -> Self {
-        Self { outcome: Outcome::Deferred { category, reply: None, reason }, peer: peer.clone(), exchanges: Vec::new() }
-    }
-
-    fn from_resolving(name: &str, error: &postrider_core::ResolveError) -> Self {
-        let NoRoute { permanent, category, enhanced_code, reason } = NoRoute::from_resolving(name, error);
-        let peer = Peer { mx: Some(name.to_owned()), ..Peer::default() };
-        if !permanent {
-            return Self::deferred(category, reason, &peer);
-        }
-        let reply = Reply { code: 550, enhanced_code: Some(enhanced_code.to_owned()), text: reason.clone() };
-        let outcome = Outcome::Failed { category, reply: Some(reply), reason };
-        Self { outcome, peer, exchanges: Vec::new() }
+        attempt.started_at = self.started_at;
+        attempt.duration = self.duration;
     }
 }
 
-impl Peer {
-    pub(crate) fn describe(&self, attempt: &mut Attempt) {
-        attempt.mx.clone_from(&self.mx);
-        attempt.mx_ip = self.mx_ip;
-        attempt.source_ip = self.source_ip;
-        attempt.tls.clone_from(&self.tls);
-    }
-}
-
-/// Why a conversation ended.
+/// One host, or one of its addresses, that could not be used.
 #[derive(Debug)]
-pub(crate) enum Broken {
-    Closed,
-    Io(std::io::Error),
-    TimedOut,
+struct HostFailure {
+    outcome: Outcome,
+    peer: Peer,
+    exchanges: Vec<Exchange>,
+    obstacle: Obstacle,
 }
 
-impl Broken {
-    pub(crate) fn category(&self) -> Category {
-        match self {
-            Self::TimedOut => Category::Timeout,
-            Self::Closed | Self::Io(_) => Category::Connection,
-        }
+/// Where the fault lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Obstacle {
+    Name,
+    Host,
+    /// This machine has no way there, whoever the other side is.
+    NoWay,
+    /// The host is this server.
+    Ourselves,
+}
+
+impl HostFailure {
+    fn deferred(category: Category, reason: String, peer: &Peer) -> Self {
+        let outcome = Outcome::Deferred { category, reply: None, reason };
+        Self { outcome, peer: peer.clone(), exchanges: Vec::new(), obstacle: Obstacle::Host }
     }
 
-    /// In words, after the name of the other side.
-    pub(crate) fn reason(&self) -> String {
-        match self {
-            Self::Closed => "closed the connection".to_owned(),
-            Self::Io(error) => format!("lost the connection: {error}"),
-            Self::TimedOut => "did not answer in time".to_owned(),
+    fn from_resolving(name: &str, error: &ResolveError) -> Self {
+        let outcome = NoRoute::from_resolving(name, error).outcome();
+        let peer = Peer { mx: Some(name.to_owned()), ..Peer::default() };
+        Self { outcome, peer, exchanges: Vec::new(), obstacle: Obstacle::Name }
+    }
+
+    fn unreachable(host: &MxHost, error: &io::Error, peer: &Peer) -> Self {
+        let reason = format!("{} cannot be reached: {error}", host.name);
+        let is_ours = matches!(error.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable);
+        let obstacle = if is_ours { Obstacle::NoWay } else { Obstacle::Host };
+        Self { obstacle, ..Self::deferred(Category::Connection, reason, peer) }
+    }
+
+    fn ourselves(host: &MxHost, target: SocketAddr, peer: &Peer) -> Self {
+        let reason = format!("the mail would come back here: {} is this server ({target})", host.name);
+        let outcome = dsn::refused_here(Category::BadDomain, "5.4.6", &reason);
+        Self { outcome, peer: peer.clone(), exchanges: Vec::new(), obstacle: Obstacle::Ourselves }
+    }
+
+    /// Of several failures, the weightiest says what becomes of the mail; of equals, the last.
+    fn weight(&self) -> u8 {
+        match (&self.outcome, self.obstacle) {
+            // Known, or TLS would be tried for ever: see `avoid_tls`.
+            (Outcome::Deferred { category: Category::Tls, .. }, _) => 4,
+            (Outcome::Deferred { .. }, Obstacle::NoWay) => 1,
+            // What may be better tomorrow decides over what is wrong for good.
+            (Outcome::Deferred { .. }, _) => 3,
+            (_, Obstacle::Ourselves) => 2,
+            _ => 0,
         }
     }
 }
 
 /// Opens a connection to the first host of the route that takes one: by preference, in random order among equals.
+///
+/// `avoid_tls`: in clear where TLS is a matter of choice, because it failed before.
 pub(crate) async fn connect(
     delivery: &Delivery,
     route: &Route,
     avoid_tls: bool,
 ) -> Result<Box<Connection>, ConnectFailure> {
-    let mut failures: Vec<ConnectFailure> = Vec::new();
-    let mut tried = 0;
-    for host in in_random_order_among_equals(&route.hosts) {
-        let mut addresses = match host.address {
-            Some(address) => vec![address],
-            None => match delivery.resolver.addresses(&host.name).await {
-                Ok(addresses) => addresses,
-                Err(error) => {
-                    failures.push(ConnectFailure::from_resolving(&host.name, &error));
-                    continue;
-                }
-            },
-        };
-        shuffle(&mut addresses);
-        for ip in addresses {
-            if tried == ADDRESSES_MAX {
+    let started_at = delivery.clock.now();
+    let way = Way { delivery, route, avoid_tls, started_at };
+    let failures = match way.first_host().await {
+        Ok(connection) => return Ok(Box::new(connection)),
+        Err(failures) => failures,
+    };
+    let failure = failures.into_iter().max_by_key(HostFailure::weight).unwrap_or_else(|| {
+        HostFailure::deferred(Category::Dns, "there is no host to deliver to".to_owned(), &Peer::default())
+    });
+    let HostFailure { outcome, peer, exchanges, .. } = failure;
+    let duration = delivery.clock.now().since(started_at);
+    Err(ConnectFailure { outcome, peer, exchanges, started_at, duration })
+}
+
+/// One attempt to connect.
+struct Way<'a> {
+    delivery: &'a Delivery,
+    route: &'a Route,
+    avoid_tls: bool,
+    started_at: Timestamp,
+}
+
+impl Way<'_> {
+    async fn first_host(&self) -> Result<Connection, Vec<HostFailure>> {
+        let mut failures = Vec::new();
+        let mut tried = 0;
+        for host in in_random_order_among_equals(&self.route.hosts) {
+            if self.delivery.clock.now() >= self.started_at + ATTEMPT_TIME_MAX {
                 break;
             }
-            tried += 1;
-            match open(delivery, route, host, ip, avoid_tls).await {
-                Ok(connection) => return Ok(Box::new(connection)),
+            let addresses = match self.addresses(host).await {
+                Ok(addresses) => addresses,
                 Err(failure) => {
-                    debug!(mx = host.name, %ip, reason = failure.outcome.error(), "no connection");
                     failures.push(failure);
+                    continue;
+                }
+            };
+            for ip in addresses {
+                let failure = match self.open(host, ip).await {
+                    Ok(connection) => return Ok(connection),
+                    Err(failure) => failure,
+                };
+                debug!(mx = host.name, %ip, reason = failure.outcome.error(), "no connection");
+                let obstacle = failure.obstacle;
+                failures.push(failure);
+                // It costs no time to find out that there is no way, nor does it say anything of the host.
+                tried += usize::from(obstacle != Obstacle::NoWay);
+                // RFC 5321 section 5.1: from hosts behind ourselves the mail would only come back.
+                if tried == ADDRESSES_MAX || obstacle == Obstacle::Ourselves {
+                    return Err(failures);
                 }
             }
         }
+        Err(failures)
     }
-    // What may be better tomorrow decides over what is wrong for good.
-    let deferred = failures.iter().rposition(|failure| matches!(failure.outcome, Outcome::Deferred { .. }));
-    let index = deferred.unwrap_or(failures.len().saturating_sub(1));
-    Err(failures.into_iter().nth(index).unwrap_or_else(|| {
-        ConnectFailure::deferred(Category::Dns, "there is no host to deliver to".to_owned(), &Peer::default())
-    }))
+
+    async fn addresses(&self, host: &MxHost) -> Result<Vec<IpAddr>, HostFailure> {
+        if let Some(address) = host.address {
+            return Ok(vec![address]);
+        }
+        let found = self.delivery.resolver.addresses(&host.name).await;
+        let mut addresses = found.map_err(|error| HostFailure::from_resolving(&host.name, &error))?;
+        shuffle(&mut addresses);
+        Ok(addresses)
+    }
+
+    async fn open(&self, host: &MxHost, ip: IpAddr) -> Result<Connection, HostFailure> {
+        let Self { delivery, route, .. } = self;
+        let mut peer = Peer { mx: Some(host.name.clone()), mx_ip: Some(ip), ..Peer::default() };
+        let target = SocketAddr::new(ip, route.port);
+        if delivery.listens_at(target) {
+            return Err(HostFailure::ourselves(host, target, &peer));
+        }
+        let tcp = timeout(delivery.clock.as_ref(), CONNECT_TIMEOUT, connect_tcp(target))
+            .await
+            .map_err(|_| HostFailure::deferred(Category::Timeout, format!("{} does not answer", host.name), &peer))?
+            .map_err(|error| HostFailure::unreachable(host, &error, &peer))?;
+        peer.source_ip = tcp.local_addr().ok().map(|address| address.ip());
+        let stream = match route.tls {
+            TlsMode::Implicit { verified } => self.encrypt(tcp, host, verified, &peer).await?,
+            _ => Stream::Clear(tcp),
+        };
+        peer.tls = stream.tls_info();
+        let client = Client::new(self.client_options(peer.tls.is_some()));
+        let connection = Connection::new(stream, client, peer, self.started_at);
+        self.greet(host, connection).await
+    }
+
+    fn client_options(&self, tls_active: bool) -> ClientOptions {
+        let credentials = self.route.credentials.as_ref();
+        ClientOptions {
+            helo_name: self.delivery.hostname.clone(),
+            tls: match self.route.tls {
+                TlsMode::Opportunistic if !self.avoid_tls => TlsUse::IfOffered,
+                TlsMode::StartTlsVerified => TlsUse::Required,
+                TlsMode::Never | TlsMode::Opportunistic | TlsMode::Implicit { .. } => TlsUse::Never,
+            },
+            tls_active,
+            credentials: credentials.map(|c| Credentials { user: c.user.clone(), password: c.password.clone() }),
+            limits: ClientLimits::default(),
+        }
+    }
+
+    /// From the greeting to the point where a transaction can begin.
+    async fn greet(&self, host: &MxHost, mut connection: Connection) -> Result<Connection, HostFailure> {
+        loop {
+            let event = connection.next_event(self.delivery.clock.as_ref()).await;
+            let failure = match event {
+                Ok(Event::Ready) => return Ok(connection),
+                Ok(Event::StartTls) => {
+                    let verified = self.route.tls == TlsMode::StartTlsVerified;
+                    let clear = std::mem::replace(&mut connection.stream, Stream::Closed).into_clear();
+                    let tcp = clear.ok_or_else(|| {
+                        HostFailure::deferred(Category::Protocol, "STARTTLS within TLS".to_owned(), &connection.peer)
+                    })?;
+                    connection.stream = self.encrypt(tcp, host, verified, &connection.peer).await?;
+                    connection.peer.tls = connection.stream.tls_info();
+                    connection.client.tls_started(&mut connection.input);
+                    continue;
+                }
+                Ok(Event::Failed(failure)) => {
+                    // A host that takes no mail from us now may at another time, or another host of the domain may.
+                    let (category, reply, reason) = explain(&failure, &host.name);
+                    let outcome = Outcome::Deferred { category, reply, reason };
+                    HostFailure { outcome, ..HostFailure::deferred(category, String::new(), &connection.peer) }
+                }
+                Ok(Event::Finished(_) | Event::Closed) => {
+                    let reason = format!("{} ended the session before it began", host.name);
+                    HostFailure::deferred(Category::Connection, reason, &connection.peer)
+                }
+                Err(broken) => {
+                    let reason = format!("{} {}", host.name, broken.reason());
+                    HostFailure::deferred(broken.category(), reason, &connection.peer)
+                }
+            };
+            let said = connection.client.connection_lost().exchanges;
+            return Err(HostFailure { exchanges: said.iter().map(exchange_record).collect(), ..failure });
+        }
+    }
+
+    async fn encrypt(&self, tcp: TcpStream, host: &MxHost, verified: bool, peer: &Peer) -> Result<Stream, HostFailure> {
+        let delivery = self.delivery;
+        let failure = |reason: String| HostFailure::deferred(Category::Tls, format!("{}: {reason}", host.name), peer);
+        let config = if verified { &delivery.verifying_tls } else { &delivery.opportunistic_tls };
+        let name = match host.address {
+            Some(address) => ServerName::from(address),
+            None => ServerName::try_from(host.name.clone()).map_err(|error| failure(error.to_string()))?,
+        };
+        let handshake = TlsConnector::from(Arc::clone(config)).connect(name, tcp);
+        match timeout(delivery.clock.as_ref(), HANDSHAKE_TIMEOUT, handshake).await {
+            Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(TlsStream::Client(stream)))),
+            Ok(Err(error)) => Err(failure(format!("the TLS handshake failed: {error}"))),
+            Err(_) => Err(failure("the TLS handshake took too long".to_owned())),
+        }
+    }
 }
 
-async fn open(
-    delivery: &Delivery,
-    route: &Route,
-    host: &MxHost,
-    ip: IpAddr,
-    avoid_tls: bool,
-) -> Result<Connection, ConnectFailure> {
-    let mut peer = Peer { mx: Some(host.name.clone()), mx_ip: Some(ip), ..Peer::default() };
-    let clock = delivery.clock.as_ref();
-    let tcp = timeout(clock, CONNECT_TIMEOUT, connect_tcp(SocketAddr::new(ip, route.port)))
-        .await
-        .map_err(|_| ConnectFailure::deferred(Category::Timeout, format!("{} does not answer", host.name), &peer))?
-        .map_err(|error| {
-            ConnectFailure::deferred(Category::Connection, format!("{} cannot be reached: {error}", host.name), &peer)
-        })?;
-    peer.source_ip = tcp.local_addr().ok().map(|address| address.ip());
-    let stream = match route.tls {
-        TlsMode::Implicit { verified } => encrypt(delivery, tcp, host, verified, &peer).await?,
-        _ => Stream::Clear(tcp),
-    };
-    peer.tls = stream.tls_info();
-    let options = ClientOptions {
-        helo_name: delivery.hostname.clone(),
-        tls: match route.tls {
-            TlsMode::Opportunistic if !avoid_tls => TlsUse::IfOffered,
-            TlsMode::StartTlsVerified => TlsUse::Required,
-            TlsMode::Never | TlsMode::Opportunistic | TlsMode::Implicit { .. } => TlsUse::Never,
-        },
-        tls_active: peer.tls.is_some(),
-        credentials: route
-            .credentials
-            .as_ref()
-            .map(|c| Credentials { user: c.user.clone(), password: c.password.clone() }),
-        limits: ClientLimits::default(),
-    };
-    let client = Client::new(options);
-    let connection = Connection { stream, input: BytesMut::new(), client, peer, messages: 0 };
-    greet(delivery, route, host, connection).await
-}
-
-async fn connect_tcp(address: SocketAddr) -> std::io::Result<TcpStream> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    let stream = socket.connect(address).await?;
+async fn connect_tcp(target: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    // A machine without IPv6 has no such sockets.
+    let socket = socket.map_err(|error| io::Error::new(io::ErrorKind::NetworkUnreachable, error))?;
+    let stream = socket.connect(target).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
-}
-
-/// From the greeting to the point where a transaction can begin.
-async fn greet(
-    delivery: &Delivery,
-    route: &Route,
-    host: &MxHost,
-    mut connection: Connection,
-) -> Result<Connection, ConnectFailure> {
-    loop {
-        let event = connection.next_event(delivery.clock.as_ref()).await;
-        match event {
-            Ok(Event::Ready) => return Ok(connection),
-            Ok(Event::StartTls) => {
-                let verified = route.tls == TlsMode::StartTlsVerified;
-                let Connection { stream, mut input, mut client, mut peer, messages } = connection;
-                let tcp = stream.into_clear().ok_or_else(|| {
-                    ConnectFailure::deferred(Category::Protocol, "STARTTLS within TLS".to_owned(), &peer)
-                })?;
-                let stream = encrypt(delivery, tcp, host, verified, &peer).await?;
-                peer.tls = stream.tls_info();
-                client.tls_started(&mut input);
-                connection = Connection { stream, input, client, peer, messages };
-            }
-            Ok(Event::Failed(failure)) => {
-                return Err(ConnectFailure {
-                    outcome: refused(&failure, &host.name),
-                    peer: connection.peer,
-                    exchanges: exchanges(connection.client.connection_lost().exchanges),
-                });
-            }
-            Ok(Event::Finished(_) | Event::Closed) => {
-                let reason = format!("{} ended the session before it began", host.name);
-                return Err(ConnectFailure::deferred(Category::Connection, reason, &connection.peer));
-            }
-            Err(broken) => {
-                let reason = format!("{} {}", host.name, broken.reason());
-                let mut failure = ConnectFailure::deferred(broken.category(), reason, &connection.peer);
-                failure.exchanges = exchanges(connection.client.connection_lost().exchanges);
-                return Err(failure);
-            }
-        }
-    }
-}
-
-async fn encrypt(
-    delivery: &Delivery,
-    tcp: TcpStream,
-    host: &MxHost,
-    verified: bool,
-    peer: &Peer,
-) -> Result<Stream, ConnectFailure> {
-    let failure = |reason: String| ConnectFailure::deferred(Category::Tls, format!("{}: {reason}", host.name), peer);
-    let config = if verified { &delivery.verifying_tls } else { &delivery.opportunistic_tls };
-    let name = match host.address {
-        Some(address) => ServerName::from(address),
-        None => ServerName::try_from(host.name.clone()).map_err(|error| failure(error.to_string()))?,
-    };
-    let handshake = TlsConnector::from(Arc::clone(config)).connect(name, tcp);
-    match timeout(delivery.clock.as_ref(), HANDSHAKE_TIMEOUT, handshake).await {
-        Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(TlsStream::Client(stream)))),
-        Ok(Err(error)) => Err(failure(format!("the TLS handshake failed: {error}"))),
-        Err(_) => Err(failure("the TLS handshake took too long".to_owned())),
-    }
-}
-
-impl Connection {
-    /// Writes what there is to say and reads what is answered, until something is to be decided.
-    pub(crate) async fn next_event(&mut self, clock: &dyn Clock) -> Result<Event, Broken> {
-        loop {
-            if let Some(event) = self.client.next_event(&mut self.input) {
-                return Ok(event);
-            }
-            let output = self.client.output();
-            if !output.is_empty() {
-                let written = timeout(clock, DATA_BLOCK_TIMEOUT, self.stream.write(output)).await;
-                let bytes = written.map_err(|_| Broken::TimedOut)?.map_err(Broken::Io)?;
-                self.client.wrote(bytes);
-                continue;
-            }
-            let patience = if self.client.stage() == Stage::EndOfData { DATA_END_TIMEOUT } else { REPLY_TIMEOUT };
-            match timeout(clock, patience, self.stream.read(&mut self.input, READ_BYTES)).await {
-                Ok(Ok(0)) => return Err(Broken::Closed),
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Err(Broken::Io(error)),
-                Err(_) => return Err(Broken::TimedOut),
-            }
-        }
-    }
-
-    /// Whether nothing was said, and nobody hung up, since the last transaction: what the other side says unasked is no
-    /// answer to what we say next.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.input.is_empty() && self.stream.is_quiet()
-    }
-
-    /// Says goodbye, without insisting on an answer.
-    pub(crate) async fn quit(mut self, clock: Arc<dyn Clock>) {
-        self.client.quit();
-        let goodbye = async {
-            while let Ok(event) = self.next_event(clock.as_ref()).await {
-                if matches!(event, Event::Closed | Event::Failed(_)) {
-                    break;
-                }
-            }
-            self.stream.shutdown().await;
-        };
-        let _ = timeout(clock.as_ref(), QUIT_TIMEOUT, goodbye).await;
-    }
-}
-
-/// A host that takes no mail from us now. It may at another time, or another host of the domain may.
-fn refused(failure: &ConnectionFailure, host: &str) -> Outcome {
-    let (category, reply, reason) = match &failure.cause {
-        FailureCause::Refused(reply) => {
-            let reply = reply_record(reply);
-            (Category::of_reply(&reply), Some(reply.clone()), reply.text)
-        }
-        FailureCause::Protocol(text) => (Category::Protocol, None, format!("{host} does not speak SMTP: {text}")),
-        FailureCause::NotOffered(what) => {
-            let category = if failure.stage == Stage::Auth { Category::Policy } else { Category::Tls };
-            (category, None, format!("{host} does not offer {what}"))
-        }
-        FailureCause::Options(text) => (Category::Other, None, (*text).to_owned()),
-    };
-    Outcome::Deferred { category, reply, reason }
-}
-
-/// A reply as the records keep it.
-pub(crate) fn reply_record(reply: &postrider_wire::smtp::reply::Reply) -> Reply {
-    Reply {
-        code: reply.code,
-        enhanced_code: reply.enhanced.map(|(class, subject, detail)| format!("{class}.{subject}.{detail}")),
-        text: reply.text.clone().into_owned(),
-    }
-}
-
-fn exchanges(exchanges: Vec<postrider_wire::smtp::client::Exchange>) -> Vec<Exchange> {
-    exchanges
-        .into_iter()
-        .map(|exchange| Exchange { command: exchange.command.into_owned(), reply: reply_record(&exchange.reply) })
-        .collect()
 }
 
 fn in_random_order_among_equals(hosts: &[MxHost]) -> Vec<&MxHost> {

@@ -32,14 +32,18 @@ pub(crate) fn compose(
     let recipients: Vec<ReportedRecipient<'_>> = reported
         .iter()
         .zip(&errors)
-        .map(|(reported, error)| ReportedRecipient {
-            recipient: &reported.delivery.recipient,
-            status: dsn::status_of(&reported.attempt.outcome),
-            remote_mta: reported.attempt.mx.as_deref().filter(|_| reported.attempt.mx_ip.is_some()),
-            diagnostic: reported.attempt.outcome.reply().filter(|_| reported.attempt.mx_ip.is_some()),
-            reason: error.as_deref(),
-            last_attempt_at: reported.attempt.started_at,
-            will_retry_until: reported.retry_until,
+        .map(|(reported, error)| {
+            // RFC 3464 sections 2.3.5 and 2.3.6: only who said something about the message is named and repeated.
+            let diagnostic = reported.attempt.outcome.reply().filter(|_| reported.attempt.mx_ip.is_some());
+            ReportedRecipient {
+                recipient: &reported.delivery.recipient,
+                status: dsn::status_of(&reported.attempt.outcome),
+                remote_mta: reported.attempt.mx.as_deref().filter(|_| diagnostic.is_some()),
+                diagnostic,
+                reason: error.as_deref(),
+                last_attempt_at: reported.attempt.started_at,
+                will_retry_until: reported.retry_until,
+            }
         })
         .collect();
     let report = Report {

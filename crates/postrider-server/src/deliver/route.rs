@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use postrider_config::{Credentials, DeliveryMode, Settings};
-use postrider_core::{Category, Clock, Domain, ResolveError, Resolver, Timestamp};
+use postrider_core::{Category, Clock, Domain, Outcome, ResolveError, Resolver, Timestamp, dsn};
+use tokio::sync::OnceCell;
 
 /// How long a route is used without asking the resolver again, which has its own cache by the records' time to live.
 const ROUTE_SECONDS: u64 = 30;
@@ -69,7 +70,11 @@ pub(crate) struct Router {
     /// Set where all mail goes one way: a relay, the simulator.
     fixed: Option<Arc<Route>>,
     known: Mutex<HashMap<Domain, (Arc<Route>, Timestamp)>>,
+    /// Look-ups under way, each shared by all who ask meanwhile.
+    under_way: Mutex<HashMap<Domain, Arc<LookUp>>>,
 }
+
+type LookUp = OnceCell<Result<Arc<Route>, NoRoute>>;
 
 impl Router {
     /// `simulator_port`: where `DELIVERY_MODE=capture` delivers to, on 127.0.0.1.
@@ -91,6 +96,7 @@ impl Router {
             delivery_port: settings.delivery_port,
             fixed: fixed.map(Arc::new),
             known: Mutex::default(),
+            under_way: Mutex::default(),
         }
     }
 
@@ -103,7 +109,18 @@ impl Router {
         known.get(domain).filter(|(_, until)| self.clock.now() < *until).map(|(route, _)| route.clone())
     }
 
+    /// The route, asked for if need be. However many ask at the same time, there is one look-up for a domain.
     pub(crate) async fn find(&self, domain: &Domain) -> Result<Arc<Route>, NoRoute> {
+        if let Some(route) = self.known(domain) {
+            return Ok(route);
+        }
+        let look_up = self.under_way().entry(domain.clone()).or_default().clone();
+        let asking = Asking { router: self, domain, look_up };
+        asking.look_up.get_or_init(|| self.look_up(domain)).await.clone()
+    }
+
+    async fn look_up(&self, domain: &Domain) -> Result<Arc<Route>, NoRoute> {
+        // Another look-up may have ended between our two questions.
         if let Some(route) = self.known(domain) {
             return Ok(route);
         }
@@ -127,17 +144,23 @@ impl Router {
         Ok(route)
     }
 
+    fn under_way(&self) -> MutexGuard<'_, HashMap<Domain, Arc<LookUp>>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The hosts of the domain's MX records, or the domain itself where it has none (RFC 5321 section 5.1).
     async fn mx_hosts(&self, domain: &Domain) -> Result<Vec<MxHost>, NoRoute> {
         let mut records = match self.resolver.mx(domain.as_str()).await {
             Ok(records) => records,
+            Err(ResolveError::NoRecords) if domain.as_str() == self.hostname => return Err(self.ourselves(domain)),
             Err(ResolveError::NoRecords) => {
                 return Ok(vec![MxHost { preference: 0, name: domain.as_str().to_owned(), address: None }]);
             }
             Err(error) => return Err(NoRoute::from_resolving(domain.as_str(), &error)),
         };
-        // RFC 7505 section 3: a single MX of "." says that the domain takes no mail.
-        if records.iter().any(|record| record.exchange == ".") {
+        // RFC 7505 section 3: "." alone says that the domain takes no mail. Beside other records it says nothing.
+        records.retain(|record| record.exchange != ".");
+        if records.is_empty() {
             return Err(NoRoute {
                 permanent: true,
                 category: Category::BadDomain,
@@ -150,12 +173,7 @@ impl Router {
         if let Some(own) = records.iter().find(|record| record.exchange == self.hostname).map(|r| r.preference) {
             records.retain(|record| record.preference < own);
             if records.is_empty() {
-                return Err(NoRoute {
-                    permanent: true,
-                    category: Category::BadDomain,
-                    enhanced_code: "5.4.6",
-                    reason: format!("mail for {domain} would come back here: its best MX is {}", self.hostname),
-                });
+                return Err(self.ourselves(domain));
             }
         }
         Ok(records
@@ -163,9 +181,44 @@ impl Router {
             .map(|record| MxHost { preference: record.preference, name: record.exchange, address: None })
             .collect())
     }
+
+    fn ourselves(&self, domain: &Domain) -> NoRoute {
+        NoRoute {
+            permanent: true,
+            category: Category::BadDomain,
+            enhanced_code: "5.4.6",
+            reason: format!("mail for {domain} would come back here: its best MX is {}", self.hostname),
+        }
+    }
+}
+
+/// One who waits for a look-up. The last to go takes it away, so that the next to ask begins anew.
+struct Asking<'a> {
+    router: &'a Router,
+    domain: &'a Domain,
+    look_up: Arc<LookUp>,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.router.under_way();
+        let is_same = under_way.get(self.domain).is_some_and(|other| Arc::ptr_eq(other, &self.look_up));
+        // The map's and ours: nobody else waits.
+        if is_same && (self.look_up.initialized() || Arc::strong_count(&self.look_up) == 2) {
+            under_way.remove(self.domain);
+        }
+    }
 }
 
 impl NoRoute {
+    /// What becomes of a delivery without a route. No reply: nobody was asked.
+    pub(crate) fn outcome(&self) -> Outcome {
+        if self.permanent {
+            return dsn::refused_here(self.category, self.enhanced_code, &self.reason);
+        }
+        Outcome::Deferred { category: self.category, reply: None, reason: self.reason.clone() }
+    }
+
     pub(crate) fn from_resolving(name: &str, error: &ResolveError) -> Self {
         match error {
             ResolveError::NoSuchDomain => Self {
@@ -247,16 +300,20 @@ mod tests {
         }
     }
 
-    async fn find(zone: Zone, domain: &str) -> Result<Vec<String>, NoRoute> {
-        let router = Router {
-            resolver: Arc::new(zone),
+    fn router(resolver: Arc<dyn Resolver>) -> Router {
+        Router {
+            resolver,
             clock: Arc::new(SystemClock),
             hostname: "us.example".to_owned(),
             delivery_port: 25,
             fixed: None,
             known: Mutex::default(),
-        };
-        let route = router.find(&Domain::parse(domain).unwrap()).await?;
+            under_way: Mutex::default(),
+        }
+    }
+
+    async fn find(zone: Zone, domain: &str) -> Result<Vec<String>, NoRoute> {
+        let route = router(Arc::new(zone)).find(&Domain::parse(domain).unwrap()).await?;
         Ok(route.hosts.iter().map(|host| host.name.clone()).collect())
     }
 
@@ -282,5 +339,82 @@ mod tests {
         assert_eq!(find(zone, "example.org").await.unwrap(), ["best.example"]);
         let alone = Zone(Ok(vec![(10, "us.example"), (20, "worse.example")]));
         assert_eq!(find(alone, "example.org").await.unwrap_err().enhanced_code, "5.4.6");
+    }
+
+    #[tokio::test]
+    async fn our_own_name_without_records_is_no_way_out() {
+        let no_route = find(Zone(Err(ResolveError::NoRecords)), "us.example").await.unwrap_err();
+        assert_eq!(no_route.enhanced_code, "5.4.6");
+        let Outcome::Failed { reply: None, reason, .. } = no_route.outcome() else { panic!("{no_route:?}") };
+        assert!(reason.starts_with("5.4.6 "), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn a_dot_among_other_records_is_no_null_mx() {
+        let zone = Zone(Ok(vec![(0, "."), (10, "a.example")]));
+        assert_eq!(find(zone, "example.org").await.unwrap(), ["a.example"]);
+    }
+
+    /// Counts questions, and answers none before it may.
+    #[derive(Debug, Default)]
+    struct SlowZone {
+        asked: std::sync::atomic::AtomicUsize,
+        may_answer: tokio::sync::Notify,
+    }
+
+    #[async_trait]
+    impl Resolver for SlowZone {
+        async fn mx(&self, _: &str) -> Result<Vec<MxRecord>, ResolveError> {
+            self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.may_answer.notified().await;
+            Err(ResolveError::Temporary("SERVFAIL".into()))
+        }
+
+        async fn addresses(&self, _: &str) -> Result<Vec<IpAddr>, ResolveError> {
+            Err(ResolveError::NoRecords)
+        }
+
+        async fn names(&self, _: IpAddr) -> Result<Vec<String>, ResolveError> {
+            Err(ResolveError::NoRecords)
+        }
+    }
+
+    #[tokio::test]
+    async fn all_who_ask_at_once_share_one_look_up() {
+        let zone = Arc::new(SlowZone::default());
+        let router = Arc::new(router(zone.clone()));
+        let asked = || zone.asked.load(std::sync::atomic::Ordering::Relaxed);
+        let domain = Domain::parse("example.org").unwrap();
+        for round in 1..=2 {
+            let mut tasks = tokio::task::JoinSet::new();
+            for _ in 0..50 {
+                let (router, domain) = (router.clone(), domain.clone());
+                tasks.spawn(async move { router.find(&domain).await });
+            }
+            while asked() < round {
+                tokio::task::yield_now().await;
+            }
+            zone.may_answer.notify_one();
+            while let Some(found) = tasks.join_next().await {
+                assert!(!found.unwrap().unwrap_err().permanent);
+            }
+            assert_eq!((asked(), router.under_way().len()), (round, 0));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_look_up_that_is_given_up_is_taken_over() {
+        let zone = Arc::new(SlowZone::default());
+        let router = router(zone.clone());
+        let domain = Domain::parse("example.org").unwrap();
+        let mut first = Box::pin(router.find(&domain));
+        let mut second = Box::pin(router.find(&domain));
+        for find in [&mut first, &mut second] {
+            assert!(std::future::poll_fn(|c| std::task::Poll::Ready(find.as_mut().poll(c).is_pending())).await);
+        }
+        drop(first);
+        zone.may_answer.notify_one();
+        assert!(!second.await.unwrap_err().permanent);
+        assert_eq!(router.under_way().len(), 0);
     }
 }

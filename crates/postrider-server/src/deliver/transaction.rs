@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use postrider_core::delivery::Exchange;
 use postrider_core::envelope::{BodyType, DsnReturn};
-use postrider_core::{Attempt, Category, Envelope, Outcome, Recipient, Reply, Timestamp, convert, trace};
+use postrider_core::{Attempt, Category, Envelope, Outcome, Recipient, Timestamp, convert, dsn, trace};
 use postrider_store::{ClaimedDelivery, ClaimedEmail};
 use postrider_wire::smtp::client::{
     self, Capabilities, DsnNotify, Event, RecipientResult, TransactError, Transaction, TransactionRecipient,
@@ -12,7 +12,10 @@ use postrider_wire::smtp::client::{
 use tracing::debug;
 
 use super::Delivery;
-use super::connect::{Connection, Peer, reply_record};
+use super::conversation::{Connection, Peer, exchange_record, explain, reply_record};
+
+/// RCPTs that every server takes (RFC 5321 section 4.5.3.1.8).
+const RECIPIENTS_SURE: usize = 100;
 
 /// What came of a transaction.
 #[derive(Debug)]
@@ -21,7 +24,7 @@ pub(crate) struct Sent {
     pub(crate) attempts: Vec<(usize, Attempt)>,
     /// The peer knows DSN: telling of successes is its duty now (RFC 3461 section 5.2.2).
     pub(crate) peer_reports: bool,
-    /// Whether the peer answered anything at all in this transaction.
+    /// Whether the peer said anything about this message. If not, on a connection that was kept, it had only gone.
     pub(crate) began: bool,
 }
 
@@ -33,32 +36,36 @@ pub(crate) async fn send(
     indexes: &[usize],
     raw: Bytes,
 ) -> (Sent, Option<Box<Connection>>) {
-    let started_at = delivery.clock.now();
+    let now = delivery.clock.now();
+    let started_at = connection.begin_attempt(now);
     let capabilities = *connection.client.capabilities();
     let peer_reports = capabilities.dsn;
     let mut attempts = Attempts { email, started_at, peer: connection.peer.clone(), list: Vec::new() };
 
-    let (possible, refused) = split_by_capability(email, indexes, &raw, &capabilities);
-    for (index, reply) in refused {
-        attempts.push(index, failed(reply), Vec::new(), started_at);
+    let (mut possible, refused) = split_by_capability(email, indexes, &raw, &capabilities);
+    for (index, outcome) in refused {
+        attempts.push(index, outcome, Vec::new(), now);
     }
+    let message = fitting(raw, email, &capabilities).unwrap_or_else(|outcome| {
+        possible.drain(..).for_each(|index| attempts.push(index, outcome.clone(), Vec::new(), now));
+        Bytes::new()
+    });
     if possible.is_empty() {
         return (Sent { attempts: attempts.list, peer_reports, began: true }, Some(connection));
     }
-    let message = fitting(raw, email, &capabilities);
     if let Err(error) = connection.client.transact(transaction(email, &possible, message, &capabilities)) {
         for index in possible {
-            attempts.push(index, unfit(error), Vec::new(), started_at);
+            attempts.push(index, unfit(error), Vec::new(), now);
         }
-        return (Sent { attempts: attempts.list, peer_reports, began: true }, None);
+        let is_ready = error != TransactError::NotReady;
+        return (Sent { attempts: attempts.list, peer_reports, began: is_ready }, is_ready.then_some(connection));
     }
     connection.messages += 1;
     let event = connection.next_event(delivery.clock.as_ref()).await;
     let now = delivery.clock.now();
     match event {
         Ok(Event::Finished(result)) => {
-            // 421 in answer to MAIL: said before we came, to a connection that had been idle for too long.
-            let began = result.exchanges.first().is_none_or(|first| first.command != "MAIL" || first.reply.code != 421);
+            let began = has_begun(&result.exchanges);
             attempts.finish(&possible, &result, now);
             let reusable = result.usable && connection.messages < delivery.limits.messages_per_connection_max;
             let kept = if reusable {
@@ -70,41 +77,45 @@ pub(crate) async fn send(
             (Sent { attempts: attempts.list, peer_reports, began }, kept)
         }
         other => {
-            let (category, reason) = match other {
-                Ok(Event::Failed(failure)) => (Category::Protocol, format!("broke off: {:?}", failure.cause)),
+            let host = connection.peer.mx.clone().unwrap_or_default();
+            let (category, reply, reason) = match other {
+                Ok(Event::Failed(failure)) => explain(&failure, &host),
                 Ok(event) => {
                     debug!(?event, "the conversation went out of step");
-                    (Category::Protocol, "the conversation went out of step".to_owned())
+                    (Category::Protocol, None, format!("the conversation with {host} went out of step"))
                 }
-                Err(broken) => (broken.category(), broken.reason()),
+                Err(broken) => (broken.category(), None, format!("{host} {}", broken.reason())),
             };
-            let began = attempts.lost(connection, &possible, category, &reason, now);
+            let began = attempts.lost(connection, &possible, Outcome::Deferred { category, reply, reason }, now);
             (Sent { attempts: attempts.list, peer_reports, began }, None)
         }
     }
 }
 
-/// Divides recipients into those that this peer can be given and those that it cannot, ever, with the reason.
+/// Whether an answer to MAIL is among these that is about the message. 421 is not: it was decided before we came, on a
+/// connection that had been idle for too long.
+fn has_begun(exchanges: &[client::Exchange]) -> bool {
+    exchanges.iter().any(|exchange| exchange.command == "MAIL" && exchange.reply.code != 421)
+}
+
+/// Divides recipients into those that this peer can be given and those that it cannot, ever, with the outcome.
 fn split_by_capability(
     email: &ClaimedEmail,
     indexes: &[usize],
     raw: &[u8],
     capabilities: &Capabilities,
-) -> (Vec<usize>, Vec<(usize, Reply)>) {
-    let reply = |code, enhanced: &str, text: &str| Reply {
-        code,
-        enhanced_code: Some(enhanced.to_owned()),
-        text: text.to_owned(),
-    };
+) -> (Vec<usize>, Vec<(usize, Outcome)>) {
     if capabilities.size_bytes_max.is_some_and(|max| max > 0 && raw.len() as u64 > max) {
-        let too_large = reply(552, "5.3.4", "the message is larger than the other side takes");
+        let reason = "the message is larger than the other side takes";
+        let too_large = dsn::refused_here(Category::Quota, "5.3.4", reason);
         return (Vec::new(), indexes.iter().map(|&index| (index, too_large.clone())).collect());
     }
     if capabilities.smtputf8 {
         return (indexes.to_vec(), Vec::new());
     }
     // RFC 6531 section 3.6: what needs SMTPUTF8 is not sent to a host without it.
-    let needs_utf8 = reply(550, "5.6.7", "the message needs SMTPUTF8, which the other side does not know");
+    let reason = "the message needs SMTPUTF8, which the other side does not know";
+    let needs_utf8 = dsn::refused_here(Category::Content, "5.6.7", reason);
     let envelope = &email.envelope;
     let all_need_it = envelope.reverse_path.0.as_ref().is_some_and(|address| address.needs_smtputf8())
         || (envelope.smtputf8 && !raw[..trace::header_end(raw)].is_ascii());
@@ -113,12 +124,16 @@ fn split_by_capability(
     (possible, impossible.into_iter().map(|index| (index, needs_utf8.clone())).collect())
 }
 
-/// The message in a form that the peer takes: in 7 bits where it does not know 8BITMIME (RFC 6152 section 3).
-fn fitting(raw: Bytes, email: &ClaimedEmail, capabilities: &Capabilities) -> Bytes {
-    if !email.is_8bit || capabilities.eight_bit_mime {
-        return raw;
+/// The message in a form that the peer takes: in 7 bits where it does not know 8BITMIME, or not at all (RFC 6152 section
+/// 3). A message whose header alone has 8 bits goes as it is: no conversion is there to help it, and most servers take it.
+fn fitting(raw: Bytes, email: &ClaimedEmail, capabilities: &Capabilities) -> Result<Bytes, Outcome> {
+    if !email.is_8bit || capabilities.eight_bit_mime || raw[trace::header_end(&raw)..].is_ascii() {
+        return Ok(raw);
     }
-    convert::to_7bit(&raw).map_or(raw, Bytes::from)
+    convert::to_7bit(&raw).map(Bytes::from).ok_or_else(|| {
+        let reason = "the message has 8-bit text, which the other side does not take, and cannot be converted";
+        dsn::refused_here(Category::Content, "5.6.3", reason)
+    })
 }
 
 fn transaction(email: &ClaimedEmail, indexes: &[usize], message: Bytes, capabilities: &Capabilities) -> Transaction {
@@ -164,25 +179,28 @@ fn unfit(error: TransactError) -> Outcome {
         let reason = "the connection was not ready for a transaction".to_owned();
         return Outcome::Deferred { category: Category::Connection, reply: None, reason };
     }
-    failed(Reply { code: 550, enhanced_code: Some("5.6.0".to_owned()), text: error.to_string() })
+    dsn::refused_here(Category::Content, "5.6.0", &error.to_string())
 }
 
-fn failed(reply: Reply) -> Outcome {
-    Outcome::Failed { category: Category::of_reply(&reply), reason: reply.text.clone(), reply: Some(reply) }
-}
-
-fn outcome_of(result: &RecipientResult) -> Outcome {
-    match result {
-        RecipientResult::Accepted(reply) => Outcome::Delivered { reply: reply_record(reply) },
-        RecipientResult::Rejected(reply) => {
-            let reply = reply_record(reply);
-            if reply.is_permanent() {
-                return failed(reply);
-            }
-            let category = Category::of_reply(&reply);
-            Outcome::Deferred { category, reason: reply.text.clone(), reply: Some(reply) }
-        }
+/// The outcome of the recipient that was named as number `nth`.
+fn outcome_of(nth: usize, result: &RecipientResult, exchanges: &[client::Exchange]) -> Outcome {
+    let reply = match result {
+        RecipientResult::Accepted(reply) => return Outcome::Delivered { reply: reply_record(reply) },
+        RecipientResult::Rejected(reply) => reply_record(reply),
+    };
+    let is_too_many = is_one_too_many(nth, exchanges);
+    let (category, reason, is_permanent) = (Category::of_reply(&reply), reply.text.clone(), reply.is_permanent());
+    if is_permanent && !is_too_many {
+        return Outcome::Failed { category, reply: Some(reply), reason };
     }
+    Outcome::Deferred { category, reply: Some(reply), reason }
+}
+
+/// Whether the server only had enough of recipients. Old ones say 552 to that, where they should say 452 (RFC 5321 section
+/// 4.5.3.1.10).
+fn is_one_too_many(nth: usize, exchanges: &[client::Exchange]) -> bool {
+    nth >= RECIPIENTS_SURE
+        && exchanges.iter().any(|exchange| exchange.recipient == Some(nth) && exchange.reply.code == 552)
 }
 
 /// The attempts of one transaction as they come together.
@@ -213,35 +231,28 @@ impl Attempts<'_> {
 
     fn finish(&mut self, indexes: &[usize], result: &TransactionResult, now: Timestamp) {
         for (nth, (&index, recipient)) in indexes.iter().zip(&result.recipients).enumerate() {
-            self.push(index, outcome_of(recipient), exchanges_of(nth, &result.exchanges), now);
+            self.push(index, outcome_of(nth, recipient, &result.exchanges), exchanges_of(nth, &result.exchanges), now);
         }
     }
 
-    /// The connection was lost. What a recipient was refused before stands; the rest is tried again, also where the
-    /// answer to the end of data is missing: twice is better than never (RFC 1047). Returns whether the peer had
-    /// answered anything.
-    fn lost(
-        &mut self,
-        connection: Box<Connection>,
-        indexes: &[usize],
-        category: Category,
-        reason: &str,
-        now: Timestamp,
-    ) -> bool {
+    /// The connection was lost, with `outcome`. What a recipient was refused before stands; the rest is tried again, also
+    /// where the answer to the end of data is missing: twice is better than never (RFC 1047). Returns whether the peer had
+    /// said anything about the message.
+    fn lost(&mut self, connection: Box<Connection>, indexes: &[usize], mut outcome: Outcome, now: Timestamp) -> bool {
         let lost = connection.client.connection_lost();
-        let host = self.peer.mx.clone().unwrap_or_default();
-        let stage = if lost.end_of_data_sent { "after the message was sent, before it was acknowledged" } else { "" };
+        if let Outcome::Deferred { reason, .. } = &mut outcome
+            && lost.end_of_data_sent
+        {
+            reason.push_str(" after the message was sent, before it was acknowledged");
+        }
         for (nth, (&index, known)) in indexes.iter().zip(&lost.recipients).enumerate() {
             let outcome = match known {
-                Some(result) => outcome_of(result),
-                None => {
-                    let reason = format!("{host} {reason} {stage}").trim_end().to_owned();
-                    Outcome::Deferred { category, reply: None, reason }
-                }
+                Some(result) => outcome_of(nth, result, &lost.exchanges),
+                None => outcome.clone(),
             };
             self.push(index, outcome, exchanges_of(nth, &lost.exchanges), now);
         }
-        !lost.exchanges.is_empty()
+        has_begun(&lost.exchanges)
     }
 }
 
@@ -250,6 +261,6 @@ fn exchanges_of(recipient: usize, exchanges: &[client::Exchange]) -> Vec<Exchang
     exchanges
         .iter()
         .filter(|exchange| exchange.recipient.is_none_or(|other| other == recipient))
-        .map(|exchange| Exchange { command: exchange.command.to_string(), reply: reply_record(&exchange.reply) })
+        .map(exchange_record)
         .collect()
 }
