@@ -1,27 +1,38 @@
 //! The Debian packages that chores use, and how they are installed. The one list.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-/// A program that a chore starts, and the package that brings it.
+use self::Part::{PerlModule, Program};
+
+/// Something that a chore uses, and the package that brings it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tool {
-    pub(crate) program: &'static str,
+    pub(crate) part: Part,
     pub(crate) package: &'static str,
+}
+
+/// What of a package is used: by it one sees whether the package is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Program(&'static str),
+    PerlModule(&'static str),
 }
 
 /// What the tests start: real mail clients, the judges of what Postrider says.
 pub(crate) const TEST_TOOLS: &[Tool] = &[
-    Tool { program: "curl", package: "curl" },
-    Tool { program: "python3", package: "python3" },
-    Tool { program: "swaks", package: "swaks" },
+    Tool { part: Program("curl"), package: "curl" },
+    Tool { part: Program("python3"), package: "python3" },
+    Tool { part: Program("swaks"), package: "swaks" },
+    // What swaks needs for TLS, and does without unless asked. AUTH PLAIN and LOGIN it has itself.
+    Tool { part: PerlModule("Net::SSLeay"), package: "libnet-ssleay-perl" },
 ];
 
 /// What `bench` starts.
 pub(crate) const BENCH_TOOLS: &[Tool] = &[
-    Tool { program: "postfix", package: "postfix" },
-    Tool { program: "smtp-sink", package: "postfix" },
-    Tool { program: "smtp-source", package: "postfix" },
+    Tool { part: Program("postfix"), package: "postfix" },
+    Tool { part: Program("smtp-sink"), package: "postfix" },
+    Tool { part: Program("smtp-source"), package: "postfix" },
 ];
 
 /// Debian keeps daemons and their tools out of a user's PATH.
@@ -29,13 +40,13 @@ const FURTHER_FOLDERS: &[&str] = &["/usr/sbin", "/usr/local/sbin", "/sbin"];
 
 /// Installs through apt-get what is missing. Without root or without apt-get, the error says what to install.
 pub(crate) fn install(tools: &[Tool]) -> Result<(), String> {
-    let missing = missing(tools, |program| find(program).is_some());
+    let missing = missing(tools, is_there);
     if missing.is_empty() {
         return Ok(());
     }
     let list = missing.join(" ");
     if find("apt-get").is_none() || !is_root() {
-        return Err(format!("these programs are needed; install them first, as root: apt-get install {list}"));
+        return Err(format!("these packages are needed; install them first, as root: apt-get install {list}"));
     }
     println!("installing {list}");
     let install = || apt_get(&["install", "--yes", "--no-install-recommends"], &missing);
@@ -44,7 +55,7 @@ pub(crate) fn install(tools: &[Tool]) -> Result<(), String> {
     if !installed {
         return Err(format!("apt-get could not install {list}"));
     }
-    match self::missing(tools, |program| find(program).is_some()).as_slice() {
+    match self::missing(tools, is_there).as_slice() {
         [] => Ok(()),
         still => Err(format!("still missing after installation: {}", still.join(" "))),
     }
@@ -65,9 +76,20 @@ pub(crate) fn is_root() -> bool {
     uids.split_whitespace().nth(1) == Some("0")
 }
 
+fn is_there(part: Part) -> bool {
+    match part {
+        Program(program) => find(program).is_some(),
+        PerlModule(module) => {
+            let mut perl = Command::new("perl");
+            perl.arg(format!("-M{module}")).args(["-e", "1"]).stderr(Stdio::null());
+            perl.status().is_ok_and(|status| status.success())
+        }
+    }
+}
+
 /// The packages of the tools that are not there, each once.
-fn missing(tools: &[Tool], is_there: impl Fn(&str) -> bool) -> Vec<&'static str> {
-    let mut packages: Vec<_> = tools.iter().filter(|tool| !is_there(tool.program)).map(|tool| tool.package).collect();
+fn missing(tools: &[Tool], is_there: impl Fn(Part) -> bool) -> Vec<&'static str> {
+    let mut packages: Vec<_> = tools.iter().filter(|tool| !is_there(tool.part)).map(|tool| tool.package).collect();
     packages.sort_unstable();
     packages.dedup();
     packages
@@ -90,7 +112,7 @@ mod tests {
     #[test]
     fn asks_only_for_what_is_missing_and_once() {
         assert_eq!(missing(BENCH_TOOLS, |_| false), ["postfix"]);
-        assert_eq!(missing(TEST_TOOLS, |program| program != "swaks"), ["swaks"]);
+        assert_eq!(missing(TEST_TOOLS, |part| part != Program("swaks")), ["swaks"]);
         assert_eq!(missing(TEST_TOOLS, |_| true), [""; 0]);
     }
 
@@ -98,5 +120,11 @@ mod tests {
     fn finds_programs() {
         assert!(find("sh").is_some());
         assert!(find("no-such-program-of-any-name").is_none());
+    }
+
+    #[test]
+    fn sees_what_is_there() {
+        assert!(is_there(Program("sh")));
+        assert!(!is_there(PerlModule("No::Such::Module::Of::Any::Name")));
     }
 }

@@ -63,6 +63,20 @@ impl World {
         assert_eq!(output.code, 0, "{program} {arguments:?}: {}{}", output.stdout, output.stderr);
     }
 
+    /// Sends a message with each mechanism that swaks knows without further packages.
+    async fn swaks_logs_in(&self, port: u16, security: &[&str], expected_trace: &str) {
+        self.postrider.add_user("user@client.test", "a long password").await;
+        let (host, port) = (self.host(), port.to_string());
+        for (n, mechanism) in ["PLAIN", "LOGIN"].into_iter().enumerate() {
+            let server = ["--server", &host, "--port", &port, "--from", "a@client.test", "--to", "b@example.org"];
+            let auth = ["--auth", mechanism, "--auth-user", "user@client.test", "--auth-password", "a long password"];
+            // Where it lacks what TLS needs, it says so and exits with another code than 0.
+            self.run("/usr/bin/swaks", &[&server[..], &auth, security, &["--silent", "2"]].concat()).await;
+            let text = self.received(n).await.text();
+            assert!(text.contains(expected_trace), "{mechanism}: {text}");
+        }
+    }
+
     /// What came out for message number `n`, from 0.
     async fn received(&self, n: usize) -> ReceivedMessage {
         self.mx.wait_for_messages(n + 1).await.remove(n)
@@ -147,12 +161,20 @@ async fn python_hands_in_every_shape() {
 #[tokio::test]
 async fn swaks_logs_in() {
     let world = world().await;
-    world.postrider.add_user("user@client.test", "a long password").await;
-    let (host, port) = (world.host(), world.postrider.submission().port().to_string());
-    for (n, mechanism) in ["PLAIN", "LOGIN"].into_iter().enumerate() {
-        let server = ["--server", &host, "--port", &port, "--from", "a@client.test", "--to", "b@example.org"];
-        let auth = ["--auth", mechanism, "--auth-user", "user@client.test", "--auth-password", "a long password"];
-        world.run("/usr/bin/swaks", &[&server[..], &auth, &["--silent", "2"]].concat()).await;
-        assert!(world.received(n).await.text().contains("with ESMTPA id"));
-    }
+    let port = world.postrider.submission().port();
+    world.swaks_logs_in(port, &[], "with ESMTPA id").await;
+}
+
+#[tokio::test]
+async fn swaks_logs_in_over_tls() {
+    let world = world().await;
+    let port = world.postrider.submission().port();
+    world.swaks_logs_in(port, &["--tls"], "with ESMTPSA id").await;
+}
+
+#[tokio::test]
+async fn swaks_logs_in_over_tls_from_the_first_byte() {
+    let world = world().await;
+    let port = world.postrider.submissions().port();
+    world.swaks_logs_in(port, &["--tls-on-connect"], "with ESMTPSA id").await;
 }
