@@ -34,8 +34,11 @@ pub struct ServerTls {
 #[derive(Debug)]
 struct Current {
     config: Arc<ServerConfig>,
-    changed_at: Option<SystemTime>,
+    files: [FileState; 2],
 }
+
+/// When a file was changed last, and its length; `None` if it cannot be looked at.
+type FileState = Option<(SystemTime, u64)>;
 
 impl ServerTls {
     /// Loads the certificate that the settings name; without one, the self-signed one of `DATA_DIR/tls`, made now if it
@@ -60,8 +63,8 @@ impl ServerTls {
     /// Rereads the files if they have changed; `true` if a new certificate is in use now. After an error the old one
     /// stays in use.
     pub fn refresh(&self) -> Result<bool, TlsError> {
-        let known = self.current.read().map(|current| current.changed_at).unwrap_or_default();
-        if known == changed_at(&self.cert_file, &self.key_file) {
+        let known = self.current.read().map(|current| current.files).unwrap_or_default();
+        if known == states(&self.cert_file, &self.key_file) {
             return Ok(false);
         }
         let fresh = Current::read(&self.cert_file, &self.key_file)?;
@@ -80,7 +83,7 @@ impl ServerTls {
 impl Current {
     fn read(cert_file: &Path, key_file: &Path) -> Result<Self, TlsError> {
         // Taken before reading: a change in between is then seen at the next look.
-        let changed_at = changed_at(cert_file, key_file);
+        let files = states(cert_file, key_file);
         let certificates =
             CertificateDer::pem_file_iter(cert_file).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(
                 |error| TlsError(format!("{}: no certificate in PEM can be read: {error}", cert_file.display())),
@@ -100,13 +103,16 @@ impl Current {
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(resolver));
         config.send_half_rtt_data = false;
-        Ok(Self { config: Arc::new(config), changed_at })
+        Ok(Self { config: Arc::new(config), files })
     }
 }
 
-/// When either file was last changed.
-fn changed_at(cert_file: &Path, key_file: &Path) -> Option<SystemTime> {
-    [cert_file, key_file].iter().filter_map(|file| fs::metadata(file).and_then(|data| data.modified()).ok()).max()
+/// The state of both files. Each counts: a new certificate may well be older than the key that it was made for.
+fn states(cert_file: &Path, key_file: &Path) -> [FileState; 2] {
+    [cert_file, key_file].map(|file| {
+        let data = fs::metadata(file).ok()?;
+        Some((data.modified().ok()?, data.len()))
+    })
 }
 
 /// The kept self-signed certificate, made if it is not there.
@@ -193,5 +199,39 @@ impl ServerCertVerifier for AnyCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn write_at(file: &Path, content: &str, time: SystemTime) {
+        fs::write(file, content).unwrap();
+        fs::File::options().write(true).open(file).unwrap().set_modified(time).unwrap();
+    }
+
+    #[test]
+    fn a_new_certificate_older_than_its_key_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cert_file, key_file) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = |name: &str| {
+            let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+            params.self_signed(&key).unwrap().pem()
+        };
+        let key_time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        write_at(&key_file, &key.serialize_pem(), key_time);
+        write_at(&cert_file, &certificate("first.test"), key_time - Duration::from_secs(7200));
+        let current = RwLock::new(Current::read(&cert_file, &key_file).unwrap());
+        let tls = ServerTls { cert_file: cert_file.clone(), key_file, current };
+        assert_eq!(tls.refresh(), Ok(false));
+        write_at(&cert_file, &certificate("other.test"), key_time - Duration::from_secs(3600));
+        assert_eq!(tls.refresh(), Ok(true));
+        assert_eq!(tls.refresh(), Ok(false));
+        // Of the same time, as some tools keep it, but of another length.
+        write_at(&cert_file, &certificate("another.name.test"), key_time - Duration::from_secs(3600));
+        assert_eq!(tls.refresh(), Ok(true));
     }
 }
