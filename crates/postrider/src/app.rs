@@ -22,6 +22,10 @@ use tracing::{error, info};
 /// How long API requests may take to end when all else has.
 const API_PATIENCE: Duration = Duration::from_millis(500);
 
+/// Of the time for a shutdown, what is left for all that comes after sessions and deliveries: giving claims back, the API,
+/// the store's last commit.
+const CLOSING_TIME: Duration = Duration::from_millis(1500);
+
 /// What Postrider takes from outside; tests bring their own.
 #[derive(Debug)]
 pub struct Ports {
@@ -71,10 +75,8 @@ struct Api {
 impl App {
     /// Opens the store, binds every listener and starts to serve. Must be called within a tokio runtime.
     pub async fn start(settings: Settings, ports: Ports) -> Result<Self, StartError> {
-        std::fs::create_dir_all(&settings.data_dir).map_err(|error| StartError::DataDir {
-            path: settings.data_dir.display().to_string(),
-            error,
-        })?;
+        std::fs::create_dir_all(&settings.data_dir)
+            .map_err(|error| StartError::DataDir { path: settings.data_dir.display().to_string(), error })?;
         let resolver = match ports.resolver {
             Some(resolver) => resolver,
             None => Arc::new(DnsResolver::new(&settings.dns_servers).map_err(StartError::Resolver)?),
@@ -82,8 +84,7 @@ impl App {
         // The port before the store: a second server by mistake is told of the port that it shares with the first.
         let api_listener = bind_api(&settings).await?;
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(SqliteOptions::new(&settings.data_dir))?);
-        let server =
-            Server::start(&settings, ports.limits, store.clone(), ports.clock.clone(), resolver).await?;
+        let server = Server::start(&settings, ports.limits, store.clone(), ports.clock.clone(), resolver).await?;
         let api = api_listener.map(|(listener, address)| {
             server.note_listener(ListenerStatus { name: "api", address, open: true });
             info!(listener = "api", %address, "listening");
@@ -118,7 +119,8 @@ impl App {
     /// Shuts down in order, within `SHUTDOWN_TIMEOUT_SECONDS`: listeners close, sessions end after their current command,
     /// deliveries under way finish or are given back, what is written is flushed.
     pub async fn shutdown(self) {
-        self.server.shutdown(Duration::from_secs(self.settings.shutdown_timeout_seconds)).await;
+        let whole = Duration::from_secs(self.settings.shutdown_timeout_seconds);
+        self.server.shutdown(server_patience(whole)).await;
         if let Some(mut api) = self.api {
             // Requests in hand are answered; clients that keep their connection open are not waited for.
             api.stop.send_replace(true);
@@ -131,6 +133,11 @@ impl App {
         }
         info!("stopped");
     }
+}
+
+/// How long sessions and deliveries have to end, of the time that the whole shutdown may take; half of it at least.
+fn server_patience(whole: Duration) -> Duration {
+    whole.saturating_sub(CLOSING_TIME).max(whole / 2)
 }
 
 async fn bind_api(settings: &Settings) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
@@ -151,4 +158,17 @@ fn serve_api(listener: TcpListener, web: Web) -> Api {
         .await
     });
     Api { stop, task }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shutdown_leaves_time_to_close() {
+        let patience = |seconds| server_patience(Duration::from_secs(seconds));
+        assert_eq!(patience(30), Duration::from_millis(28_500));
+        assert_eq!(patience(2), Duration::from_secs(1));
+        assert_eq!(patience(0), Duration::ZERO);
+    }
 }
