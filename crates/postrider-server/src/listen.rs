@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use postrider_wire::smtp::reply::Reply;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tracing::{Instrument, error, info, info_span, warn};
 
+use crate::limits::counted_address;
 use crate::smtp::Context;
 use crate::smtp::policy::{Listener, Policies};
 use crate::smtp::session;
@@ -20,7 +22,27 @@ use crate::smtp::session;
 /// Connections that the system holds ready for us.
 const BACKLOG: u32 = 1024;
 /// After a failure to accept (out of file descriptors, most likely) before the next try.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+pub(crate) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Files that the process has open beside its sessions: the store's, the queue's connections, the API's.
+const FURTHER_FILES: u64 = 1024;
+
+/// Raises the limit on open files as far as the process may: the usual one is far below what the sessions alone need.
+pub(crate) fn raise_open_files_max(sessions_max: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        warn!(%error, "the limit on open files cannot be raised");
+    }
+    let needed = (sessions_max as u64).saturating_add(FURTHER_FILES);
+    // None is unlimited.
+    if let Some(files_max) = getrlimit(Resource::Nofile).current.filter(|&files_max| files_max < needed) {
+        warn!(
+            files_max,
+            needed,
+            "the limit on open files is too low for {sessions_max} sessions; raise it (systemd: LimitNOFILE={needed})"
+        );
+    }
+}
 
 /// Binds a listener.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -35,7 +57,7 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// The open sessions, counted in all and by address.
+/// The open sessions, counted in all and by [`counted_address`].
 #[derive(Debug)]
 pub(crate) struct Sessions {
     open: AtomicUsize,
@@ -57,24 +79,30 @@ impl Sessions {
     fn enter(self: &Arc<Self>, peer: IpAddr, context: &Arc<Context>) -> Option<OpenSession> {
         let limits = &context.limits;
         if self.open.fetch_add(1, Ordering::AcqRel) >= limits.sessions_max {
-            self.open.fetch_sub(1, Ordering::AcqRel);
+            self.leave();
             return None;
         }
         // Trusted networks are limited only by the whole: an application may well open hundreds.
-        let is_counted = !self.is_trusted(peer);
-        if is_counted {
+        let counted_as = (!self.is_trusted(peer)).then(|| counted_address(peer));
+        if let Some(address) = counted_as {
             let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = by_address.entry(peer).or_default();
+            let count = by_address.entry(address).or_default();
             if *count >= limits.sessions_per_address_max {
                 drop(by_address);
-                self.open.fetch_sub(1, Ordering::AcqRel);
+                self.leave();
                 return None;
             }
             *count += 1;
         }
         context.stats.sessions_open.add(1);
         context.stats.sessions_total.add(1);
-        Some(OpenSession { sessions: self.clone(), context: context.clone(), peer, is_counted })
+        Some(OpenSession { sessions: self.clone(), context: context.clone(), peer, counted_as })
+    }
+
+    /// Counts a session out, also one that did not come to be: the shutdown may have seen it.
+    fn leave(&self) {
+        self.open.fetch_sub(1, Ordering::AcqRel);
+        self.ended.notify_waiters();
     }
 
     /// Ends when no session is open.
@@ -98,7 +126,8 @@ struct OpenSession {
     sessions: Arc<Sessions>,
     context: Arc<Context>,
     peer: IpAddr,
-    is_counted: bool,
+    /// Under which address; `None`: only in all.
+    counted_as: Option<IpAddr>,
 }
 
 impl Drop for OpenSession {
@@ -106,18 +135,17 @@ impl Drop for OpenSession {
         if std::thread::panicking() {
             error!(peer = %self.peer, "a session ended in a fault of this program; the others go on");
         }
-        if self.is_counted {
+        if let Some(address) = self.counted_as {
             let mut by_address = self.sessions.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(count) = by_address.get_mut(&self.peer) {
+            if let Some(count) = by_address.get_mut(&address) {
                 *count -= 1;
                 if *count == 0 {
-                    by_address.remove(&self.peer);
+                    by_address.remove(&address);
                 }
             }
         }
         self.context.stats.sessions_open.subtract(1);
-        self.sessions.open.fetch_sub(1, Ordering::AcqRel);
-        self.sessions.ended.notify_waiters();
+        self.sessions.leave();
     }
 }
 
@@ -180,5 +208,6 @@ fn refuse(tcp: &TcpStream, kind: Listener) {
     }
     let mut line = Vec::new();
     Reply::TOO_MANY_SESSIONS.write(&mut line);
-    let _ = tcp.try_write(&line);
+    // Not tokio's try_write: it knows nothing yet of what a connection just accepted is ready for, and may not even try.
+    let _ = socket2::SockRef::from(tcp).send(&line);
 }

@@ -67,6 +67,7 @@ impl Server {
     ) -> Result<Self, StartError> {
         let tls = Arc::new(ServerTls::load(settings)?);
         let decoy_key = kept_key(&settings.data_dir.join("scram-decoy.key"))?;
+        listen::raise_open_files_max(limits.sessions_max);
         let bound = bind_all(settings)?;
         let (draining, is_draining) = watch::channel(false);
 

@@ -15,8 +15,9 @@ use postrider_wire::smtp::reply::Reply;
 use postrider_wire::smtp::server::{Event, ServerConfig, Session, Verdict};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tracing::debug;
+use tracing::{debug, warn};
 
+use crate::listen::ACCEPT_RETRY;
 use crate::stream::Stream;
 
 /// No answer is held back for longer, whatever the address says.
@@ -62,6 +63,9 @@ impl Simulator {
         // What the sessions have taken, the simulator takes.
         config.limits.message_bytes_max = usize::MAX / 2;
         config.limits.text_line_bytes_max = usize::MAX / 2;
+        // Refusing is what it is for.
+        config.limits.refused_recipients_max = usize::MAX;
+        config.limits.errors_max = usize::MAX;
         config.repair_line_ends = true;
         let shared = Shared { clock, config: Arc::new(config), deferrals: Mutex::default() };
         Ok(Self { listener, port, shared: Arc::new(shared) })
@@ -76,12 +80,16 @@ impl Simulator {
     pub(crate) async fn run(self, mut draining: watch::Receiver<bool>) {
         loop {
             tokio::select! {
-                accepted = self.listener.accept() => {
-                    if let Ok((tcp, _)) = accepted {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((tcp, _)) => {
                         let _ = tcp.set_nodelay(true);
                         tokio::spawn(converse(self.shared.clone(), tcp));
                     }
-                }
+                    Err(error) => {
+                        warn!(%error, "the simulator could not accept a connection");
+                        self.shared.clock.sleep(ACCEPT_RETRY).await;
+                    }
+                },
                 // All senders are gone: so is the server.
                 closed = draining.changed() => {
                     if closed.is_err() {

@@ -11,6 +11,8 @@ use postrider_core::{Address, Clock, Timestamp};
 use postrider_store::{ScramKeys, Store, StoreError, User};
 use tokio::sync::Semaphore;
 
+use crate::limits::counted_address;
+
 /// Why a password cannot be kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
@@ -91,6 +93,7 @@ pub(crate) struct Logins {
 /// Whose failures are counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Suspect {
+    /// As [`counted_address`] gives it.
     Address(IpAddr),
     Account(String),
 }
@@ -101,12 +104,14 @@ struct Failures {
     last_at: Timestamp,
 }
 
-/// The first failure is answered after this; each further one doubles it.
+/// After a failure the next log-in waits for this; each further one doubles it.
 const DELAY_FIRST: Duration = Duration::from_secs(1);
 const DELAY_MAX: Duration = Duration::from_secs(30);
 /// Failures are forgotten after this time without another.
 const MEMORY: Duration = Duration::from_secs(15 * 60);
 const SUSPECTS_MAX: usize = 10_000;
+/// As many of the oldest make room together, so that not every new one searches for them.
+const SUSPECTS_EVICTED: usize = SUSPECTS_MAX / 10;
 
 impl Logins {
     pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
@@ -146,23 +151,29 @@ impl Logins {
         }
     }
 
-    /// Counts a failure; returns how long its answer is to be held back.
-    pub(crate) fn failed(&self, user: &str, peer: IpAddr) -> Duration {
+    /// How long a log-in must wait before it is looked at, right or wrong: an answer that came at once would tell that the
+    /// password is right.
+    pub(crate) fn delay(&self, user: &str, peer: IpAddr) -> Duration {
+        let now = self.clock.now();
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = suspects(user, peer).map(|suspect| count_at(&failures, &suspect, now));
+        match counts.into_iter().max() {
+            None | Some(0) => Duration::ZERO,
+            Some(worst) => DELAY_FIRST.saturating_mul(2u32.saturating_pow(worst - 1)).min(DELAY_MAX),
+        }
+    }
+
+    /// Counts a failure.
+    pub(crate) fn failed(&self, user: &str, peer: IpAddr) {
         let now = self.clock.now();
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if failures.len() >= SUSPECTS_MAX {
-            failures.retain(|_, failures| now.since(failures.last_at) < MEMORY);
-        }
-        let mut worst = 0;
-        for suspect in [Suspect::Address(peer), Suspect::Account(user.to_ascii_lowercase())] {
-            let known = failures.get(&suspect).filter(|failures| now.since(failures.last_at) < MEMORY);
-            let count = known.map_or(0, |failures| failures.count).saturating_add(1);
-            if failures.len() < SUSPECTS_MAX || failures.contains_key(&suspect) {
-                failures.insert(suspect, Failures { count, last_at: now });
+        for suspect in suspects(user, peer) {
+            let count = count_at(&failures, &suspect, now).saturating_add(1);
+            if failures.len() >= SUSPECTS_MAX && !failures.contains_key(&suspect) {
+                make_room(&mut failures);
             }
-            worst = worst.max(count);
+            failures.insert(suspect, Failures { count, last_at: now });
         }
-        DELAY_FIRST.saturating_mul(2u32.saturating_pow(worst - 1)).min(DELAY_MAX)
     }
 
     /// A log-in succeeded: the account's failures were its owner's.
@@ -170,6 +181,27 @@ impl Logins {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.remove(&Suspect::Account(user.to_ascii_lowercase()));
     }
+}
+
+fn suspects(user: &str, peer: IpAddr) -> [Suspect; 2] {
+    [Suspect::Address(counted_address(peer)), Suspect::Account(user.to_ascii_lowercase())]
+}
+
+/// How often a suspect has failed, as far as that is remembered.
+fn count_at(failures: &HashMap<Suspect, Failures>, suspect: &Suspect, now: Timestamp) -> u32 {
+    failures.get(suspect).filter(|failures| now.since(failures.last_at) < MEMORY).map_or(0, |failures| failures.count)
+}
+
+/// Forgets those that have been quiet longest. Who goes on guessing is never among them, however many others are made up.
+fn make_room(failures: &mut HashMap<Suspect, Failures>) {
+    let mut times: Vec<Timestamp> = failures.values().map(|failures| failures.last_at).collect();
+    let (_, &mut youngest, _) = times.select_nth_unstable(SUSPECTS_EVICTED.min(failures.len()) - 1);
+    let mut left = SUSPECTS_EVICTED;
+    failures.retain(|_, failures| {
+        let goes = failures.last_at <= youngest && left > 0;
+        left -= usize::from(goes);
+        !goes
+    });
 }
 
 #[cfg(test)]
@@ -186,5 +218,63 @@ mod tests {
         assert!(!matches("correct horse", "no hash"));
         assert_eq!(hash(""), Err(PasswordError::Empty));
         assert_eq!(hash("a\nb"), Err(PasswordError::ControlCharacters));
+    }
+
+    fn failures(count: u32, ages_seconds: impl IntoIterator<Item = u64>) -> HashMap<Suspect, Failures> {
+        let start = Timestamp::from_millis(1_000_000_000);
+        let entry = |(n, age)| {
+            let last_at = start + Duration::from_secs(SUSPECTS_MAX as u64 - age);
+            (Suspect::Account(format!("user{n}")), Failures { count, last_at })
+        };
+        ages_seconds.into_iter().enumerate().map(entry).collect()
+    }
+
+    #[test]
+    fn the_oldest_make_room() {
+        let mut known = failures(1, 0..SUSPECTS_MAX as u64);
+        make_room(&mut known);
+        assert_eq!(known.len(), SUSPECTS_MAX - SUSPECTS_EVICTED);
+        assert!(known.contains_key(&Suspect::Account("user0".into())));
+        assert!(!known.contains_key(&Suspect::Account(format!("user{}", SUSPECTS_MAX - 1))));
+        // All at the same moment: no more go than must.
+        let mut known = failures(1, (0..SUSPECTS_MAX).map(|_| 0));
+        make_room(&mut known);
+        assert_eq!(known.len(), SUSPECTS_MAX - SUSPECTS_EVICTED);
+    }
+
+    #[tokio::test]
+    async fn failures_slow_an_account_and_a_network() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = postrider_store::sqlite::SqliteOptions::new(folder.path());
+        let store = postrider_store::SqliteStore::open(options).unwrap();
+        let logins = Logins::new(Arc::new(store), Arc::new(crate::clock::SystemClock));
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (here, same_network, elsewhere) = (address("2001:db8::1"), address("2001:db8::2:1"), address("192.0.2.1"));
+        assert_eq!(logins.delay("user", here), Duration::ZERO);
+        for expected in [1, 2, 4, 8, 16, 30, 30] {
+            logins.failed("user", here);
+            assert_eq!(logins.delay("USER", elsewhere), Duration::from_secs(expected));
+            assert_eq!(logins.delay("other", same_network), Duration::from_secs(expected));
+        }
+        assert_eq!(logins.delay("other", elsewhere), Duration::ZERO);
+        assert_eq!(logins.delay("other", address("2001:db8:0:1::1")), Duration::ZERO);
+        logins.succeeded("user");
+        assert_eq!(logins.delay("user", elsewhere), Duration::ZERO);
+        assert_eq!(logins.delay("user", here), Duration::from_secs(30), "the network has still to prove itself");
+    }
+
+    /// Inventing names does not make the server forget whom it slows.
+    #[tokio::test]
+    async fn who_goes_on_guessing_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = postrider_store::sqlite::SqliteOptions::new(folder.path());
+        let store = postrider_store::SqliteStore::open(options).unwrap();
+        let logins = Logins::new(Arc::new(store), Arc::new(crate::clock::SystemClock));
+        *logins.failures.lock().unwrap() = failures(1, (0..SUSPECTS_MAX).map(|_| 0));
+        let guesser = "192.0.2.1".parse().unwrap();
+        for _ in 0..3 {
+            logins.failed("user", guesser);
+        }
+        assert_eq!(logins.delay("user", guesser), Duration::from_secs(4));
     }
 }

@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 use crate::{DnsServer, LoopbackIp, PostriderProcess, Script, ScriptedMx, Zone};
 
-/// A node's lease in tests. Their clocks leap, and a renewal that takes a moment of real time must not come too late.
+/// A node's lease, and the patience with the store, in tests. Their clocks leap, and what takes a moment of real time must
+/// not come too late.
 const LEASE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The ports of a Postrider under test. Its address is its own, so the ports are the same for all.
@@ -72,7 +73,7 @@ impl Site {
             .map(|(name, port)| (name.to_owned(), port.to_string()))
             .chain(texts.into_iter().map(|(name, text)| (name.to_owned(), text)))
             .collect();
-        let limits = Limits { lease: LEASE, ..Limits::default() };
+        let limits = Limits { lease: LEASE, store_timeout: LEASE, ..Limits::default() };
         Self { ip, folder, dns, hosts: Mutex::default(), environment, limits }
     }
 

@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 
 use super::Context;
 use super::policy::{Destination, store_reply};
+use crate::clock::timeout;
 use crate::deliver::report;
 use crate::memory::MemoryShare;
 use crate::queue::{HeldMessage, Reservation, count_domains};
@@ -101,8 +102,10 @@ async fn store(
     let reservation = if domains.is_empty() { None } else { context.queue.reserve(domains.clone()) };
     let claimed_by = reservation.as_ref().map(Reservation::node);
     let size = message.raw.len();
+    // The store holds the message too until it has answered: the bytes count until then, whoever else holds them.
+    let share = Arc::new(share);
     let handed_on =
-        reservation.map(|reservation| Handed::new(reservation, id, now, &envelope, &elsewhere, &message, share));
+        reservation.map(|reservation| Handed::new(reservation, id, now, &envelope, &elsewhere, &message, &share));
     let email = NewEmail {
         id,
         created_at: now,
@@ -117,10 +120,8 @@ async fn store(
         (email.envelope.reverse_path.as_str().to_owned(), email.kept.len() + email.deliveries.len());
     let is_claimed = handed_on.is_some();
 
-    if let Err(error) = context.store.accept(email).await {
-        warn!(%error, "a message could not be kept");
-        return Err(store_reply(&error));
-    }
+    keep(context, email).await?;
+    drop(share);
     info!(email = %id, sender, recipients, size, "accepted");
     if let Some(handed) = handed_on {
         handed.submit(context);
@@ -128,13 +129,32 @@ async fn store(
     if !is_claimed && !domains.is_empty() {
         context.queue.left_in_store(domains.into_iter().map(|(domain, _)| domain));
     }
+    // A commit of its own, and after the message's: a crash between the two loses the notice, which is better than to tell
+    // of a message that is not here.
     if let Some(notice) = success_notice {
-        match context.store.accept(notice).await {
+        match keep(context, notice).await {
             Ok(()) => context.queue.kick(),
-            Err(error) => warn!(email = %id, %error, "the sender could not be told of the delivery here"),
+            Err(_) => warn!(email = %id, "the sender could not be told of the delivery here"),
         }
     }
     Ok(id)
+}
+
+/// Hands an e-mail to the store and waits until it is durable, but not for ever: a call that is dropped is done wholly or
+/// not at all, and what it would have claimed is given back.
+async fn keep(context: &Context, email: NewEmail) -> Result<(), Reply> {
+    let id = email.id;
+    match timeout(context.clock.as_ref(), context.limits.store_timeout, context.store.accept(email)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            warn!(email = %id, %error, "a message could not be kept");
+            Err(store_reply(&error))
+        }
+        Err(_) => {
+            error!(email = %id, "the store did not answer in time; whether it has kept the message is not known");
+            Err(Reply::STORE_UNAVAILABLE)
+        }
+    }
 }
 
 /// What the queue gets of a message that it may send at once.
@@ -152,7 +172,7 @@ impl Handed {
         envelope: &Envelope,
         recipients: &[Recipient],
         message: &Message,
-        share: MemoryShare,
+        share: &Arc<MemoryShare>,
     ) -> Self {
         let relayed = message.raw.slice(message.return_path_bytes as usize..);
         let deliveries = recipients.iter().enumerate().map(|(number, recipient)| ClaimedDelivery {
@@ -173,7 +193,7 @@ impl Handed {
             deliveries: deliveries.collect(),
         };
         // Where memory is scarce the worker reads the message from the store when its turn comes.
-        let held = (!share.is_scarce()).then(|| HeldMessage { raw: relayed, _share: Arc::new(share) });
+        let held = (!share.is_scarce()).then(|| HeldMessage { raw: relayed, _share: share.clone() });
         Self { reservation, email, message: held }
     }
 

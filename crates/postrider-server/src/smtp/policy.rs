@@ -75,6 +75,10 @@ impl Policies {
                 Arc::new(ServerConfig {
                     limits: wire_limits(settings, limits),
                     starttls: !listener.has_implicit_tls(),
+                    // Strangers' mail is kept here, never sent on: of RFC 3461 only NOTIFY=SUCCESS would bear on it, and
+                    // would let anyone make this server write to anyone. Who is not offered DSN tells its sender itself
+                    // (section 5.2.2), so nothing is lost by not offering it to them.
+                    dsn: listener != Listener::Mx || is_trusted,
                     auth: match listener {
                         Listener::Mx => AuthPolicy::Never,
                         _ if is_loopback => AuthPolicy::Always,

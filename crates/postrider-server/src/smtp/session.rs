@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use postrider_core::envelope::{BodyType, DsnReturn, Notify};
 use postrider_core::trace::Received;
-use postrider_core::{Address, Envelope, Recipient, ReversePath, TlsInfo};
-use postrider_wire::sasl::ChannelBinding;
+use postrider_core::{Address, Envelope, Recipient, ReversePath, Timestamp, TlsInfo};
+use postrider_wire::sasl::{ChannelBinding, Password};
 use postrider_wire::smtp::reply::Reply;
 use postrider_wire::smtp::server::{self as wire, Event, MailCommand, RcptCommand, TlsFacts, Verdict};
 use tokio::net::TcpStream;
@@ -26,16 +26,13 @@ use crate::stream::Stream;
 const DATA_READ_BYTES: usize = 64 << 10;
 const COMMAND_READ_BYTES: usize = 4 << 10;
 
+/// How long the goodbye may take. Nothing is lost with it, and a peer that does not read must not hold the session.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Runs a session to its end.
 pub(crate) async fn run(context: Arc<Context>, policy: Policy, tcp: TcpStream, peer: IpAddr) {
-    let mut draining = context.draining.clone();
     let stream = if policy.listener.has_implicit_tls() {
-        let handshake = handshake(&context, tcp);
-        let stream = tokio::select! {
-            stream = handshake => stream,
-            _ = draining.wait_for(|&draining| draining) => None,
-        };
-        match stream {
+        match handshake(&context, tcp).await {
             Some(stream) => stream,
             None => return,
         }
@@ -45,8 +42,9 @@ pub(crate) async fn run(context: Arc<Context>, policy: Policy, tcp: TcpStream, p
     let facts = policy.listener.has_implicit_tls().then(|| tls_facts(&stream));
     let wire = wire::Session::new(policy.wire.clone(), facts);
     let tls = stream.tls_info();
+    let started_at = context.clock.now();
     let mut session = Session {
-        context,
+        context: context.clone(),
         policy,
         peer,
         stream,
@@ -58,8 +56,9 @@ pub(crate) async fn run(context: Arc<Context>, policy: Policy, tcp: TcpStream, p
         user: None,
         transaction: None,
         share: None,
-        is_reading_message: false,
-        hold_back: Duration::ZERO,
+        message_began_at: None,
+        started_at,
+        answered_at: started_at,
     };
     match session.converse().await {
         Ok(()) => debug!("session ended"),
@@ -67,7 +66,7 @@ pub(crate) async fn run(context: Arc<Context>, policy: Policy, tcp: TcpStream, p
         Err(End::HandshakeFailed) => {}
         Err(End::Closed) => debug!("the client closed the connection"),
     }
-    session.stream.shutdown().await;
+    let _ = timeout(context.clock.as_ref(), GOODBYE_TIMEOUT, session.stream.shutdown()).await;
 }
 
 struct Session {
@@ -84,9 +83,11 @@ struct Session {
     transaction: Option<Box<Transaction>>,
     /// The message being read, of the memory budget.
     share: Option<MemoryShare>,
-    is_reading_message: bool,
-    /// How long the next replies wait before they are written.
-    hold_back: Duration,
+    /// Set from the permission to send a message to its end.
+    message_began_at: Option<Timestamp>,
+    started_at: Timestamp,
+    /// When the last replies were written. Every command is answered: what came since is one command, or a part of it.
+    answered_at: Timestamp,
 }
 
 /// How a session ended other than in good order.
@@ -105,7 +106,6 @@ enum Woken {
 
 impl Session {
     async fn converse(&mut self) -> Result<(), End> {
-        let started_at = self.context.clock.now();
         loop {
             while let Some(event) = self.wire.next_event(&mut self.input) {
                 if matches!(event, Event::Closed) {
@@ -119,7 +119,7 @@ impl Session {
                 return Ok(());
             }
             let woken = self.read().await?;
-            let is_too_long = self.context.clock.now().since(started_at) > self.context.limits.session_time_max;
+            let is_too_long = self.context.clock.now().since(self.started_at) > self.context.limits.session_time_max;
             match woken {
                 Woken::Input if !is_too_long => {}
                 Woken::Input | Woken::TimedOut => self.wire.close(Reply::IDLE_TOO_LONG),
@@ -128,16 +128,12 @@ impl Session {
         }
     }
 
-    /// Waits for more from the client. Amid a message a shutdown waits for its end.
+    /// Waits for more from the client. Amid a message a shutdown waits for its end, or that of its chunk.
     async fn read(&mut self) -> Result<Woken, End> {
-        let limits = &self.context.limits;
-        let (patience, bytes) = if self.is_reading_message {
-            (limits.data_timeout, DATA_READ_BYTES)
-        } else {
-            (limits.command_timeout, COMMAND_READ_BYTES)
-        };
+        let patience = self.patience();
+        let bytes = if self.message_began_at.is_some() { DATA_READ_BYTES } else { COMMAND_READ_BYTES };
         let mut draining = self.context.draining.clone();
-        let may_drain = !self.is_reading_message;
+        let may_drain = !self.wire.in_data() || self.message_began_at.is_none();
         let read = self.stream.read(&mut self.input, bytes);
         let read = timeout(self.context.clock.as_ref(), patience, async {
             tokio::select! {
@@ -158,12 +154,23 @@ impl Session {
         }
     }
 
+    /// How long the client has for its next bytes. Sending one now and then gains it nothing: a command has a time to be
+    /// whole, and so has a message.
+    fn patience(&self) -> Duration {
+        let limits = &self.context.limits;
+        let now = self.context.clock.now();
+        let left = |from: Timestamp, time_max: Duration| time_max.saturating_sub(now.since(from));
+        let patience = if self.wire.in_data() {
+            limits.data_timeout.min(left(self.answered_at, limits.message_time_max))
+        } else {
+            left(self.answered_at, limits.command_timeout)
+        };
+        let message_left = self.message_began_at.map(|began_at| left(began_at, limits.message_time_max));
+        message_left.map_or(patience, |left| left.min(patience))
+    }
+
     /// Writes what there is to say: the answers to all that was read, in one go.
     async fn flush(&mut self) -> Result<(), End> {
-        let hold_back = std::mem::take(&mut self.hold_back);
-        if !hold_back.is_zero() {
-            self.context.clock.sleep(hold_back).await;
-        }
         if self.wire.output().is_empty() {
             return Ok(());
         }
@@ -175,6 +182,7 @@ impl Session {
             Ok(Err(error)) => return Err(End::Lost(error)),
             Err(_) => return Err(End::Closed),
         }
+        self.answered_at = self.context.clock.now();
         // The buffers of an idle session are given back.
         if self.input.is_empty() {
             self.input = BytesMut::new();
@@ -218,23 +226,16 @@ impl Session {
             Event::Reset => self.forget_transaction(),
             Event::StartTls => self.start_tls().await?,
             Event::AuthPassword { user, password } => {
-                let verdict = match self.context.logins.check(&user, password.as_str()).await {
-                    Ok(true) => Verdict::Accept,
-                    Ok(false) => Verdict::Reject(Reply::AUTH_FAILED),
-                    Err(error) => {
-                        warn!(%error, "a password could not be checked");
-                        Verdict::Reject(Reply::AUTH_UNAVAILABLE)
-                    }
-                };
-                self.wire.respond(verdict);
-            }
-            Event::ScramLookup { user } => match self.context.logins.scram_keys(&user).await {
-                Ok(keys) => self.wire.scram_keys(keys),
-                Err(error) => {
-                    warn!(%error, "a user could not be looked up");
-                    self.wire.respond(Verdict::Reject(Reply::AUTH_UNAVAILABLE));
+                if self.slow_log_in(&user).await {
+                    let verdict = self.password(&user, &password).await;
+                    self.wire.respond(verdict);
                 }
-            },
+            }
+            Event::ScramLookup { user } => {
+                if self.slow_log_in(&user).await {
+                    self.scram_lookup(&user).await;
+                }
+            }
             Event::Authenticated { user } => {
                 info!(user, "logged in");
                 self.context.stats.auth_successes.add(1);
@@ -244,15 +245,51 @@ impl Session {
             Event::AuthFailed { user } => {
                 warn!(user, peer = %self.peer, "log-in failed");
                 self.context.stats.auth_failures.add(1);
-                self.hold_back = self.context.logins.failed(&user, self.peer);
-                // Nothing that was sent along is looked at before the wait is over.
-                self.flush().await?;
+                self.context.logins.failed(&user, self.peer);
             }
             Event::Violation { reply } => debug!(%reply, "command refused"),
             // The caller ends the session on it.
             Event::Closed => {}
         }
         Ok(())
+    }
+
+    /// Lets a log-in wait for as long as the failures before it demand; nothing that was sent along is looked at before.
+    /// `false`: the server shuts down, and the session with it.
+    async fn slow_log_in(&mut self, user: &str) -> bool {
+        let delay = self.context.logins.delay(user, self.peer);
+        if delay.is_zero() {
+            return true;
+        }
+        let mut draining = self.context.draining.clone();
+        tokio::select! {
+            () = self.context.clock.sleep(delay) => true,
+            _ = draining.wait_for(|&draining| draining) => {
+                self.wire.close(Reply::SHUTTING_DOWN);
+                false
+            }
+        }
+    }
+
+    async fn password(&self, user: &str, password: &Password) -> Verdict {
+        match self.context.logins.check(user, password.as_str()).await {
+            Ok(true) => Verdict::Accept,
+            Ok(false) => Verdict::Reject(Reply::AUTH_FAILED),
+            Err(error) => {
+                warn!(%error, "a password could not be checked");
+                Verdict::Reject(Reply::AUTH_UNAVAILABLE)
+            }
+        }
+    }
+
+    async fn scram_lookup(&mut self, user: &str) {
+        match self.context.logins.scram_keys(user).await {
+            Ok(keys) => self.wire.scram_keys(keys),
+            Err(error) => {
+                warn!(%error, "a user could not be looked up");
+                self.wire.respond(Verdict::Reject(Reply::AUTH_UNAVAILABLE));
+            }
+        }
     }
 
     fn mail(&mut self, command: MailCommand) -> Verdict {
@@ -320,7 +357,7 @@ impl Session {
         let top = transaction.begin(now, |transaction| self.received(transaction, now));
         self.transaction = Some(transaction);
         self.share = Some(share);
-        self.is_reading_message = true;
+        self.message_began_at = Some(now);
         self.wire.begin_message(top);
     }
 
@@ -372,7 +409,7 @@ impl Session {
     }
 
     async fn message(&mut self, raw: BytesMut) -> Verdict {
-        self.is_reading_message = false;
+        self.message_began_at = None;
         let mut share = self.share.take().unwrap_or_else(|| self.context.memory.share());
         let Some(transaction) = self.transaction.take() else { return Verdict::Reject(Reply::MAIL_FIRST) };
         if !share.resize(raw.len()) {
@@ -395,7 +432,7 @@ impl Session {
     fn forget_transaction(&mut self) {
         self.transaction = None;
         self.share = None;
-        self.is_reading_message = false;
+        self.message_began_at = None;
     }
 
     async fn start_tls(&mut self) -> Result<(), End> {
@@ -413,9 +450,16 @@ impl Session {
     }
 }
 
+/// The TLS handshake. `None` if it fails, or if the server shuts down before its end.
 async fn handshake(context: &Context, tcp: TcpStream) -> Option<Stream> {
     let acceptor = TlsAcceptor::from(context.tls.config());
-    match timeout(context.clock.as_ref(), context.limits.handshake_timeout, acceptor.accept(tcp)).await {
+    let mut draining = context.draining.clone();
+    let handshake = timeout(context.clock.as_ref(), context.limits.handshake_timeout, acceptor.accept(tcp));
+    let done = tokio::select! {
+        done = handshake => done,
+        _ = draining.wait_for(|&draining| draining) => return None,
+    };
+    match done {
         Ok(Ok(stream)) => {
             context.stats.tls_handshakes.add(1);
             Some(Stream::Tls(Box::new(TlsStream::Server(stream))))

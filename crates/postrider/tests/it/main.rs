@@ -26,4 +26,5 @@ mod smtp_hostile;
 mod smtp_limits;
 mod smtp_message;
 mod smtp_policy;
+mod smtp_time;
 mod support;

@@ -32,6 +32,31 @@ async fn the_log_tells_the_story_of_an_email() {
     assert!(!process.output().contains("a-very-private-subject"), "no part of a message belongs in a log");
 }
 
+/// Ten thousand sessions are ten thousand open files, and the usual limit is 1,024.
+#[tokio::test]
+async fn the_limit_on_open_files_is_raised() {
+    for (ulimit, files_max) in [("ulimit -Sn 512", None), ("ulimit -n 512", Some("512"))] {
+        let site = Site::new().await;
+        let limited = format!("echo \"process $$\"; {ulimit}; ulimit -Hn | sed 's/^/hard /'; exec \"$0\" serve");
+        let arguments = ["-c", &limited, binary().to_str().unwrap()];
+        let shell = std::path::Path::new("/bin/sh");
+        let mut environment = site.environment().clone();
+        environment.insert("PATH".to_owned(), std::env::var("PATH").unwrap_or_default());
+        let mut process = PostriderProcess::start(shell, &arguments, &environment, site.folder());
+        process.wait_until_listening(site.smtp()).await;
+        let log = process.output();
+        let said = |name: &str| log.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", said("process "))).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        let soft = line["Max open files".len()..].split_whitespace().next().unwrap();
+        assert_eq!(soft, said("hard "));
+        if let Some(files_max) = files_max {
+            assert_eq!(soft, files_max);
+            assert!(log.contains("the limit on open files is too low"), "{log}");
+        }
+    }
+}
+
 /// The process may write no file larger than this many blocks of 512 bytes.
 const FILE_BLOCKS_MAX: u32 = 8192;
 

@@ -45,6 +45,38 @@ async fn a_message_on_its_way_in_is_taken() {
     postrider.email(postrider.accepted(&reply).await).await;
 }
 
+/// Between two chunks the message may never come to its end.
+#[tokio::test]
+async fn a_message_between_two_chunks_is_not_waited_for() {
+    let postrider = Site::new().await.set("ALLOWED_DOMAINS", "local.test").start().await;
+    let mut client = postrider.client().await;
+    client.demand("MAIL FROM:<a@client.test>", 250).await;
+    client.demand("RCPT TO:<b@local.test>", 250).await;
+    client.send_raw(b"BDAT 6\r\nabcd\r\n").await;
+    client.expect(250).await;
+    let shutdown = tokio::spawn(postrider.shut_down());
+    client.expect(421).await;
+    client.expect_end().await;
+    shutdown.await.unwrap();
+}
+
+/// No time passes here: what waited for the handshake's time-out would wait for ever.
+#[tokio::test]
+async fn a_handshake_is_not_waited_for() {
+    let postrider = Site::new().await.start().await;
+    let mut behind_starttls = postrider.client().await;
+    behind_starttls.demand("STARTTLS", 220).await;
+    let mut from_the_start = LineClient::connect(postrider.submissions()).await.unwrap();
+    postrider_testkit::eventually("both sessions", async || {
+        (postrider.app().control().smtp_stats().sessions_open == 2).then_some(())
+    })
+    .await;
+    let shutdown = tokio::spawn(postrider.shut_down());
+    assert_eq!(behind_starttls.rest().await, b"");
+    assert_eq!(from_the_start.rest().await, b"");
+    shutdown.await.unwrap();
+}
+
 #[tokio::test]
 async fn a_delivery_in_flight_is_finished() {
     let site = Site::new().await;

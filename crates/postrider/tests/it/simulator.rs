@@ -36,6 +36,21 @@ async fn bounce_is_refused_for_good() {
     }
 }
 
+/// Refusing is what it is for: it does not take the queue for somebody who probes for addresses.
+#[tokio::test]
+async fn however_many_bounce_each_gets_its_answer() {
+    let postrider = captor().await;
+    // What is no code counts as 550: so there are as many addresses as one likes.
+    let recipients: Vec<String> = (0..300).map(|n| format!("bounce+number{n}@example.org")).collect();
+    let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    let id = postrider.send("", &recipients, &mail::plain("", recipients[0], "captured")).await;
+    let detail = postrider.wait_for_status(id, EmailStatus::Failed).await;
+    for delivery in &detail.deliveries {
+        let code = delivery.last_response.as_ref().map(|reply| reply.code);
+        assert_eq!((code, delivery.attempts), (Some(550), 1), "{}", delivery.recipient);
+    }
+}
+
 #[tokio::test]
 async fn defer_is_refused_for_now() {
     let postrider = captor().await;

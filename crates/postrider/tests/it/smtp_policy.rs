@@ -123,6 +123,16 @@ async fn mail_for_both_here_and_elsewhere_is_kept_and_sent() {
     assert_eq!(mx.messages()[0].addresses(), ["b@example.org"]);
 }
 
+/// Or anyone could make this server write to anyone.
+#[tokio::test]
+async fn a_stranger_on_the_mx_port_gets_no_notice_of_success() {
+    let postrider = site_of_strangers().await.set("ALLOWED_DOMAINS", "local.test").start().await;
+    let mut client = LineClient::hello(postrider.smtp_mx()).await;
+    assert!(!client.demand("EHLO client.test", 250).await.text().contains("DSN"));
+    client.demand("MAIL FROM:<victim@example.org>", 250).await;
+    client.demand("RCPT TO:<b@local.test> NOTIFY=SUCCESS", 555).await;
+}
+
 #[tokio::test]
 async fn every_listener_says_what_it_can() {
     let postrider = Site::new().await.start().await;
