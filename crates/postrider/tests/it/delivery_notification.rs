@@ -79,6 +79,17 @@ async fn headers_alone_come_back_by_default() {
     assert!(text.contains("Not this"), "{text}");
 }
 
+/// RFC 3464 section 2.3.6: what we decide ourselves is not put into another server's mouth.
+#[tokio::test]
+async fn our_own_refusal_is_not_reported_as_the_other_sides() {
+    let world = world(Script::new().capabilities(&["SIZE 100"])).await;
+    world.fail("", "").await;
+    let text = world.report().await.text();
+    assert!(text.contains("Status: 5.3.4\r\n"), "{text}");
+    assert!(text.contains("larger than the other side takes"), "{text}");
+    assert!(!text.contains("Diagnostic-Code:") && !text.contains("Remote-MTA:"), "{text}");
+}
+
 #[tokio::test]
 async fn nobody_hears_of_what_nobody_sent() {
     let world = world(Script::new().on("RCPT", NO_SUCH_USER)).await;

@@ -114,3 +114,41 @@ async fn a_host_that_greets_with_a_refusal_is_not_the_end() {
     postrider.wait_for_status(id, EmailStatus::Sent).await;
     assert_eq!((first.connections(), second.messages().len()), (1, 1));
 }
+
+/// RFC 5321 section 4.5.3.1.10: 552 is what old servers say to one recipient too many.
+#[tokio::test]
+async fn recipients_beyond_what_the_server_takes_are_put_off() {
+    let recipients: Vec<String> = (0..102).map(|number| format!("b{number}@example.org")).collect();
+    let script = Script::new()
+        .on_recipient("b7@example.org", "552 5.2.2 Full")
+        .on_recipient("b100@example.org", "552 Too many recipients")
+        .on_recipient("b101@example.org", "552 Too many recipients");
+    let (postrider, mx) = world(script).await;
+    let names: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    let id = postrider.send("", &names, &message()).await;
+    let detail = postrider.wait_for_deferred(id, 1).await;
+    let of = |number: usize| statuses(&detail)[number].1;
+    assert_eq!((of(7), of(99)), (EmailStatus::Failed, EmailStatus::Sent));
+    assert_eq!((of(100), of(101)), (EmailStatus::Deferred, EmailStatus::Deferred));
+
+    mx.set_script(Script::new());
+    postrider.advance_to_next_attempt(id).await;
+    postrider.wait_for_status(id, EmailStatus::Failed).await;
+    assert_eq!(mx.wait_for_messages(2).await[1].addresses(), ["b100@example.org", "b101@example.org"]);
+}
+
+/// 421 to RSET, like 421 to MAIL, was decided before our message came.
+#[tokio::test]
+async fn a_kept_connection_that_says_goodbye_is_no_attempt() {
+    let script = Script::new().on_recipient("never@example.org", "550 5.1.1 Never").first(
+        1,
+        "RSET",
+        Answer::ReplyThenClose("421 4.4.2 Idle for too long".into()),
+    );
+    let (postrider, mx) = world(script).await;
+    let id = postrider.send("", &["never@example.org"], &message()).await;
+    postrider.wait_for_status(id, EmailStatus::Failed).await;
+    let id = postrider.send("", &["b@example.org"], &message()).await;
+    let detail = postrider.wait_for_status(id, EmailStatus::Sent).await;
+    assert_eq!((detail.email.attempts, mx.connections()), (1, 2));
+}

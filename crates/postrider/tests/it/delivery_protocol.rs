@@ -91,6 +91,21 @@ async fn a_broken_handshake_makes_the_next_attempt_clear() {
     assert!(!mx.messages()[0].tls);
 }
 
+/// Nor is a host that could not be reached at all a reason to try TLS again.
+#[tokio::test]
+async fn a_broken_handshake_counts_although_the_next_host_is_dead() {
+    let site = Site::new().await;
+    site.zone().mx("example.org", 10, "first.test").mx("example.org", 20, "dead.test");
+    site.zone().address("dead.test", site.claim_ip());
+    let first = site.host("first.test", Script::new().starttls(StartTls::BrokenHandshake)).await;
+    let postrider = site.start().await;
+    let id = postrider.send("a@client.test", &["b@example.org"], &message()).await;
+    assert_eq!(postrider.wait_for_deferred(id, 1).await.deliveries[0].category, Some(Category::Tls));
+    postrider.advance_to_next_attempt(id).await;
+    postrider.wait_for_status(id, EmailStatus::Sent).await;
+    assert!(!first.messages()[0].tls);
+}
+
 #[tokio::test]
 async fn eight_bits_go_as_they_are_where_they_may() {
     let (postrider, mx) = world(Script::new()).await;
@@ -112,6 +127,24 @@ async fn eight_bits_become_quoted_printable_where_they_may_not() {
     assert!(text.contains("Content-Transfer-Encoding: quoted-printable"), "{text}");
     let content = postrider_core::Content::parse(&received.data);
     assert_eq!(content.text.unwrap().trim_end(), "Grüße aus Köln, 你好, 🦀.");
+}
+
+#[tokio::test]
+async fn eight_bits_that_cannot_be_converted_are_not_sent_where_they_may_not() {
+    let (postrider, mx) = world(Script::new().without("8BITMIME")).await;
+    let body = "Content-Type: message/partial; number=1; total=1; id=x\r\n\r\nGrüße\r\n";
+    let partial = format!("From: <a@client.test>\r\nSubject: partial\r\nMIME-Version: 1.0\r\n{body}");
+    let id = postrider.send("", &["b@example.org"], partial.as_bytes()).await;
+    let detail = postrider.wait_for_status(id, EmailStatus::Failed).await;
+    assert_eq!(detail.deliveries[0].category, Some(Category::Content));
+    assert!(detail.deliveries[0].last_error.as_deref().unwrap().starts_with("5.6.3 "), "{detail:?}");
+    assert!(mx.all_messages().is_empty());
+
+    // No conversion helps a header; it goes as it is.
+    let header = "From: <a@client.test>\r\nSubject: Grüße\r\n\r\nplain\r\n";
+    let id = postrider.send("", &["b@example.org"], header.as_bytes()).await;
+    postrider.wait_for_status(id, EmailStatus::Sent).await;
+    assert!(mx.messages()[0].text().contains("Subject: Grüße"));
 }
 
 async fn send_utf8(postrider: &TestPostrider) -> postrider_core::ObjectId {
@@ -167,6 +200,8 @@ async fn a_message_larger_than_the_server_takes_is_not_sent() {
     let id = postrider.send("a@client.test", &["b@example.org"], &mail::big_attachment(2000)).await;
     let detail = postrider.wait_for_status(id, EmailStatus::Failed).await;
     assert_eq!(detail.deliveries[0].category, Some(Category::Quota));
+    // The decision was ours: nobody said it.
+    assert_eq!(detail.deliveries[0].last_response, None);
     assert!(mx.all_messages().is_empty());
 }
 

@@ -215,6 +215,63 @@ async fn mail_does_not_come_back_to_where_it_is() {
 }
 
 #[tokio::test]
+async fn mail_to_our_own_name_does_not_come_back() {
+    let site = Site::new().await;
+    let ip = site.ip();
+    site.zone().address("postrider.test", ip);
+    let postrider = site.start().await;
+    let detail = failed(&postrider, "root@postrider.test").await;
+    assert!(detail.deliveries[0].last_error.as_deref().unwrap().contains("5.4.6"), "{detail:?}");
+}
+
+/// However our listener is named: by address, or as a host that others stand behind.
+#[tokio::test]
+async fn mail_to_our_own_listener_does_not_come_back() {
+    let site = Site::new().await.set("SMTP_MX_PORT", &ports::DELIVERY.to_string());
+    let ip = site.ip();
+    site.zone().mx("example.org", 10, "also-us.test").mx("example.org", 20, "worse.test").address("also-us.test", ip);
+    let worse = site.host("worse.test", Script::new()).await;
+    let postrider = site.start().await;
+    for recipient in [format!("b@[{ip}]"), "b@example.org".to_owned()] {
+        let message = mail::plain("", &recipient, "round and round");
+        let id = postrider.send("", &[&recipient], &message).await;
+        let detail = postrider.wait_for_status(id, EmailStatus::Failed).await;
+        assert!(detail.deliveries[0].last_error.as_deref().unwrap().contains("5.4.6"), "{detail:?}");
+        assert_eq!(detail.email.attempts, 1);
+    }
+    assert_eq!(postrider.emails().await.len(), 2);
+    assert_eq!(worse.connections(), 0);
+}
+
+/// A machine without a way to some addresses (IPv6, mostly) must come to those that it can reach.
+#[tokio::test]
+async fn addresses_without_a_way_there_do_not_count() {
+    let site = Site::new().await;
+    site.zone().mx("example.org", 10, "unreachable.test").mx("example.org", 20, "alive.test");
+    for last in 1..=6 {
+        // No TCP connection leaves this machine for a multicast address.
+        site.zone().address("unreachable.test", [224, 0, 0, last].into());
+    }
+    let alive = site.host("alive.test", Script::new()).await;
+    let postrider = site.start().await;
+    sent(&postrider, "b@example.org").await;
+    assert_eq!(alive.messages().len(), 1);
+}
+
+#[tokio::test]
+async fn after_five_dead_addresses_no_further_name_is_asked_for() {
+    let site = Site::new().await;
+    site.zone().mx("example.org", 10, "dead.test").mx("example.org", 20, "next.test");
+    for _ in 0..5 {
+        site.zone().address("dead.test", site.claim_ip());
+    }
+    let postrider = site.start().await;
+    let id = send(&postrider, "b@example.org").await;
+    postrider.wait_for_deferred(id, 1).await;
+    assert_eq!(postrider.zone().count("next.test", RecordType::A), 0);
+}
+
+#[tokio::test]
 async fn the_ports_of_all_are_as_the_setting_says() {
     let site = Site::new().await;
     let mx = site.mx("example.org", Script::new()).await;

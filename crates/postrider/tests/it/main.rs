@@ -18,6 +18,7 @@ mod delivery_queue;
 mod delivery_relay;
 mod delivery_retry;
 mod delivery_route;
+mod delivery_time;
 mod process;
 mod shutdown;
 mod simulator;
