@@ -41,6 +41,7 @@ async fn main() {
     measure("settle, one each", claimed.len(), settle_all(&store, node, claimed)).await;
     let hold = async { store.order(Selection::default(), Order::Hold, Timestamp::system()).await.unwrap() };
     measure("order, hold all", QUEUED - 20_000, hold).await;
+    many_domains(&store, node).await;
     println!("in the end: {} KiB resident", resident_kib());
     let size = |name: &str| std::fs::metadata(folder.join(name)).map_or(0, |file| file.len() >> 20);
     println!("database {} MiB, log {} MiB", size("postrider.db"), size("postrider.db-wal"));
@@ -138,6 +139,30 @@ async fn latencies(store: &Arc<dyn Store>) {
     let started = Instant::now();
     let stats = store.queue_stats(Timestamp::system()).await.unwrap();
     println!("queue_stats: {:?} ({} queued, {} sending)", started.elapsed(), stats.queued, stats.sending);
+}
+
+/// A delivery to each of very many domains, none of them due.
+async fn many_domains(store: &Arc<dyn Store>, node: NodeId) {
+    let later = Timestamp::system() + Duration::from_secs(3_600);
+    for part in 0..100 {
+        let mut new = email(Message::parse(message(part), 0), 0, None);
+        let delivery = |n| NewDelivery {
+            recipient: Recipient::new(Address::parse(&format!("user@{part}-{n}.example")).unwrap()),
+            claimed_by: None,
+            due_at: later,
+        };
+        new.deliveries = (0..1_000).map(delivery).collect();
+        store.accept(new).await.unwrap();
+    }
+    for _ in 0..6 {
+        let request = ClaimRequest { node, now: Timestamp::system(), limit: 200, per_domain_max: 20, held: Vec::new() };
+        let started = Instant::now();
+        let claimed = store.claim(request).await.unwrap();
+        println!("claim, 100000 domains not due: {:?} (more: {})", started.elapsed(), claimed.more);
+    }
+    let started = Instant::now();
+    store.queue_stats(Timestamp::system()).await.unwrap();
+    println!("queue_stats, 100000 domains: {:?}", started.elapsed());
 }
 
 async fn measure<T>(name: &str, count: usize, work: impl Future<Output = T>) -> T {
