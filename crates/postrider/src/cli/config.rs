@@ -26,8 +26,11 @@ pub(super) fn run(profile: Profile, output: &mut Output) -> Result<(), Failure> 
         table.row([Cell::text(setting.name), Cell::text(setting.origin.to_string()), Cell::text(&setting.value)]);
     }
     output.table(&table)?;
+    if !loaded.warnings.is_empty() {
+        output.line("")?;
+    }
     for warning in &loaded.warnings {
-        output.line(format!("\nwarning: {warning}"))?;
+        output.line(format!("warning: {warning}"))?;
     }
     Ok(())
 }

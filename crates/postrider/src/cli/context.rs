@@ -1,6 +1,7 @@
 //! What commands stand on: the settings, the store, a runtime, and where a server with these settings listens.
 
 use std::future::Future;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -31,12 +32,24 @@ pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> R
 pub(super) fn with_store<T>(work: impl AsyncFnOnce(&dyn Store) -> Result<T, Failure>) -> Result<T, Failure> {
     let settings = load(Profile::Serve)?.settings;
     if !store_exists(&settings) {
-        return Err(Failure::Failed(format!(
-            "there is no store in {}: start the server once, or run this where it runs, or set DATA_DIR as it is set there",
-            settings.data_dir.display()
-        )));
+        return Err(no_store(&settings.data_dir));
     }
     block_on(close_behind(settings, work))
+}
+
+/// A store that may not be seen looks like one that is not there, and wants other advice.
+fn no_store(data_dir: &Path) -> Failure {
+    let shown = data_dir.display();
+    Failure::Failed(match std::fs::read_dir(data_dir) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            format!(
+                "{shown} cannot be read: {error}: run this as the user of the server, or set DATA_DIR as it is set there"
+            )
+        }
+        _ => format!(
+            "there is no store in {shown}: start the server once, or run this where it runs, or set DATA_DIR as it is set there"
+        ),
+    })
 }
 
 /// As [`with_store`], for what makes sense before the first start of the server: makes the store if it is not there.
@@ -120,6 +133,17 @@ mod tests {
     fn settings(variables: &[(&str, &str)]) -> Settings {
         let sources = Sources::from_variables(variables.iter().copied());
         postrider_config::load(Profile::Dev, sources).unwrap().settings
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_called_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let message = |data_dir: &Path| no_store(data_dir).message().unwrap().to_owned();
+        assert!(message(&file).contains("cannot be read"), "{}", message(&file));
+        assert!(message(folder.path()).contains("there is no store"));
+        assert!(message(&folder.path().join("none")).contains("there is no store"));
     }
 
     #[test]

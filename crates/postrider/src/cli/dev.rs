@@ -42,11 +42,17 @@ pub(super) fn introduce(settings: &Settings, listeners: &[ListenerStatus], outpu
         let token = if settings.api_token.is_some() { " -H \"Authorization: Bearer $API_TOKEN\"" } else { "" };
         output.line(format!("\n{BOLD}See what became of it:{BOLD:#}"))?;
         output.line(format!("  curl -s{token} http://{api}/api/emails"))?;
-        output.line("  postrider email list")?;
+        output.line(format!("  {} email list", program()))?;
         output.line(format!("  http://{api}/ in a browser"))?;
     }
     output.line("\nCtrl-C stops it.")?;
     output.finish()
+}
+
+/// This program as it was called: what `cargo run` starts is on no PATH.
+fn program() -> String {
+    let called = std::env::args_os().next().unwrap_or_default().to_string_lossy().into_owned();
+    if called.is_empty() || called.contains(char::is_whitespace) { "postrider".to_owned() } else { called }
 }
 
 fn scheme(listener: &str) -> &'static str {

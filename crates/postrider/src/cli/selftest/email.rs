@@ -77,10 +77,11 @@ impl Steps<'_> {
 
     fn seen(&mut self, status: EmailStatus, error: &str) -> Result<(), Failure> {
         let style = style_of(status);
+        let reason = if error.is_empty() { String::new() } else { format!(": {error}") };
         if !self.output.is_json() {
-            self.output.line(format!("...   {style}{status}{style:#} {}", printable(error)))?;
+            self.output.line(format!("...   {style}{status}{style:#}{}", printable(&reason)))?;
         }
-        self.all.push(format!("{status} {error}").trim_end().to_owned());
+        self.all.push(format!("{status}{reason}"));
         Ok(())
     }
 
@@ -145,8 +146,9 @@ async fn follow(
             }
             _ if started_at.elapsed() >= timeout => {
                 let state = status.map_or("not listed", EmailStatus::as_str);
+                let reason = if error.is_empty() { String::new() } else { format!(": {error}") };
                 return steps.failed(
-                    format!("after {} s the e-mail {id} is still {state}: {error}", timeout.as_secs()),
+                    format!("after {} s the e-mail {id} is still {state}{reason}", timeout.as_secs()),
                     format!("postrider email show {id} tells every attempt; --timeout-seconds follows it for longer"),
                 );
             }
