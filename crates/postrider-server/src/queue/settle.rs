@@ -75,11 +75,13 @@ impl Queue {
     /// Decides what follows each attempt, and composes the notifications.
     async fn settlement(&self, job: &Job, attempts: Vec<(usize, Attempt)>, peer_reports: bool) -> Settle {
         let now = self.now();
+        // The same for all recipients of a message, so that they share the next transaction too.
+        let random = crate::random_fraction();
         let mut settlements = Vec::with_capacity(attempts.len());
         let mut reported: Vec<(ReportKind, Reported<'_>)> = Vec::new();
         for (index, mut attempt) in attempts {
             let delivery = &job.email.deliveries[index];
-            let next = self.next(delivery, &mut attempt, now);
+            let next = self.next(delivery, &mut attempt, now, random);
             log_outcome(job, delivery, &attempt, next);
             let report = self.report_kind(job, delivery, next, peer_reports, now);
             if let Some(kind) = report {
@@ -99,13 +101,12 @@ impl Queue {
     }
 
     /// What follows an attempt. One that would be tried again too late becomes a failure.
-    fn next(&self, delivery: &ClaimedDelivery, attempt: &mut Attempt, now: Timestamp) -> Next {
+    fn next(&self, delivery: &ClaimedDelivery, attempt: &mut Attempt, now: Timestamp, random: f64) -> Next {
         match &mut attempt.outcome {
             Outcome::Delivered { .. } => Next::Sent,
             Outcome::Failed { .. } => Next::Failed,
             Outcome::Deferred { reply, reason, .. } => {
-                let at =
-                    self.options.retry.next_attempt(attempt.number, delivery.queued_at, now, crate::random_fraction());
+                let at = self.options.retry.next_attempt(attempt.number, delivery.queued_at, now, random);
                 if let Some(at) = at {
                     return Next::Retry { at };
                 }
