@@ -64,6 +64,17 @@ async fn replies_in_odd_packets_are_read() {
     session(Script::new().on("CONNECT", "220-a\n220-b\n220 c").split_replies(2)).await;
 }
 
+#[tokio::test]
+async fn a_large_message_goes_whole_through_tls() {
+    let (postrider, mx) = world(Script::new().starttls(StartTls::Working)).await;
+    let large = mail::big_attachment(3_000_000);
+    let id = postrider.send("a@client.test", &["b@example.org"], &large).await;
+    postrider.wait_for_status(id, EmailStatus::Sent).await;
+    let received = &mx.messages()[0];
+    assert!(received.tls);
+    assert!(received.without_trace() == large, "{} of {} bytes", received.without_trace().len(), large.len());
+}
+
 /// What came in clear behind the answer to STARTTLS could be anybody's: it answers nothing that is asked under TLS.
 #[tokio::test]
 async fn a_reply_injected_before_tls_is_dropped() {

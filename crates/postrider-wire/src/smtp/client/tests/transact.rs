@@ -194,6 +194,18 @@ fn answers_out_of_place() {
     }
 }
 
+/// People read it in reports.
+#[test]
+fn an_answer_out_of_place_is_told_in_the_protocols_words() {
+    let mut conversation = Conversation::ready(ALL_EXTENSIONS);
+    conversation.transact(message(&["a@example.net"]));
+    let last = conversation.server("250 OK\r\n354 go\r\n").into_iter().next_back();
+    let Some(Event::Failed(ConnectionFailure { cause: FailureCause::Protocol(text), .. })) = last else {
+        panic!("{last:?}")
+    };
+    assert_eq!(text, "354 in answer to RCPT");
+}
+
 #[test]
 fn many_recipients_go_in_windows() {
     let addresses: Vec<String> = (0..1000).map(|i| format!("r{i}@example.net")).collect();
