@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_core::dsn::ReportKind;
-use postrider_core::{Attempt, Category, Outcome, Reply, Timestamp};
+use postrider_core::{Attempt, Category, Outcome, Timestamp};
 use postrider_store::{ClaimedDelivery, DeliveryId, NewEmail, Next, Settle, Settlement};
 use tracing::{error, info, warn};
 
@@ -34,15 +34,7 @@ impl Queue {
 
     /// Settles deliveries whose domain has no route.
     pub(super) fn settle_unrouted(self: &Arc<Self>, job: Job, no_route: &NoRoute) {
-        let reason = no_route.reason.clone();
-        let outcome = if no_route.permanent {
-            // In the form of a reply, so that the report to the sender carries the code.
-            let enhanced_code = Some(no_route.enhanced_code.to_owned());
-            let reply = Reply { code: 550, enhanced_code, text: reason.clone() };
-            Outcome::Failed { category: no_route.category, reply: Some(reply), reason }
-        } else {
-            Outcome::Deferred { category: no_route.category, reply: None, reason }
-        };
+        let outcome = no_route.outcome();
         let attempts = attempts_alike(self, &job, outcome);
         self.settle(job, attempts, false);
     }
