@@ -262,7 +262,7 @@ pub struct QueueStats {
     /// Deliveries sent, and failed for good, in the last 60 seconds (to within 10).
     pub sent_last_minute: u64,
     pub failed_last_minute: u64,
-    /// Recipient domains with waiting deliveries, most first; at most [`QueueStats::DOMAINS_MAX`].
+    /// Recipient domains with deliveries that are not final, most first; at most [`QueueStats::DOMAINS_MAX`].
     pub domains: Vec<DomainStats>,
 }
 
@@ -270,7 +270,7 @@ impl QueueStats {
     pub const DOMAINS_MAX: usize = 100;
 }
 
-/// Waiting deliveries of one recipient domain.
+/// Waiting deliveries of one recipient domain, those that a node is sending now included.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DomainStats {

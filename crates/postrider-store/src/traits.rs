@@ -62,6 +62,10 @@ pub trait Queue: Send + Sync {
     /// their claims here. An engine that only one process can use at a time drops every other node's claims at once.
     async fn renew(&self, node: NodeId, now: Timestamp, lease: Duration) -> Result<()>;
 
+    /// Whether only one process can send from this store at a time, and this is it: nobody can take its claims over while
+    /// it lives, whatever has become of its lease.
+    fn is_exclusive(&self) -> bool;
+
     /// Claims due deliveries, for each recipient domain the one due longest first, taking turns among domains so that
     /// none starves. A delivery is due when it is queued or deferred, its time has come and nobody holds it.
     ///

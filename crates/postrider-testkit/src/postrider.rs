@@ -64,7 +64,7 @@ impl TestPostrider {
             TestClock::System => Arc::new(SystemClock),
         };
         let app = eventually("the server to start", async || {
-            let ports = Ports { clock: port.clone(), resolver: None, limits: site.limits() };
+            let ports = Ports { clock: port.clone(), resolver: None, limits: site.limits(), store: site.store() };
             match App::start(loaded.settings.clone(), ports).await {
                 Ok(app) => Some(app),
                 Err(error) if may_pass(&error) => None,

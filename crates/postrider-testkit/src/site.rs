@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use postrider_server::Limits;
+use postrider_store::sqlite::SqliteOptions;
+use postrider_store::{SqliteStore, Store};
 use tempfile::TempDir;
 
-use crate::{DnsServer, LoopbackIp, PostriderProcess, Script, ScriptedMx, Zone};
+use crate::{DnsServer, LoopbackIp, PostriderProcess, Script, ScriptedMx, StoreFaults, Zone};
 
 /// A node's lease, and the patience with the store, in tests. Their clocks leap, and what takes a moment of real time must
 /// not come too late.
@@ -35,6 +37,7 @@ pub struct Site {
     hosts: Mutex<Vec<LoopbackIp>>,
     environment: BTreeMap<String, String>,
     limits: Limits,
+    faults: Option<StoreFaults>,
 }
 
 impl Site {
@@ -74,7 +77,7 @@ impl Site {
             .chain(texts.into_iter().map(|(name, text)| (name.to_owned(), text)))
             .collect();
         let limits = Limits { lease: LEASE, store_timeout: LEASE, ..Limits::default() };
-        Self { ip, folder, dns, hosts: Mutex::default(), environment, limits }
+        Self { ip, folder, dns, hosts: Mutex::default(), environment, limits, faults: None }
     }
 
     /// Changes a setting. It counts from the next start.
@@ -92,6 +95,19 @@ impl Site {
     pub fn limit(mut self, change: impl FnOnce(&mut Limits)) -> Self {
         change(&mut self.limits);
         self
+    }
+
+    /// Puts faults between a server that starts inside the test and its store.
+    pub fn with_store_faults(mut self, faults: &StoreFaults) -> Self {
+        self.faults = Some(faults.clone());
+        self
+    }
+
+    /// The store with its faults, if there are any.
+    pub(crate) fn store(&self) -> Option<Arc<dyn Store>> {
+        let faults = self.faults.as_ref()?;
+        let store = SqliteStore::open(SqliteOptions::new(self.data_dir())).expect("the store opens");
+        Some(faults.between(Arc::new(store)))
     }
 
     pub(crate) fn limits(&self) -> Limits {

@@ -33,12 +33,14 @@ pub struct Ports {
     /// `None`: DNS, over `DNS_SERVERS` or the system's.
     pub resolver: Option<Arc<dyn Resolver>>,
     pub limits: Limits,
+    /// `None`: the engine that the settings name.
+    pub store: Option<Arc<dyn Store>>,
 }
 
 impl Default for Ports {
     /// The machine's clock, DNS, the usual limits.
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), resolver: None, limits: Limits::default() }
+        Self { clock: Arc::new(SystemClock), resolver: None, limits: Limits::default(), store: None }
     }
 }
 
@@ -83,7 +85,10 @@ impl App {
         };
         // The port before the store: a second server by mistake is told of the port that it shares with the first.
         let api_listener = bind_api(&settings).await?;
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(SqliteOptions::new(&settings.data_dir))?);
+        let store = match ports.store {
+            Some(store) => store,
+            None => Arc::new(SqliteStore::open(SqliteOptions::new(&settings.data_dir))?),
+        };
         let server = Server::start(&settings, ports.limits, store.clone(), ports.clock.clone(), resolver).await?;
         let api = api_listener.map(|(listener, address)| {
             server.note_listener(ListenerStatus { name: "api", address, open: true });

@@ -38,7 +38,7 @@ impl Lease {
 impl Queue {
     /// Whether what is claimed is still this node's to send: asked before each message, since the process may have slept.
     pub(super) fn holds_lease(&self) -> bool {
-        !self.lease().lapses_within(Duration::ZERO, self.now())
+        self.store.is_exclusive() || !self.lease().lapses_within(Duration::ZERO, self.now())
     }
 
     /// Renews the lease until the queue has stopped. If that does not succeed in time, everything in hand is dropped
@@ -83,7 +83,8 @@ impl Queue {
     }
 
     fn give_up_if_late(self: &Arc<Self>, margin: Duration) {
-        if self.lanes().node().is_none() || !self.lease().lapses_within(margin, self.now()) {
+        // Where nobody else can send, giving up would only send again what could not be recorded yet.
+        if self.store.is_exclusive() || self.lanes().node().is_none() || !self.lease().lapses_within(margin, self.now()) {
             return;
         }
         error!("the lease of this node lapses; its deliveries are dropped, other nodes take them over");

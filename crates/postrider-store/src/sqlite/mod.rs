@@ -165,6 +165,10 @@ impl Emails for SqliteStore {
 
 #[async_trait]
 impl Queue for SqliteStore {
+    fn is_exclusive(&self) -> bool {
+        self.is_alone
+    }
+
     async fn renew(&self, node: NodeId, now: Timestamp, lease: Duration) -> Result<()> {
         let is_alone = self.is_alone;
         self.writer.write(ROWS_BYTES, move |batch| queue::renew(batch, node, now, lease, is_alone)).await

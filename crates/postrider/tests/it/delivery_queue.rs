@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use postrider_core::EmailStatus;
-use postrider_testkit::{Answer, Gate, Script, Site, eventually, mail};
+use postrider_testkit::{Answer, Gate, Script, Site, StoreFaults, eventually, mail};
 
 fn message(n: usize) -> Vec<u8> {
     mail::plain("a@client.test", "b@example.org", &format!("number {n}"))
@@ -170,4 +170,53 @@ async fn a_full_queue_drains_after_a_restart() {
     })
     .await;
     assert_eq!(mx.messages().len(), 30);
+}
+
+/// What was answered 250 is never sent again, however long it takes until that can be written down.
+#[tokio::test]
+async fn an_outcome_that_cannot_be_recorded_outlives_the_lease() {
+    let faults = StoreFaults::new();
+    let site = Site::new().await.with_store_faults(&faults).limit(|limits| limits.lease = Duration::from_secs(30));
+    let gate = Gate::new();
+    let mx = site.mx("example.org", Script::new().on(".", Answer::after(&gate, "250 2.0.0 Kept"))).await;
+    let postrider = site.start().await;
+    let id = postrider.send("a@client.test", &["b@example.org"], &message(1)).await;
+    mx.wait_for_line("C: DATA", 1).await;
+
+    faults.set_failing(true);
+    gate.open();
+    mx.wait_for_messages(1).await;
+    for _ in 0..30 {
+        postrider.clock().advance(Duration::from_secs(3)).await;
+    }
+    faults.set_failing(false);
+    let _time = postrider.clock().run();
+    postrider.wait_for_status(id, EmailStatus::Sent).await;
+    assert_eq!(mx.messages().len(), 1);
+}
+
+/// A node that shares the store with others drops what it is sending before they may take it over, and goes on under a new
+/// lease.
+#[tokio::test]
+async fn a_node_whose_lease_lapses_stops_in_mid_sending() {
+    let faults = StoreFaults::of_shared_store();
+    let site = Site::new().await.with_store_faults(&faults).limit(|limits| limits.lease = Duration::from_secs(30));
+    let mx = site.mx("example.org", Script::new().first(1, "DATA", Answer::Silence)).await;
+    let postrider = site.start().await;
+    let id = postrider.send("a@client.test", &["b@example.org"], &message(1)).await;
+    mx.wait_for_line("C: DATA", 1).await;
+
+    faults.set_failing(true);
+    // The other side would be waited for for two minutes; the lease ends before.
+    for _ in 0..10 {
+        postrider.clock().advance(Duration::from_secs(3)).await;
+    }
+    mx.wait_for_ended(1).await;
+    assert_eq!(mx.messages().len(), 0);
+    faults.set_failing(false);
+    let _time = postrider.clock().run();
+    postrider.wait_for_status(id, EmailStatus::Sent).await;
+    assert_eq!((mx.connections(), mx.messages().len()), (2, 1));
+    let detail = postrider.email(id).await;
+    assert_eq!(detail.attempts.len(), 1, "an attempt that was cut off by ourselves is none");
 }
