@@ -6,8 +6,7 @@ use postrider_core::envelope::{BodyType, DsnReturn};
 use postrider_core::{Attempt, Category, Envelope, Outcome, Recipient, Timestamp, convert, dsn, trace};
 use postrider_store::{ClaimedDelivery, ClaimedEmail};
 use postrider_wire::smtp::client::{
-    self, Capabilities, DsnNotify, Event, RecipientResult, TransactError, Transaction, TransactionRecipient,
-    TransactionResult,
+    self, Capabilities, Event, RecipientResult, TransactError, Transaction, TransactionRecipient, TransactionResult,
 };
 use tracing::debug;
 
@@ -160,7 +159,7 @@ fn transaction(email: &ClaimedEmail, indexes: &[usize], message: Bytes, capabili
                 let Recipient { address: to, notify, original_recipient } = &email.deliveries[index].recipient;
                 TransactionRecipient {
                     address: address(to),
-                    notify: notify.map(|notify| DsnNotify {
+                    notify: notify.map(|notify| client::Notify {
                         success: notify.success,
                         failure: notify.failure,
                         delay: notify.delay,

@@ -32,9 +32,9 @@ use self::output::Output;
 pub use self::reply::{ReplyError, ReplyParser};
 use self::run::{Run, Step};
 pub use self::transaction::{
-    DsnNotify, DsnReturn, Exchange, RecipientResult, TransactError, Transaction, TransactionRecipient,
-    TransactionResult,
+    Exchange, RecipientResult, TransactError, Transaction, TransactionRecipient, TransactionResult,
 };
+pub use crate::smtp::envelope::{DsnReturn, Notify};
 use crate::smtp::reply::Reply;
 
 /// How a connection is to be made.

@@ -8,6 +8,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::capabilities::Capabilities;
+use crate::smtp::envelope::{DsnReturn, Notify};
 use crate::smtp::reply::Reply;
 use crate::smtp::text::line_ends_hold;
 
@@ -36,24 +37,9 @@ pub struct Transaction {
 pub struct TransactionRecipient {
     /// Without angle brackets.
     pub address: String,
-    pub notify: Option<DsnNotify>,
+    pub notify: Option<Notify>,
     /// ORCPT, `rfc822;` and the address in xtext (RFC 3461 section 4.2).
     pub original_recipient: Option<String>,
-}
-
-/// The RET parameter of MAIL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DsnReturn {
-    Full,
-    Headers,
-}
-
-/// The NOTIFY parameter of RCPT (RFC 3461 section 4.1). All false is NEVER.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DsnNotify {
-    pub success: bool,
-    pub failure: bool,
-    pub delay: bool,
 }
 
 /// What became of a transaction to which the server has answered all that it will.
@@ -189,7 +175,7 @@ impl Transaction {
     }
 }
 
-impl DsnNotify {
+impl Notify {
     fn to_parameter(self) -> String {
         let words = [(self.success, "SUCCESS"), (self.failure, "FAILURE"), (self.delay, "DELAY")];
         let asked: Vec<&str> = words.into_iter().filter(|(asked, _)| *asked).map(|(_, word)| word).collect();

@@ -4,6 +4,7 @@
 use bytes::BytesMut;
 
 use crate::sasl::Password;
+use crate::smtp::envelope::{BodyType, DsnReturn, Notify};
 use crate::smtp::reply::Reply;
 
 /// What happened. Those that say so wait for an answer; until it is given the session reads nothing.
@@ -91,27 +92,4 @@ pub struct RcptCommand {
     pub notify: Option<Notify>,
     /// ORCPT (RFC 3461 section 4.2) as it came: address type, semicolon, xtext.
     pub original_recipient: Option<String>,
-}
-
-/// BODY (RFC 6152).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum BodyType {
-    #[default]
-    SevenBit,
-    EightBitMime,
-}
-
-/// RET: how much of the message a failure report brings back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DsnReturn {
-    Full,
-    Headers,
-}
-
-/// NOTIFY: of what the sender wants to hear. All false is NEVER.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Notify {
-    pub success: bool,
-    pub failure: bool,
-    pub delay: bool,
 }

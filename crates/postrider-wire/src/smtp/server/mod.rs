@@ -37,8 +37,9 @@ use std::sync::Arc;
 use bytes::{Buf, BytesMut};
 
 pub use self::config::{AuthPolicy, Limits, ServerConfig, TlsFacts};
-pub use self::event::{BodyType, DsnReturn, Event, MailCommand, Notify, RcptCommand, Verdict};
+pub use self::event::{Event, MailCommand, RcptCommand, Verdict};
 use crate::sasl::{Exchange, ScramKeys};
+pub use crate::smtp::envelope::{BodyType, DsnReturn, Notify};
 use crate::smtp::reply::Reply;
 use crate::smtp::text::line_end;
 

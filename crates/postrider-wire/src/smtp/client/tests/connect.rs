@@ -15,12 +15,12 @@ fn a_pipelined_transaction_and_quit() {
         recipients: vec![
             TransactionRecipient {
                 address: "a@example.net".into(),
-                notify: Some(DsnNotify { failure: true, delay: true, success: false }),
+                notify: Some(Notify { failure: true, delay: true, success: false }),
                 original_recipient: Some("rfc822;a@example.com".into()),
             },
             TransactionRecipient {
                 address: "b@example.net".into(),
-                notify: Some(DsnNotify::default()),
+                notify: Some(Notify::default()),
                 original_recipient: None,
             },
         ],
