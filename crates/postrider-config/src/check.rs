@@ -6,6 +6,7 @@ use crate::error::ConfigError;
 use crate::load::Profile;
 use crate::settings::{DeliveryMode, Settings};
 use crate::table::{self, EMAIL_SIZE_BYTES_RFC_MIN};
+use crate::value;
 
 /// A shorter token can be guessed.
 const API_TOKEN_BYTES_SAFE_MIN: usize = 16;
@@ -27,6 +28,13 @@ pub(crate) fn together(
     }
     if profile == Profile::Dev && settings.delivery_mode != DeliveryMode::Capture {
         warnings.push("DELIVERY_MODE is not capture: mail really leaves this machine".to_owned());
+    }
+    // Mail that went to the embedded store meanwhile would be missed in the MongoDB.
+    if settings.mongodb_url.is_some() {
+        conflicts.push(
+            "the MongoDB engine is not in this release; unset MONGODB_URL to use the embedded store in DATA_DIR"
+                .to_owned(),
+        );
     }
     ports(settings, &mut conflicts);
     retry(settings, &mut conflicts);
@@ -103,8 +111,11 @@ fn host(settings: &Settings, profile: Profile, warnings: &mut Vec<String>) {
         ));
     }
     let all_loopback = settings.smtp_hosts.iter().all(IpAddr::is_loopback);
-    if !all_loopback && settings.trusted_networks.iter().any(|network| network.prefix_len() == 0) {
-        warnings.push("TRUSTED_NETWORKS holds the whole Internet: anybody who reaches a port can relay".to_owned());
+    let wide = settings.trusted_networks.iter().filter(|network| value::is_wide_and_public(network));
+    for network in wide.filter(|_| !all_loopback) {
+        warnings.push(format!(
+            "TRUSTED_NETWORKS holds {network}, a large part of the public Internet: whoever is in it can relay without AUTH"
+        ));
     }
     let sends_to_the_world = profile == Profile::Serve && settings.delivery_mode == DeliveryMode::Mx;
     if sends_to_the_world && !settings.mail_hostname.contains('.') {

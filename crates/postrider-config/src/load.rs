@@ -76,7 +76,8 @@ pub fn load(profile: Profile, sources: Sources) -> Result<Loaded, ConfigErrors> 
                 allowed: setting.allowed(),
             });
         }
-        if setting.is_later && matches!(origin, Origin::Environment | Origin::DotEnv) && !text.is_empty() {
+        let is_set = matches!(origin, Origin::Environment | Origin::DotEnv);
+        if setting.is_later && is_set && !setting.turns_off(&text) {
             warnings.push(format!("{} is set, but takes effect with a later release", setting.name));
         }
         effective.push(Effective {

@@ -1,6 +1,6 @@
 //! Reading values. A reason in an error may show a part of the value only where the setting is no secret.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -61,6 +61,37 @@ pub(crate) fn bind_address(text: &str) -> Option<IpAddr> {
 /// A network in CIDR notation, or one address. Host bits are cleared.
 pub(crate) fn network(text: &str) -> Option<IpNet> {
     text.parse::<IpNet>().ok().or_else(|| text.parse().ok().map(|ip: IpAddr| IpNet::from(ip))).map(|net| net.trunc())
+}
+
+/// The networks that may relay without AUTH. Together they must not be all addresses, which is an open relay by a typo.
+pub(crate) fn trusted_networks(text: &str) -> Result<Vec<IpNet>, Reason> {
+    let networks = list(text, network)?;
+    match IpNet::aggregate(&networks).iter().find(|network| network.prefix_len() == 0) {
+        Some(whole) => Err(Some(format!(
+            "that is {whole}, the whole Internet, and an open relay; name the networks of your own machines"
+        ))),
+        None => Ok(networks),
+    }
+}
+
+/// Whether a network holds more of the public Internet than one organisation is likely to have.
+pub(crate) fn is_wide_and_public(network: &IpNet) -> bool {
+    let prefix_bits_min = match network {
+        IpNet::V4(_) => 16,
+        IpNet::V6(_) => 32,
+    };
+    // Loopback, link-local, private use, shared address space and unique local (RFC 6890).
+    let private = [
+        IpNet::new_assert(Ipv4Addr::new(10, 0, 0, 0).into(), 8),
+        IpNet::new_assert(Ipv4Addr::new(100, 64, 0, 0).into(), 10),
+        IpNet::new_assert(Ipv4Addr::new(127, 0, 0, 0).into(), 8),
+        IpNet::new_assert(Ipv4Addr::new(169, 254, 0, 0).into(), 16),
+        IpNet::new_assert(Ipv4Addr::new(172, 16, 0, 0).into(), 12),
+        IpNet::new_assert(Ipv4Addr::new(192, 168, 0, 0).into(), 16),
+        IpNet::new_assert(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0).into(), 7),
+        IpNet::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).into(), 10),
+    ];
+    network.prefix_len() < prefix_bits_min && !private.iter().any(|private| private.contains(network))
 }
 
 /// `ip`, `ip:port`, `[v6]` or `[v6]:port`.
@@ -185,6 +216,31 @@ mod tests {
         assert_eq!(shown("2001:db8::/32").as_deref(), Some("2001:db8::/32"));
         for text in ["10.0.0.0/33", "10.0.0/8", "::1/129", "example.org", "10.0.0.0/"] {
             assert_eq!(shown(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_whole_internet_is_never_trusted() {
+        for text in ["0.0.0.0/0", "::/0", "10.0.0.0/8, 1.2.3.4/0", "0.0.0.0/1,128.0.0.0/1"] {
+            let reason = trusted_networks(text).expect_err(text).unwrap();
+            assert!(reason.contains("open relay"), "{text:?} gave {reason:?}");
+        }
+        for text in ["", "127.0.0.0/8,::1", "10.0.0.0/8", "0.0.0.0/1", "2001:db8::/32"] {
+            assert!(trusted_networks(text).is_ok(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn wide_public_networks() {
+        let is_wide = |text| is_wide_and_public(&network(text).unwrap());
+        for text in ["8.0.0.0/8", "203.0.0.0/15", "10.0.0.0/7", "172.0.0.0/8", "2001:d00::/24", "2000::/3"] {
+            assert!(is_wide(text), "{text}");
+        }
+        for text in ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "203.0.0.0/16"] {
+            assert!(!is_wide(text), "{text}");
+        }
+        for text in ["2001:db8::/32", "fd00::/8", "fe80::/10", "::1"] {
+            assert!(!is_wide(text), "{text}");
         }
     }
 

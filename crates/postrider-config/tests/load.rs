@@ -98,7 +98,6 @@ fn every_setting_reaches_its_field() {
         ("API_PORT", "9"),
         ("API_HOST", "::"),
         ("API_TOKEN", "0123456789abcdef"),
-        ("MONGODB_URL", "mongodb://db.example/mail"),
         ("DATA_DIR", "/srv/mail"),
         ("MAX_EMAIL_SIZE", "65536"),
         ("ALLOWED_DOMAINS", "Example.org,bücher.example"),
@@ -140,7 +139,6 @@ fn every_setting_reaches_its_field() {
     assert_eq!(ports, [1, 2, 3, 4, 5, 6, 7, 8, 9, 26]);
     assert!(settings.api_host.is_unspecified());
     assert_eq!(settings.api_token, Some(Secret("0123456789abcdef".into())));
-    assert_eq!(settings.mongodb_url, Some(Secret("mongodb://db.example/mail".into())));
     assert_eq!(settings.data_dir.to_str(), Some("/srv/mail"));
     assert_eq!(settings.mail_hostname, "mx.example.org");
     assert_eq!(settings.max_email_size_bytes, 65_536);
@@ -227,6 +225,8 @@ fn values_out_of_bounds_are_refused_for_every_kind() {
         ("ALLOWED_DOMAINS", "[127.0.0.1]"),
         ("UNKNOWN_RECIPIENTS", "drop"),
         ("TRUSTED_NETWORKS", "10.0.0.0/40"),
+        ("TRUSTED_NETWORKS", "0.0.0.0/0"),
+        ("TRUSTED_NETWORKS", "127.0.0.0/8,::/0"),
         ("DELIVERY_MODE", "direct"),
         ("RELAY_URL", "relay.example"),
         ("DNS_SERVERS", "dns.example"),
@@ -260,7 +260,6 @@ fn all_faults_are_told_at_once() {
 fn secrets_appear_nowhere() {
     let secrets = [
         ("API_TOKEN", "hunter2hunter2hunter2"),
-        ("MONGODB_URL", "mongodb://ann:hunter2@a:1,b:2/mail"),
         ("RELAY_URL", "smtp://ann:hunter2@relay.example"),
         ("WEBHOOK_SECRET", "hunter2"),
         ("WEBHOOK_SUCCESS_URL", "https://ann:hunter2@hook.example/?token=hunter2"),
@@ -273,6 +272,7 @@ fn secrets_appear_nowhere() {
     let broken = [
         ("API_TOKEN", "hunter2 hunter2"),
         ("MONGODB_URL", "ann:hunter2@a"),
+        ("MONGODB_URL", "mongodb://ann:hunter2@a:1,b:2/mail"),
         ("RELAY_URL", "smtp://ann:hunter2@relay.example/hunter2?x"),
         ("RELAY_URL", "smtp://ann:hun/ter2@relay.example"),
         ("WEBHOOK_FAILURE_URL", "hunter2"),
@@ -292,6 +292,7 @@ fn settings_that_do_not_go_together() {
         (vec![open], "API_TOKEN is required because API_HOST is 0.0.0.0"),
         (vec![open, ("API_TOKEN", "")], "API_TOKEN is required"),
         (vec![("DELIVERY_MODE", "relay")], "set RELAY_URL"),
+        (vec![("MONGODB_URL", "mongodb://db")], "not in this release; unset MONGODB_URL"),
         (vec![("TLS_CERT_FILE", "a")], "TLS_CERT_FILE and TLS_KEY_FILE"),
         (vec![("TLS_KEY_FILE", "a")], "TLS_CERT_FILE and TLS_KEY_FILE"),
         (vec![("SMTP_PORT", "25")], "SMTP_PORT and SMTP_MX_PORT are both 25"),
@@ -324,10 +325,10 @@ fn warnings_tell_what_has_no_effect_and_what_is_doubtful() {
     for (variables, part) in [
         (vec![("IMAP_PORT", "1143")], "IMAP_PORT is set, but takes effect with a later release"),
         (vec![("IP_SELECTION_ENABLED", "true")], "IP_SELECTION_ENABLED is set, but takes effect with a later release"),
-        (vec![("MONGODB_URL", "mongodb://db")], "MONGODB_URL is set, but takes effect with a later release"),
         (vec![("ALOWED_DOMAINS", "a.example")], "did you mean ALLOWED_DOMAINS?"),
         (vec![("MAIL_HOSTNAME", "box")], "not a fully qualified name"),
-        (vec![("TRUSTED_NETWORKS", "0.0.0.0/0")], "the whole Internet"),
+        (vec![("TRUSTED_NETWORKS", "8.0.0.0/8")], "8.0.0.0/8, a large part of the public Internet"),
+        (vec![("TRUSTED_NETWORKS", "2001:d00::/24")], "whoever is in it can relay without AUTH"),
         (vec![("MAX_EMAIL_SIZE", "2000")], "RFC 5321"),
         (vec![("API_HOST", "::"), ("API_TOKEN", "short")], "it can be guessed"),
     ] {
@@ -336,6 +337,28 @@ fn warnings_tell_what_has_no_effect_and_what_is_doubtful() {
     }
     let dev = load(Profile::Dev, Sources::from_variables([("DELIVERY_MODE", "mx")])).unwrap();
     assert!(dev.warnings.iter().any(|line| line.contains("mail really leaves this machine")), "{:?}", dev.warnings);
+}
+
+#[test]
+fn what_is_turned_off_needs_no_warning_that_it_has_no_effect() {
+    for (name, value) in [
+        ("LMTP_PORT", "0"),
+        ("IMAPS_PORT", "00"),
+        ("WEBHOOK_ENABLED", "false"),
+        ("WEBHOOK_ENABLED", "Off"),
+        ("IP_SELECTION_ENABLED", "no"),
+        ("WEBHOOK_SUCCESS_URL", ""),
+        ("FALLBACK_IP", ""),
+    ] {
+        assert_eq!(serve(&[(name, value)]).unwrap().warnings, [""; 0], "{name}={value}");
+    }
+    assert_eq!(serve(&[("WEBHOOK_RETRIES", "0")]).unwrap().warnings.len(), 1, "that is a number, not off");
+}
+
+#[test]
+fn a_trust_in_everybody_says_why_it_is_refused() {
+    let lines = faults(&[("TRUSTED_NETWORKS", "0.0.0.0/0")]);
+    assert!(lines[0].contains("the whole Internet, and an open relay"), "{lines:?}");
 }
 
 #[test]

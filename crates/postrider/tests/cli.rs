@@ -8,7 +8,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use postrider_core::{Address, Direction, Envelope, Message, ObjectId, Recipient, ReversePath, Timestamp};
-use postrider_store::{Emails as _, NewDelivery, NewEmail, Queue as _, SqliteOptions, SqliteStore};
+use postrider_store::{Emails as _, NewDelivery, NewEmail, Queue as _, SqliteOptions, SqliteStore, Store as _};
+use postrider_testkit::{DnsServer, LoopbackIp, Zone};
 use serde_json::Value;
 
 const RAW: &[u8] = b"Subject: \x1b[31mred\r\nFrom: <a@example.com>\r\n\r\nText\xff\r\n";
@@ -108,6 +109,8 @@ async fn emails_are_seen_beside_a_running_server() {
     assert_eq!(json(&house.run("email list --json --status sent"))["pagination"]["total"], 0);
     assert_eq!(json(&house.run("queue list --json"))["stats"]["queued"], 1);
     assert!(text(&house.run("queue list")).contains("1 queued, 0 sending"));
+    let beyond = text(&house.run("email list --page 100000"));
+    assert_eq!(beyond, "1 e-mail. There is no page 100000; the last is 1.\n");
 
     assert_eq!(house.run(&format!("email raw {id}")).stdout, RAW);
     let shown = text(&house.run(&format!("email show {id}")));
@@ -135,8 +138,14 @@ async fn orders_change_what_they_name() {
     assert_eq!(status().await, "queued");
     assert_code(&house.run("queue cancel --all"), 0);
     assert_eq!(status().await, "cancelled");
+    assert_eq!(json(&house.run("queue retry --all --json"))["changed"], 0, "all means all that wait");
+    assert_eq!(json(&house.run("queue retry --domain example.org --json"))["changed"], 0);
+    assert_eq!(status().await, "cancelled");
     assert_code(&house.run("queue retry --status cancelled --sender a@example.com"), 0);
     assert_eq!(status().await, "queued");
+    assert_eq!(json(&house.run("queue retry --all --json"))["changed"], 1);
+    assert_code(&house.run("queue cancel --all"), 0);
+    assert_eq!(json(&house.run(&format!("queue retry {id} --json")))["changed"], 1);
     assert_code(&house.run("queue retry 000000000000000000000000"), 3);
     assert_code(&house.run("queue retry"), 2);
 }
@@ -168,6 +177,94 @@ fn wrong_settings_are_told_and_checked() {
     let shown =
         json(&house.command("config --json").env("API_TOKEN", "very-secret-token-1234567890").output().unwrap());
     assert!(!shown.to_string().contains("very-secret"));
+}
+
+#[test]
+fn each_wrong_setting_is_a_line_of_its_own() {
+    let house = House::new();
+    let output = house.command("config").env("SMTP_PORT", "many").env("LOG_LEVEL", "loud").output().unwrap();
+    assert_code(&output, 2);
+    let lines: Vec<String> = String::from_utf8(output.stderr).unwrap().lines().map(str::to_owned).collect();
+    assert!(lines.len() == 2 && lines.iter().all(|line| line.starts_with("postrider: ")), "{lines:?}");
+}
+
+/// A server that would keep mail elsewhere than was meant, or relay for everybody, does not start.
+#[test]
+fn settings_that_would_do_harm_stop_the_start() {
+    let house = House::new();
+    for (name, value, said) in [
+        ("MONGODB_URL", "mongodb://127.0.0.1/mail", "the MongoDB engine is not in this release; unset MONGODB_URL"),
+        ("TRUSTED_NETWORKS", "0.0.0.0/0", "open relay"),
+        ("TRUSTED_NETWORKS", "::/0", "open relay"),
+    ] {
+        let output = house.command("serve").env(name, value).output().unwrap();
+        assert_code(&output, 2);
+        assert!(String::from_utf8_lossy(&output.stderr).contains(said), "{output:?}");
+        assert!(!house.data_dir().exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_database_is_not_called_well() {
+    let house = House::new();
+    let (_ip, dns) = dns_server().await;
+    let (store, _) = serve_one(&house.data_dir(), false).await;
+    store.close().await.unwrap();
+    drop(store);
+    let of_store = |arguments: &str| {
+        let findings = findings_of(house.command(arguments).env("DNS_SERVERS", dns.address().to_string()));
+        findings.into_iter().filter(|finding| finding["area"] == "store").collect::<Vec<_>>()
+    };
+    let well = of_store("check --dev --json");
+    assert!(well.iter().all(|finding| finding["level"] != "fail"), "{well:?}");
+    assert!(well[0]["message"].as_str().unwrap().contains("MiB are free"), "{well:?}");
+
+    // Bytes behind the database, of which the file system keeps none.
+    let path = house.data_dir().join("postrider.db");
+    let size_bytes = std::fs::metadata(&path).unwrap().len();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(3 << 30).unwrap();
+    let large = of_store("check --dev --json");
+    assert!(large.last().unwrap()["message"].as_str().unwrap().contains("check --full"), "{large:?}");
+    file.set_len(size_bytes).unwrap();
+
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[16 << 10..].fill(0x5a);
+    std::fs::write(&path, bytes).unwrap();
+    let damaged = of_store("check --dev --json --full");
+    let last = damaged.last().unwrap();
+    assert_eq!(last["level"], "fail", "{damaged:?}");
+    assert!(last["message"].as_str().unwrap().contains("is damaged"), "{last}");
+    assert!(last["advice"].as_str().unwrap().contains("backup"), "{last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_is_not_there_is_told() {
+    let house = House::new();
+    let (_ip, dns) = dns_server().await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = house.command("check --json");
+    command
+        .env("DNS_SERVERS", dns.address().to_string())
+        .env("DELIVERY_MODE", "relay")
+        .env("RELAY_URL", format!("smtp://{free}"));
+    let findings = findings_of(&mut command);
+    let relay = findings.iter().find(|finding| finding["area"] == "relay").unwrap();
+    assert_eq!(relay["level"], "fail");
+    assert!(relay["advice"].as_str().unwrap().contains("RELAY_URL"), "{relay}");
+}
+
+/// One that knows no name, and says so at once.
+async fn dns_server() -> (LoopbackIp, DnsServer) {
+    let ip = LoopbackIp::claim();
+    let dns = DnsServer::start(ip.ip(), Zone::new()).await.unwrap();
+    (ip, dns)
+}
+
+/// What `check` found, well or not.
+fn findings_of(command: &mut Command) -> Vec<Value> {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
 #[tokio::test]

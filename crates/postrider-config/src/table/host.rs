@@ -47,11 +47,11 @@ pub(super) const HOST: &[Setting] = &[
         Kind::Text {
             allowed: "networks (CIDR) and IP addresses with commas between; empty for none",
             set: |settings, text| {
-                settings.trusted_networks = value::list(text, value::network)?;
+                settings.trusted_networks = value::trusted_networks(text)?;
                 Ok(())
             },
         },
-        "Who may relay without AUTH.",
+        "Who may relay without AUTH. The whole Internet (`0.0.0.0/0`, `::/0`) is refused: that is an open relay.",
     ),
     Setting::new(
         "MAX_EMAIL_SIZE",
@@ -121,9 +121,9 @@ pub(super) const STORE: &[Setting] = &[
                 Ok(())
             },
         },
-        "Keep everything in this MongoDB instead of the embedded database.",
+        "Keep everything in this MongoDB instead of the embedded database. The engine is not in this release: where this \
+         is set, the start stops, so that no mail goes into another store than was meant.",
     )
     .secrecy(Secrecy::Url)
-    .note("the embedded database")
-    .later(),
+    .note("the embedded database"),
 ];

@@ -112,6 +112,15 @@ impl Setting {
         }
     }
 
+    /// Whether `text` asks for nothing: what has no effect in this release anyway is then as it was asked for.
+    pub(crate) fn turns_off(&self, text: &str) -> bool {
+        match &self.kind {
+            Kind::Listener(_) => value::number(text, 0, 0).is_ok(),
+            Kind::Switch(_) => value::switch(text) == Ok(false),
+            Kind::Number { .. } | Kind::Choice(_) | Kind::Text { .. } => text.is_empty(),
+        }
+    }
+
     /// Reads `text` into its place. On an error nothing is changed.
     pub(crate) fn apply(&self, settings: &mut Settings, text: &str) -> Result<(), Reason> {
         match &self.kind {

@@ -50,8 +50,8 @@ enum Command {
     Dev,
     /// Run in production
     Serve,
-    /// Look for mistakes in settings, store, certificates, ports and DNS, and say how to mend them
-    Check(ProfileArgs),
+    /// Look for mistakes in settings, store, certificates, ports, DNS and relay, and say how to mend them
+    Check(check::CheckArgs),
     /// Show the effective settings and where each came from
     Config(ProfileArgs),
     /// Try a running server
@@ -90,8 +90,11 @@ pub(crate) fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if let Some(message) = failure.message() {
-                // Where standard error is closed, the exit code has to do.
-                let _ = writeln!(anstream::stderr(), "postrider: {message}");
+                // Several wrong settings are several lines, and each is found by the program's name in a log.
+                for line in message.lines() {
+                    // Where standard error is closed, the exit code has to do.
+                    let _ = writeln!(anstream::stderr(), "postrider: {line}");
+                }
             }
             ExitCode::from(failure.exit_code())
         }
@@ -102,7 +105,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
     match command {
         Command::Dev => serve::run(Profile::Dev, output),
         Command::Serve => serve::run(Profile::Serve, output),
-        Command::Check(args) => check::run(args.profile(), output),
+        Command::Check(args) => check::run(args, output),
         Command::Config(args) => config::run(args.profile(), output),
         Command::Selftest(args) => selftest::run(args, output),
         Command::User(command) => user::run(command, output),

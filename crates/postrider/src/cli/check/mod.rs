@@ -3,15 +3,25 @@
 mod certificates;
 mod dns;
 mod ports;
+mod relay;
 mod settings;
 mod store;
 
-use postrider_config::Profile;
+use clap::Args;
 use serde::Serialize;
 
 use crate::cli::failure::Failure;
 use crate::cli::output::{BAD, GOOD, Output, WAITING, counted};
-use crate::cli::{context, output};
+use crate::cli::{ProfileArgs, context, output};
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    profile: ProfileArgs,
+    /// Read the database from end to end for damage however large it is
+    #[arg(long)]
+    full: bool,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -27,7 +37,7 @@ enum Level {
 #[derive(Debug, Serialize)]
 struct Finding {
     level: Level,
-    /// `settings`, `store`, `certificates`, `ports`, `dns`.
+    /// `settings`, `store`, `certificates`, `ports`, `dns`, `relay`.
     area: &'static str,
     message: String,
     /// How to mend it.
@@ -35,14 +45,15 @@ struct Finding {
 }
 
 /// Fails if any finding does. Wrong settings are a finding here and not wrong usage: nothing behind them can be checked.
-pub(super) fn run(profile: Profile, output: &mut Output) -> Result<(), Failure> {
+pub(super) fn run(args: CheckArgs, output: &mut Output) -> Result<(), Failure> {
     let mut findings = Vec::new();
-    if let Some(settings) = settings::check(profile, &mut findings) {
+    if let Some(settings) = settings::check(args.profile.profile(), &mut findings) {
         context::block_on(async {
-            store::check(&settings, &mut findings).await;
+            store::check(&settings, args.full, &mut findings).await;
             certificates::check(&settings, &mut findings);
             ports::check(&settings, &mut findings).await;
             dns::check(&settings, &mut findings).await;
+            relay::check(&settings, &mut findings).await;
             Ok(())
         })?;
     }

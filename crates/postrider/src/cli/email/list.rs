@@ -71,9 +71,17 @@ pub(super) async fn run(store: &dyn Store, args: ListArgs, output: &mut Output) 
         output.table(&table)?;
         output.line("")?;
     }
-    let pages = found.total.div_ceil(limit);
-    let which = if pages > 1 { format!(" Page {page} of {pages}; more with --page.") } else { String::new() };
+    let which = which_page(page, found.total.div_ceil(limit));
     output.line(format!("{}.{which}", counted(found.total, "e-mail", "e-mails")))
+}
+
+fn which_page(page: u64, pages: u64) -> String {
+    match pages {
+        // An empty list still has its first page.
+        0 | 1 if page == 1 => String::new(),
+        pages if page > pages => format!(" There is no page {page}; the last is {}.", pages.max(1)),
+        pages => format!(" Page {page} of {pages}; more with --page."),
+    }
 }
 
 impl ListArgs {
@@ -96,4 +104,18 @@ impl ListArgs {
 
 fn time(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse_rfc3339(text).ok_or_else(|| "a time is like 2026-11-22T13:39:40Z or 2026-11-22".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_behind_the_last_is_told() {
+        assert_eq!(which_page(1, 0), "");
+        assert_eq!(which_page(1, 1), "");
+        assert_eq!(which_page(2, 3), " Page 2 of 3; more with --page.");
+        assert_eq!(which_page(100_000, 24), " There is no page 100000; the last is 24.");
+        assert_eq!(which_page(2, 0), " There is no page 2; the last is 1.");
+    }
 }

@@ -14,7 +14,7 @@ use crate::cli::output::Output;
 pub(super) enum QueueCommand {
     /// List the e-mails that wait, and count the queue
     List(list::ListArgs),
-    /// Try again now: queued and deferred ones, and failed and cancelled ones from the start
+    /// Try again now: queued and deferred ones; failed and cancelled ones, from the start, where ids or --status name them
     Retry(order::SelectionArgs),
     /// Let queued and deferred ones wait until released
     Hold(order::SelectionArgs),

@@ -24,7 +24,7 @@ pub(in crate::cli) struct SelectionArgs {
     /// In this state
     #[arg(long)]
     status: Option<DeliveryStatus>,
-    /// All there are
+    /// All there are; of `retry`, all that wait: for what failed or was cancelled name ids or --status
     #[arg(long, conflicts_with_all = ["ids", "domain", "sender", "status"])]
     all: bool,
 }
@@ -40,9 +40,18 @@ pub(super) async fn run(
         store.email(id).await?.ok_or_else(|| no_such_email(id))?;
     }
     let names_emails = !args.ids.is_empty();
-    let selection =
-        Selection { emails: args.ids, recipient_domain: args.domain, sender: args.sender, status: args.status };
-    let ordered = store.order(selection, order, Timestamp::system()).await?;
+    let mut ordered = Ordered::default();
+    for status in statuses(&args, order) {
+        let selection = Selection {
+            emails: args.ids.clone(),
+            recipient_domain: args.domain.clone(),
+            sender: args.sender.clone(),
+            status,
+        };
+        let done = store.order(selection, order, Timestamp::system()).await?;
+        ordered.changed += done.changed;
+        ordered.sending += done.sending;
+    }
     if output.is_json() {
         output.json(&ordered)?;
     } else {
@@ -60,6 +69,19 @@ pub(super) async fn run(
     }
 }
 
+/// The statuses that a selection means, each to be ordered on its own; `None` for every one.
+///
+/// A filter that names no status does not mean what failed or was cancelled: to send all of that again, years of it
+/// perhaps, is hardly ever meant.
+fn statuses(args: &SelectionArgs, order: Order) -> Vec<Option<DeliveryStatus>> {
+    match (order, args.status) {
+        (Order::Retry, None) if args.ids.is_empty() => {
+            vec![Some(DeliveryStatus::Queued), Some(DeliveryStatus::Deferred)]
+        }
+        (_, status) => vec![status],
+    }
+}
+
 fn report(ordered: Ordered, output: &mut Output) -> Result<(), Failure> {
     output.line(format!("{} changed.", counted(ordered.changed, "delivery", "deliveries")))?;
     if ordered.sending > 0 {
@@ -69,4 +91,23 @@ fn report(ordered: Ordered, output: &mut Output) -> Result<(), Failure> {
         ))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(status: Option<DeliveryStatus>, ids: Vec<ObjectId>) -> SelectionArgs {
+        SelectionArgs { all: status.is_none() && ids.is_empty(), ids, domain: None, sender: None, status }
+    }
+
+    #[test]
+    fn what_is_given_up_is_tried_again_only_by_name() {
+        use DeliveryStatus::{Deferred, Failed, Queued};
+        assert_eq!(statuses(&args(None, Vec::new()), Order::Retry), [Some(Queued), Some(Deferred)]);
+        assert_eq!(statuses(&args(Some(Failed), Vec::new()), Order::Retry), [Some(Failed)]);
+        let id = "0123456789abcdef01234567".parse().unwrap();
+        assert_eq!(statuses(&args(None, vec![id]), Order::Retry), [None]);
+        assert_eq!(statuses(&args(None, Vec::new()), Order::Cancel), [None]);
+    }
 }

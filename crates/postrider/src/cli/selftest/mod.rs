@@ -3,7 +3,7 @@
 mod email;
 pub(super) mod http;
 mod ports;
-mod smtp;
+pub(super) mod smtp;
 
 use std::fmt::Display;
 use std::future::Future;

@@ -12,41 +12,41 @@ const REPLY_LINES_MAX: usize = 100;
 
 /// A dialogue with a server.
 #[derive(Debug)]
-pub(super) struct Dialogue<S> {
+pub(in crate::cli) struct Dialogue<S> {
     stream: BufReader<S>,
 }
 
 /// A reply (RFC 5321 section 4.2).
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Reply {
-    pub(super) code: u16,
+pub(in crate::cli) struct Reply {
+    pub(in crate::cli) code: u16,
     /// The lines' texts, without codes.
-    pub(super) lines: Vec<String>,
+    pub(in crate::cli) lines: Vec<String>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
-    pub(super) fn new(stream: S) -> Self {
+    pub(in crate::cli) fn new(stream: S) -> Self {
         Self { stream: BufReader::new(stream) }
     }
 
     /// The stream, to go on with TLS. What was read ahead is dropped, as RFC 3207 section 4.2 wants it.
-    pub(super) fn into_stream(self) -> S {
+    pub(in crate::cli) fn into_stream(self) -> S {
         self.stream.into_inner()
     }
 
     /// Reads the greeting, which must be positive.
-    pub(super) async fn greeting(&mut self) -> Result<Reply, String> {
+    pub(in crate::cli) async fn greeting(&mut self) -> Result<Reply, String> {
         step("greeting", self.read_reply()).await?.expect("greeting", 220)
     }
 
     /// Sends a line and reads the reply, which must have the code `expected`.
-    pub(super) async fn command(&mut self, line: &str, expected: u16) -> Result<Reply, String> {
+    pub(in crate::cli) async fn command(&mut self, line: &str, expected: u16) -> Result<Reply, String> {
         let verb = line.split(' ').next().unwrap_or_default().to_owned();
         self.send(&verb, format!("{line}\r\n").as_bytes(), expected).await
     }
 
     /// Sends a message whose lines end in CRLF and do not begin with a dot, and its end.
-    pub(super) async fn message(&mut self, message: &str, expected: u16) -> Result<Reply, String> {
+    pub(in crate::cli) async fn message(&mut self, message: &str, expected: u16) -> Result<Reply, String> {
         self.send("end of data", format!("{message}.\r\n").as_bytes(), expected).await
     }
 
@@ -86,7 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
 
 impl Reply {
     /// Whether a reply to EHLO lists the extension.
-    pub(super) fn lists(&self, keyword: &str) -> bool {
+    pub(in crate::cli) fn lists(&self, keyword: &str) -> bool {
         self.lines
             .iter()
             .skip(1)
