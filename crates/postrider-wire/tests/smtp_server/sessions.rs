@@ -290,6 +290,23 @@ fn authentication_needs_encryption_or_an_exception() {
 }
 
 #[test]
+fn help_lists_what_is_offered() {
+    let always = ["EHLO", "HELO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "HELP", "QUIT"].join(" ");
+    for (config, tls, more) in [
+        (config(), None, " STARTTLS"),
+        (config(), Some(tls()), " AUTH"),
+        (ServerConfig { auth: AuthPolicy::Always, ..config() }, None, " STARTTLS AUTH"),
+        (ServerConfig { auth: AuthPolicy::Never, starttls: false, ..config() }, None, ""),
+        (ServerConfig { auth: AuthPolicy::Never, ..config() }, Some(tls()), ""),
+    ] {
+        let mut script = Script::with_tls(config, tls);
+        script.lines(&["HELP"]);
+        let expected = format!("S: 214 2.0.0 Commands: {always}{more}\n");
+        assert!(script.transcript.ends_with(&expected), "{}", script.transcript);
+    }
+}
+
+#[test]
 fn authentication_with_passwords() {
     let mut script = Script::with_tls(unlimited_errors(), Some(tls()));
     script.lines(&["EHLO client.example", "AUTH", "AUTH FOO", "AUTH PLAIN !", "AUTH PLAIN", "*", "AUTH PLAIN ="]);
