@@ -66,12 +66,17 @@ pub(super) async fn accept(
     share: MemoryShare,
     completes: bool,
 ) -> Result<ObjectId, Reply> {
-    let scan = HeaderScan::of(&raw[transaction.trace_bytes..]);
+    let has_header = has_header(&raw[transaction.trace_bytes..]);
+    let scan = if has_header { HeaderScan::of(&raw[transaction.trace_bytes..]) } else { HeaderScan::default() };
     if scan.received_fields > RECEIVED_FIELDS_MAX {
         warn!(received_fields = scan.received_fields, "refused: the message goes in circles");
         return Err(Reply::MAIL_LOOP);
     }
-    let raw = if completes { completed(context, &transaction, raw, scan) } else { raw.freeze() };
+    let mut fields = if completes { missing_fields(context, &transaction, scan) } else { String::new() };
+    if !has_header {
+        fields.push_str("\r\n");
+    }
+    let raw = with_fields(raw, transaction.trace_bytes, &fields);
     let return_path_bytes = transaction.return_path_bytes as u32;
     let message = if raw.len() > PARSE_HERE_BYTES_MAX {
         let parsed = tokio::task::spawn_blocking(move || Message::parse(raw, return_path_bytes)).await;
@@ -211,11 +216,14 @@ fn success_notice(context: &Context, email: &NewEmail) -> Option<NewEmail> {
     report::delivered_here(email, &asked, &context.hostname, &context.local_domains)
 }
 
-/// The message with the Date and Message-ID that it lacks (RFC 6409 section 8), behind the trace fields.
-fn completed(context: &Context, transaction: &Transaction, raw: BytesMut, scan: HeaderScan) -> Bytes {
-    if scan.has_date && scan.has_message_id {
-        return raw.freeze();
-    }
+/// Whether a header can be what the client's message begins with. A line that begins with white space would continue the
+/// last of our own fields, and put into it what we did not say: such a message is all body, behind an empty line of ours.
+fn has_header(message: &[u8]) -> bool {
+    !message.starts_with(b" ") && !message.starts_with(b"\t")
+}
+
+/// The Date and Message-ID that a message lacks (RFC 6409 section 8).
+fn missing_fields(context: &Context, transaction: &Transaction, scan: HeaderScan) -> String {
     let mut fields = String::new();
     if !scan.has_date {
         fields.push_str(&format!("Date: {}\r\n", transaction.started_at.to_rfc5322()));
@@ -223,7 +231,15 @@ fn completed(context: &Context, transaction: &Transaction, raw: BytesMut, scan: 
     if !scan.has_message_id {
         fields.push_str(&format!("Message-ID: <{}@{}>\r\n", transaction.id, context.hostname));
     }
-    let (trace, rest) = raw.split_at(transaction.trace_bytes);
+    fields
+}
+
+/// The message with more fields behind its trace fields.
+fn with_fields(raw: BytesMut, trace_bytes: usize, fields: &str) -> Bytes {
+    if fields.is_empty() {
+        return raw.freeze();
+    }
+    let (trace, rest) = raw.split_at(trace_bytes);
     let mut whole = BytesMut::with_capacity(raw.len() + fields.len());
     whole.extend_from_slice(trace);
     whole.extend_from_slice(fields.as_bytes());

@@ -21,6 +21,7 @@ use super::policy::{self, Policy};
 use crate::clock::timeout;
 use crate::memory::MemoryShare;
 use crate::stream::Stream;
+use crate::users::Turn;
 
 /// Asked of the system at once while a message is read; between messages commands are short.
 const DATA_READ_BYTES: usize = 64 << 10;
@@ -54,6 +55,8 @@ pub(crate) async fn run(context: Arc<Context>, policy: Policy, tcp: TcpStream, p
         is_extended: false,
         tls,
         user: None,
+        turn: None,
+        scram: None,
         transaction: None,
         share: None,
         message_began_at: None,
@@ -80,6 +83,9 @@ struct Session {
     is_extended: bool,
     tls: Option<TlsInfo>,
     user: Option<String>,
+    /// Of the log-in whose outcome comes next.
+    turn: Option<Turn>,
+    scram: Option<ScramTry>,
     transaction: Option<Box<Transaction>>,
     /// The message being read, of the memory budget.
     share: Option<MemoryShare>,
@@ -88,6 +94,14 @@ struct Session {
     started_at: Timestamp,
     /// When the last replies were written. Every command is answered: what came since is one command, or a part of it.
     answered_at: Timestamp,
+}
+
+/// A SCRAM exchange under way: its proof is still to come.
+struct ScramTry {
+    user: String,
+    began_at: Timestamp,
+    /// As [`crate::users::Logins::failures`] had it when the exchange was let through.
+    failures_known: u32,
 }
 
 /// How a session ended other than in good order.
@@ -107,12 +121,15 @@ enum Woken {
 impl Session {
     async fn converse(&mut self) -> Result<(), End> {
         loop {
-            while let Some(event) = self.wire.next_event(&mut self.input) {
+            loop {
+                self.await_proofs_turn().await;
+                let Some(event) = self.wire.next_event(&mut self.input) else { break };
                 if matches!(event, Event::Closed) {
                     return self.flush().await;
                 }
                 self.handle(event).await?;
             }
+            self.turn = None;
             self.watch_memory();
             self.flush().await?;
             if self.wire.is_closed() {
@@ -191,6 +208,10 @@ impl Session {
     }
 
     async fn handle(&mut self, event: Event) -> Result<(), End> {
+        // A turn ends when the outcome has been counted.
+        let is_outcome = matches!(event, Event::Authenticated { .. } | Event::AuthFailed { .. });
+        let _turn = self.turn.take().filter(|_| is_outcome);
+        self.scram = None;
         match event {
             Event::Hello { name, extended } => {
                 self.helo = name;
@@ -226,14 +247,19 @@ impl Session {
             Event::Reset => self.forget_transaction(),
             Event::StartTls => self.start_tls().await?,
             Event::AuthPassword { user, password } => {
-                if self.slow_log_in(&user).await {
+                let now = self.context.clock.now();
+                if let Some(turn) = self.turn(&user, now).await {
                     let verdict = self.password(&user, &password).await;
+                    self.turn = Some(turn);
                     self.wire.respond(verdict);
                 }
             }
             Event::ScramLookup { user } => {
-                if self.slow_log_in(&user).await {
+                let began_at = self.context.clock.now();
+                if self.turn(&user, began_at).await.is_some() {
+                    let failures_known = self.context.logins.failures(&user, self.peer);
                     self.scram_lookup(&user).await;
+                    self.scram = Some(ScramTry { user, began_at, failures_known });
                 }
             }
             Event::Authenticated { user } => {
@@ -255,19 +281,39 @@ impl Session {
     }
 
     /// Lets a log-in wait for as long as the failures before it demand; nothing that was sent along is looked at before.
-    /// `false`: the server shuts down, and the session with it.
-    async fn slow_log_in(&mut self, user: &str) -> bool {
-        let delay = self.context.logins.delay(user, self.peer);
-        if delay.is_zero() {
-            return true;
-        }
+    /// `None`: it is answered already.
+    async fn turn(&mut self, user: &str, began_at: Timestamp) -> Option<Turn> {
         let mut draining = self.context.draining.clone();
-        tokio::select! {
-            () = self.context.clock.sleep(delay) => true,
+        let turn = tokio::select! {
+            turn = self.context.logins.turn(user, self.peer, began_at) => turn,
             _ = draining.wait_for(|&draining| draining) => {
                 self.wire.close(Reply::SHUTTING_DOWN);
-                false
+                return None;
             }
+        };
+        if turn.is_none() {
+            warn!(user, peer = %self.peer, "log-in put off: too many before it have failed");
+            self.wire.respond(Verdict::Reject(Reply::AUTH_UNAVAILABLE));
+        }
+        turn
+    }
+
+    /// SCRAM is guessed at with the client's proof: many exchanges that were let through before any had failed must not
+    /// all have theirs looked at together.
+    async fn await_proofs_turn(&mut self) {
+        let has_proof =
+            self.wire.phase() == wire::Phase::Authenticating && self.input.windows(2).any(|two| two == b"\r\n");
+        if !has_proof {
+            return;
+        }
+        let Some(scram) = self.scram.take() else { return };
+        let logins = &self.context.logins;
+        let has_waited = logins.failures(&scram.user, self.peer) <= scram.failures_known;
+        let began_at = if has_waited { scram.began_at } else { self.context.clock.now() };
+        self.turn = self.turn(&scram.user, began_at).await;
+        if self.turn.is_none() {
+            // Amid an exchange nothing else can be answered.
+            self.wire.close(Reply::TOO_MANY_ERRORS);
         }
     }
 

@@ -1,5 +1,6 @@
 //! AUTH on the wire, with every mechanism, right and wrong.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use postrider_core::EmailStatus;
@@ -157,6 +158,95 @@ async fn a_delayed_log_in_does_not_hold_up_a_shutdown() {
     let shutdown = tokio::spawn(postrider.shut_down());
     client.expect(421).await;
     shutdown.await.unwrap();
+}
+
+/// More connections than there are cores, all through with EHLO.
+async fn many_submissions(postrider: &TestPostrider) -> Vec<LineClient> {
+    run_together((0..cores() + 20).map(|_| submission(postrider))).await
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Runs all of them at once; the outputs in the order of the futures.
+async fn run_together<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut futures: Vec<_> = futures.map(Box::pin).collect();
+    let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
+    std::future::poll_fn(|context| {
+        for (future, output) in futures.iter_mut().zip(&mut outputs) {
+            if output.is_none()
+                && let Poll::Ready(ready) = future.as_mut().poll(context)
+            {
+                *output = Some(ready);
+            }
+        }
+        if outputs.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    outputs.into_iter().flatten().collect()
+}
+
+/// Guesses on many connections at once. In the two minutes after which the rest is put off, no more guesses are looked at
+/// than the cores began with, and those that the delays of 1, 2, 4, 8, 16, 30 and 30 seconds let through.
+async fn assert_parallel_guesses_are_slowed(guess: impl AsyncFn(LineClient) -> ClientReply) {
+    let postrider = server().await;
+    let clients = many_submissions(&postrider).await;
+    let _time = postrider.clock().run();
+    let replies = run_together(clients.into_iter().map(|client| guess(client))).await;
+    let wrong = replies.iter().filter(|reply| reply.code == 535).count();
+    assert!((1..=cores() + 7).contains(&wrong), "{replies:?}");
+    assert_eq!(postrider.app().control().smtp_stats().auth_failures, wrong as u64);
+    assert!(replies.iter().all(|reply| matches!(reply.code, 535 | 454 | 421)), "{replies:?}");
+}
+
+#[tokio::test]
+async fn guessing_in_parallel_gains_nothing() {
+    assert_parallel_guesses_are_slowed(async |mut client: LineClient| client.auth_plain(USER, "wrong").await).await;
+}
+
+/// All exchanges are let through before one has failed; their proofs are looked at one after the other.
+#[tokio::test]
+async fn guessing_in_parallel_exchanges_gains_nothing() {
+    assert_parallel_guesses_are_slowed(async |mut client: LineClient| client.auth_scram(USER, "wrong").await).await;
+}
+
+/// An application that opens many connections at once is not taken for one that guesses: no time passes here.
+#[tokio::test]
+async fn many_right_log_ins_at_once_are_not_slowed() {
+    let postrider = server().await;
+    let clients = many_submissions(&postrider).await;
+    let log_ins = clients.into_iter().enumerate().map(async |(number, mut client)| match number % 2 {
+        0 => client.auth_plain(USER, PASSWORD).await,
+        _ => client.auth_scram(USER, PASSWORD).await,
+    });
+    for reply in run_together(log_ins).await {
+        assert_eq!(reply.code, 235);
+    }
+}
+
+/// A first line that begins with white space would continue the last of the server's own fields.
+#[tokio::test]
+async fn a_message_cannot_continue_the_servers_fields() {
+    let postrider = server().await;
+    let mut client = submission(&postrider).await;
+    assert_eq!(client.auth_plain(USER, PASSWORD).await.code, 235);
+    for message in [" continued\r\nSubject: x\r\n\r\ny\r\n", "\tcontinued\r\n"] {
+        let reply = client.send_mail(USER, &[USER], message.as_bytes()).await;
+        let id = postrider.accepted(&reply).await;
+        let kept = postrider.store().raw(id).await.unwrap().unwrap().raw.to_vec();
+        let kept = String::from_utf8(kept).unwrap();
+        let (header, body) = kept.split_once("\r\n\r\n").unwrap();
+        assert!(header.contains("\r\nDate: ") && header.contains("\r\nMessage-ID: <"), "{kept}");
+        assert_eq!(body, message);
+        assert_eq!(postrider.email(id).await.email.subject, None);
+
+        let mut stranger = LineClient::hello(postrider.smtp_mx()).await;
+        let reply = stranger.send_mail("a@example.net", &[USER], message.as_bytes()).await;
+        let kept = postrider.store().raw(postrider.accepted(&reply).await).await.unwrap().unwrap().raw.to_vec();
+        let kept = String::from_utf8(kept).unwrap();
+        assert_eq!(kept.split_once("\r\n\r\n").unwrap().1, message);
+    }
 }
 
 /// `\0user@local.test\0wrong`
