@@ -84,7 +84,8 @@ impl Queue {
 
     fn give_up_if_late(self: &Arc<Self>, margin: Duration) {
         // Where nobody else can send, giving up would only send again what could not be recorded yet.
-        if self.store.is_exclusive() || self.lanes().node().is_none() || !self.lease().lapses_within(margin, self.now()) {
+        if self.store.is_exclusive() || self.lanes().node().is_none() || !self.lease().lapses_within(margin, self.now())
+        {
             return;
         }
         error!("the lease of this node lapses; its deliveries are dropped, other nodes take them over");
