@@ -46,6 +46,8 @@ pub(super) struct Lanes {
     /// Domains with due deliveries in the store that nobody holds, as far as this node knows: new mail for them must not
     /// overtake the old.
     backlog: HashSet<Domain>,
+    /// Counts up with each note of a backlog: a claim that was under way may not have seen what the note is about.
+    backlog_notes: u64,
     /// The last claim ended because `held_max` was reached, not because nothing more was due.
     is_starved: bool,
     /// In whose name claims are made. `None` while this node has no lease: it may hold nothing.
@@ -103,6 +105,7 @@ impl Lanes {
             held: HashMap::new(),
             held_total: 0,
             backlog: HashSet::new(),
+            backlog_notes: 0,
             is_starved: false,
             node: Some(node),
         }
@@ -144,21 +147,12 @@ impl Lanes {
         })
     }
 
-    /// Counts claims in. A domain that is at its limit then may well have more.
+    /// Counts claims in.
     pub(super) fn hold(&mut self, domains: &[(Domain, usize)]) {
         for (domain, count) in domains {
             let held = self.held.entry(domain.clone()).or_default();
             *held += count;
             self.held_total += count;
-        }
-    }
-
-    /// Notes which of these domains are at their limit: what else they have waits in the store.
-    pub(super) fn note_full(&mut self, domains: &[(Domain, usize)]) {
-        for (domain, _) in domains {
-            if self.held.get(domain).is_some_and(|&count| count >= self.limits.held_per_domain_max) {
-                self.backlog.insert(domain.clone());
-            }
         }
     }
 
@@ -182,9 +176,10 @@ impl Lanes {
 
     /// Notes domains for which mail was accepted without a claim; `true` if it could be claimed now.
     pub(super) fn note_backlog(&mut self, domains: impl IntoIterator<Item = Domain>) -> bool {
+        self.backlog_notes += 1;
         let mut has_room = false;
         for domain in domains {
-            has_room |= self.held.get(&domain).is_none_or(|&count| count <= self.limits.held_per_domain_max / 2);
+            has_room |= self.has_room_for(&domain);
             self.backlog.insert(domain);
         }
         if self.room() == 0 {
@@ -193,16 +188,34 @@ impl Lanes {
         has_room && !self.is_starved
     }
 
+    /// Whether so much is free that a claim is worth while.
+    fn has_room_for(&self, domain: &Domain) -> bool {
+        self.held.get(domain).is_none_or(|&count| count <= self.limits.held_per_domain_max / 2)
+    }
+
+    /// How often a backlog was noted: to be asked before a claim, and told after it.
+    pub(super) fn backlog_notes(&self) -> u64 {
+        self.backlog_notes
+    }
+
     /// A claim ended because there was no room for more.
     pub(super) fn note_starved(&mut self) {
         self.is_starved = true;
     }
 
-    /// Nothing more could be claimed: there is no backlog but for domains that have no room.
-    pub(super) fn clear_backlog(&mut self) {
-        self.is_starved = false;
-        let (held, max) = (&self.held, self.limits.held_per_domain_max);
-        self.backlog.retain(|domain| held.get(domain).is_some_and(|&count| count >= max));
+    /// A claim that began with `notes` notes has ended. `full`: the domains of which it took, with what was held before, as
+    /// many as may be held: they may well have more. `more`: so may others. `true` if it is worth while to claim again at
+    /// once; otherwise [`Lanes::unhold`] tells when it is.
+    pub(super) fn end_claim(&mut self, full: Vec<Domain>, more: bool, notes: u64) -> bool {
+        if !more {
+            self.is_starved = false;
+        }
+        // What was accepted after the claim began it may not have seen.
+        if !more && self.backlog_notes == notes {
+            self.backlog.clear();
+        }
+        self.backlog.extend(full);
+        self.room() > 0 && (more || self.backlog.iter().any(|domain| self.has_room_for(domain)))
     }
 
     /// Lines a job up. Returns the route if a worker is to be started for it, which counts as active from now.
@@ -506,18 +519,34 @@ mod tests {
         assert!(!lanes.unhold(&domain(1), NODE), "one free place is not worth a claim");
         assert!(lanes.unhold(&domain(1), NODE), "half of them are");
         assert_eq!(lanes.try_hold(&domain(1)), None, "what is in the store goes first");
-        lanes.clear_backlog();
+        lanes.end_claim(Vec::new(), false, lanes.backlog_notes());
+        assert_eq!(lanes.try_hold(&domain(1)), Some(NODE));
+    }
+
+    #[test]
+    fn what_was_accepted_while_a_claim_was_under_way_is_not_forgotten() {
+        let mut lanes = lanes(10, 5, 100, 4);
+        lanes.hold(&domain(3));
+        let notes = lanes.backlog_notes();
+        assert!(!lanes.note_backlog([Domain::parse("a.example").unwrap()]));
+        assert!(!lanes.end_claim(Vec::new(), false, notes), "there is no room yet");
+        assert_eq!(lanes.try_hold(&domain(1)), None, "it still goes first");
+        assert!(lanes.unhold(&domain(1), NODE), "and is claimed as soon as half is free");
+        assert!(lanes.end_claim(Vec::new(), false, notes), "or at once where it is free already");
+        assert!(!lanes.end_claim(Vec::new(), false, lanes.backlog_notes()));
         assert_eq!(lanes.try_hold(&domain(1)), Some(NODE));
     }
 
     #[test]
     fn a_domain_that_was_claimed_to_its_limit_is_claimed_again_without_waiting_for_the_next_look() {
         let mut lanes = lanes(10, 5, 100, 4);
+        let full = || vec![Domain::parse("a.example").unwrap()];
         lanes.hold(&domain(4));
-        lanes.note_full(&domain(4));
-        lanes.clear_backlog();
+        assert!(!lanes.end_claim(full(), false, 0));
         assert!(!lanes.unhold(&domain(1), NODE));
         assert!(lanes.unhold(&domain(1), NODE));
+        // Some may have been sent before the claim was through.
+        assert!(lanes.end_claim(full(), false, 0));
     }
 
     #[test]

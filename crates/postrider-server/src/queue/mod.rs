@@ -13,6 +13,7 @@ mod routing;
 mod settle;
 mod worker;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -233,25 +234,22 @@ impl Queue {
     /// Claims until nothing is due or there is no room.
     async fn claim(self: &Arc<Self>) -> Result<(), StoreError> {
         loop {
-            let (limit, held, node, per_domain_max) = {
+            let (limit, held, node, per_domain_max, notes) = {
                 let mut lanes = self.lanes();
                 let Some(node) = lanes.node() else { return Ok(()) };
                 let limit = lanes.room();
                 if limit == 0 {
                     lanes.note_starved();
                 }
-                (limit, lanes.held(), node, lanes.held_per_domain_max())
+                (limit, lanes.held(), node, lanes.held_per_domain_max(), lanes.backlog_notes())
             };
             if limit == 0 || self.stopping.load(Ordering::Relaxed) {
                 return Ok(());
             }
+            let mut counts = held.iter().cloned().collect::<HashMap<_, _>>();
             let request = ClaimRequest { node, now: self.now(), limit, per_domain_max, held };
             let claimed = self.store.claim(request).await?;
-            let count: usize = claimed.emails.iter().map(|email| email.deliveries.len()).sum();
-            if count > 0 {
-                debug!(deliveries = count, "claimed");
-            }
-            let mut full = Vec::new();
+            let mut taken = 0;
             for email in claimed.emails {
                 let domains = domains_of(&email);
                 {
@@ -262,16 +260,18 @@ impl Queue {
                     }
                     lanes.hold(&domains);
                 }
-                full.extend(domains);
+                for (domain, count) in domains {
+                    taken += count;
+                    *counts.entry(domain).or_default() += count;
+                }
                 self.take_on(email, None, node);
             }
-            let mut lanes = self.lanes();
-            lanes.note_full(&full);
-            if !claimed.more {
-                lanes.clear_backlog();
-                return Ok(());
+            if taken > 0 {
+                debug!(deliveries = taken, "claimed");
             }
-            if count == 0 {
+            counts.retain(|_, count| *count >= per_domain_max);
+            let is_worth_while = self.lanes().end_claim(counts.into_keys().collect(), claimed.more, notes);
+            if !is_worth_while || (claimed.more && taken == 0) {
                 return Ok(());
             }
         }
