@@ -77,7 +77,17 @@ pub struct Content {
 
 impl Content {
     pub fn parse(raw: &[u8]) -> Self {
-        let Some(parsed) = MessageParser::default().parse(raw) else { return Self::default() };
+        MessageParser::default().parse(raw).map(|parsed| Self::of(&parsed)).unwrap_or_default()
+    }
+
+    /// As [`Content::parse`], with the decoded contents of the attachments.
+    pub fn parse_with_attachments(raw: &[u8]) -> (Self, Vec<Vec<u8>>) {
+        let Some(parsed) = MessageParser::default().parse(raw) else { return Default::default() };
+        let contents = parsed.attachments().map(|part| part.contents().to_vec()).collect();
+        (Self::of(&parsed), contents)
+    }
+
+    fn of(parsed: &mail_parser::Message<'_>) -> Self {
         let has_html =
             parsed.html_body.iter().any(|&id| parsed.part(id).is_some_and(|part| part.is_content_type("text", "html")));
         Self {
@@ -86,9 +96,9 @@ impl Content {
             headers: parsed
                 .headers()
                 .iter()
-                .map(|header| (header.name().to_owned(), header_text(&parsed, header)))
+                .map(|header| (header.name().to_owned(), header_text(parsed, header)))
                 .collect(),
-            attachments: attachments(&parsed),
+            attachments: attachments(parsed),
         }
     }
 

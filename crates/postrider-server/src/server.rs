@@ -9,7 +9,7 @@ use std::time::Duration;
 use postrider_config::{DeliveryMode, Settings};
 use postrider_core::ports::ListenerStatus;
 use postrider_core::{Clock, Control, ObjectId, Resolver};
-use postrider_store::{Store, StoreError};
+use postrider_store::{Renewal, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -98,7 +98,7 @@ impl Server {
             concurrency_per_destination: settings.queue_concurrency_per_domain,
             local_domains: settings.allowed_domains.clone(),
         };
-        store.renew(options.node, options.registered_at, limits.lease).await?;
+        store.renew(Renewal::new(options.node, options.registered_at, limits.lease)).await?;
         let memory = MemoryBudget::new(limits.memory_bytes_max);
         let queue = Queue::new(options, store.clone(), router, delivery, memory.clone());
 

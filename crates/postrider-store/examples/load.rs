@@ -26,7 +26,7 @@ async fn main() {
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(SqliteOptions::new(&folder)).unwrap());
     println!("idle: {} KiB resident", resident_kib());
     let node = ObjectId::new(Timestamp::system());
-    store.renew(node, Timestamp::system(), Duration::from_secs(60)).await.unwrap();
+    store.renew(Renewal::new(node, Timestamp::system(), Duration::from_secs(60))).await.unwrap();
 
     let accepted = measure("accept, claimed, 8 KiB", MESSAGES, accept_all(&store, MESSAGES, Some(node))).await;
     let deliveries = accepted.iter().map(|&email| DeliveryId { email, number: 0 }).collect();

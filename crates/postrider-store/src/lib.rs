@@ -14,4 +14,4 @@ pub mod sqlite;
 pub use error::StoreError;
 pub use records::*;
 pub use sqlite::{SqliteOptions, SqliteStore};
-pub use traits::{Directory, Emails, Queue, Store};
+pub use traits::{Directory, Emails, Queue, Store, Transfer};

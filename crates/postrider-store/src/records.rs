@@ -13,6 +13,106 @@ use serde::{Deserialize, Serialize};
 /// A running Postrider, as the store knows it: a new id at each start.
 pub type NodeId = ObjectId;
 
+/// What a node says when it registers, or prolongs its lease.
+#[derive(Debug, Clone)]
+pub struct Renewal {
+    pub node: NodeId,
+    /// Its host, for people who look.
+    pub host: String,
+    /// The node's time. An engine that nodes on several machines share goes by its own.
+    pub now: Timestamp,
+    pub lease: Duration,
+    /// The [`Membership::fingerprint`] of the nodes whose shares of the limits it keeps to; 0 before it knows any.
+    pub keeps_to: u64,
+}
+
+impl Renewal {
+    /// Of a node that keeps to nothing yet, on a host that is nobody's business.
+    pub fn new(node: NodeId, now: Timestamp, lease: Duration) -> Self {
+        Self { node, host: String::new(), now, lease, keeps_to: 0 }
+    }
+}
+
+/// A node's place among all that share the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Membership {
+    /// Nodes whose leases hold, this one included.
+    pub nodes: u32,
+    /// This one's place among them in the order of ids, from 0.
+    pub position: u32,
+    /// Differs where the nodes are others.
+    pub fingerprint: u64,
+    /// Whether all of them keep to their shares as these nodes. Until then a node may use no more than its share of the
+    /// membership before and of this one, whichever is less: then the limit holds at every moment of a change.
+    pub is_agreed: bool,
+}
+
+impl Membership {
+    /// Of a node that shares with nobody.
+    pub const ALONE: Self = Self { nodes: 1, position: 0, fingerprint: 1, is_agreed: true };
+
+    /// This node's part of a limit that holds for all nodes together. The parts add up to the limit; `key` (of the
+    /// destination) decides who gets what does not divide.
+    pub fn share(&self, limit: usize, key: &str) -> usize {
+        let nodes = self.nodes.max(1) as usize;
+        // FNV-1a: the same on every node, whatever it was built with.
+        let hash = key
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+        let turn = (self.position as usize + (hash >> 32) as usize) % nodes;
+        limit / nodes + usize::from(turn < limit % nodes)
+    }
+}
+
+/// A node, as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeRecord {
+    pub id: NodeId,
+    pub host: String,
+    pub lease_until: Timestamp,
+}
+
+/// What changed: where others should look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// Deliveries that nobody holds may be due.
+    Queue,
+    /// A node came, went, or keeps to other shares.
+    Nodes,
+    /// Users were added, changed or removed.
+    Directory,
+}
+
+/// An e-mail as a store keeps it, for another store.
+#[derive(Debug, Clone)]
+pub struct StoredEmail {
+    pub id: ObjectId,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub direction: Direction,
+    pub envelope: Envelope,
+    pub message: Message,
+    pub kept: Vec<Recipient>,
+    /// The address that the last attempt left from.
+    pub source_ip: Option<IpAddr>,
+    /// In the order of their numbers.
+    pub deliveries: Vec<StoredDelivery>,
+}
+
+/// One delivery of a [`StoredEmail`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredDelivery {
+    pub recipient: Recipient,
+    pub status: DeliveryStatus,
+    pub due_at: Timestamp,
+    /// See [`ClaimedDelivery::queued_at`]; `None` for the acceptance.
+    pub queued_at: Option<Timestamp>,
+    pub delay_notified: bool,
+    /// All of them, in order.
+    pub attempts: Vec<Attempt>,
+}
+
 /// An e-mail on its way into the store.
 #[derive(Debug, Clone)]
 pub struct NewEmail {

@@ -7,10 +7,10 @@
 //! brought are given back.
 
 use std::fmt;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use postrider_core::{Address, ObjectId, Timestamp};
+use tokio::sync::broadcast;
 
 use crate::error::StoreError;
 use crate::records::*;
@@ -19,9 +19,14 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 /// All of the store.
 #[async_trait]
-pub trait Store: Emails + Queue + Directory + Send + Sync + fmt::Debug {
+pub trait Store: Emails + Queue + Directory + Transfer + Send + Sync + fmt::Debug {
     /// Asks the engine whether it can read and write now.
     async fn health(&self) -> Result<StoreHealth>;
+
+    /// What others change, heard within a second: the other nodes on the same database and the command lines beside them.
+    /// What this store's own callers change may be told too. A change says where to look, never what is there, and one
+    /// may stand for many; a node that dies may take its last ones with it. A receiver that lagged looks everywhere.
+    fn changes(&self) -> broadcast::Receiver<Change>;
 
     /// Waits until all that was handed over is written, then closes. Later calls answer [`StoreError::Unavailable`].
     async fn close(&self) -> Result<()>;
@@ -58,9 +63,15 @@ pub trait Emails: Send + Sync {
 /// nothing.
 #[async_trait]
 pub trait Queue: Send + Sync {
-    /// Registers a node, or prolongs its lease, to `now + lease` by the store's time. Nodes whose lease has lapsed lose
-    /// their claims here. An engine that only one process can use at a time drops every other node's claims at once.
-    async fn renew(&self, node: NodeId, now: Timestamp, lease: Duration) -> Result<()>;
+    /// Registers a node, or prolongs its lease to `lease` from now. Nodes whose lease has lapsed lose their claims here. An
+    /// engine that only one process can use at a time drops every other node's claims at once.
+    ///
+    /// `None`: this store had registered the node, and the registration is lost, with all claims. The node goes on under
+    /// another id.
+    async fn renew(&self, renewal: Renewal) -> Result<Option<Membership>>;
+
+    /// The nodes whose leases hold.
+    async fn nodes(&self, now: Timestamp) -> Result<Vec<NodeRecord>>;
 
     /// Whether only one process can send from this store at a time, and this is it: nobody can take its claims over while
     /// it lives, whatever has become of its lease.
@@ -91,6 +102,17 @@ pub trait Queue: Send + Sync {
     async fn order(&self, selection: Selection, order: Order, now: Timestamp) -> Result<Ordered>;
 
     async fn queue_stats(&self, now: Timestamp) -> Result<QueueStats>;
+}
+
+/// Moving everything from one store to another, while nobody uses either.
+#[async_trait]
+pub trait Transfer: Send + Sync {
+    /// E-mails whole, in an order of the engine's own, from behind `after` on: up to `count`, fewer where they are large,
+    /// none when all were exported. Claims are left out.
+    async fn export(&self, after: Option<ObjectId>, count: usize) -> Result<Vec<StoredEmail>>;
+
+    /// Stores e-mails as they are, all or nothing, but for those whose id is there already. Returns how many are new.
+    async fn import(&self, emails: Vec<StoredEmail>) -> Result<usize>;
 }
 
 /// The directory: who is known here.

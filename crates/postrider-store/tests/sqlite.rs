@@ -99,7 +99,7 @@ async fn a_command_line_works_beside_the_server() {
     let folder = Sqlite::new();
     let server = SqliteStore::open(SqliteOptions::new(folder.path())).unwrap();
     let node = ObjectId::new(NOW);
-    server.renew(node, NOW, Duration::from_secs(60)).await.unwrap();
+    server.renew(Renewal::new(node, NOW, Duration::from_secs(60))).await.unwrap();
     let mut claimed = small();
     claimed.deliveries[0].claimed_by = Some(node);
     let claimed_id = DeliveryId { email: claimed.id, number: 0 };
@@ -110,7 +110,7 @@ async fn a_command_line_works_beside_the_server() {
     assert_eq!(ordered, Ordered { changed: 1, sending: 1 });
     assert_eq!(server.queue_stats(NOW).await.unwrap(), shared.queue_stats(NOW).await.unwrap());
     // Should a command line ever register, it takes nothing away while the server lives.
-    shared.renew(ObjectId::new(NOW), NOW, Duration::from_secs(1)).await.unwrap();
+    shared.renew(Renewal::new(ObjectId::new(NOW), NOW, Duration::from_secs(1))).await.unwrap();
     shared.close().await.unwrap();
     assert_eq!(server.queue_stats(NOW).await.unwrap().sending, 1);
     server.release(node, vec![claimed_id]).await.unwrap();
@@ -328,7 +328,7 @@ async fn counters_of_domains_where_nothing_waits_go() {
     assert_eq!(counters(), (1, 1));
     store.order(Selection::default(), Order::Cancel, NOW).await.unwrap();
     assert!(store.queue_stats(NOW).await.unwrap().domains.is_empty());
-    store.renew(ObjectId::new(NOW), NOW, Duration::from_secs(60)).await.unwrap();
+    store.renew(Renewal::new(ObjectId::new(NOW), NOW, Duration::from_secs(60))).await.unwrap();
     assert_eq!(counters(), (0, 0));
 }
 

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use postrider_core::{Address, ObjectId, Timestamp};
 use postrider_store::{
-    ClaimRequest, Claimed, Directory, EmailDetail, EmailFilter, EmailPage, Emails, NewEmail, NodeId, Order, Ordered,
-    Queue, QueueStats, RawMessage, ScramKeys, Selection, Settle, Store, StoreError, StoreHealth, User,
+    Change, ClaimRequest, Claimed, Directory, EmailDetail, EmailFilter, EmailPage, Emails, Membership, NewEmail,
+    NodeId, NodeRecord, Order, Ordered, Queue, QueueStats, RawMessage, Renewal, ScramKeys, Selection, Settle, Store,
+    StoreError, StoreHealth, StoredEmail, Transfer, User,
 };
+use tokio::sync::broadcast;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -62,8 +63,23 @@ impl Store for FaultyStore {
         self.working()?.health().await
     }
 
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.store.changes()
+    }
+
     async fn close(&self) -> Result<()> {
         self.store.close().await
+    }
+}
+
+#[async_trait]
+impl Transfer for FaultyStore {
+    async fn export(&self, after: Option<ObjectId>, count: usize) -> Result<Vec<StoredEmail>> {
+        self.working()?.export(after, count).await
+    }
+
+    async fn import(&self, emails: Vec<StoredEmail>) -> Result<usize> {
+        self.working()?.import(emails).await
     }
 }
 
@@ -96,8 +112,12 @@ impl Queue for FaultyStore {
         !self.faults.is_shared && self.store.is_exclusive()
     }
 
-    async fn renew(&self, node: NodeId, now: Timestamp, lease: Duration) -> Result<()> {
-        self.working()?.renew(node, now, lease).await
+    async fn renew(&self, renewal: Renewal) -> Result<Option<Membership>> {
+        self.working()?.renew(renewal).await
+    }
+
+    async fn nodes(&self, now: Timestamp) -> Result<Vec<NodeRecord>> {
+        self.working()?.nodes(now).await
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Claimed> {

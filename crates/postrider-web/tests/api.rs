@@ -118,7 +118,12 @@ impl House {
             version: "1.2.3",
         });
         let node = ObjectId::new(NOW);
-        postrider_store::Queue::renew(store.as_ref(), node, NOW, Duration::from_secs(60)).await.unwrap();
+        postrider_store::Queue::renew(
+            store.as_ref(),
+            postrider_store::Renewal::new(node, NOW, Duration::from_secs(60)),
+        )
+        .await
+        .unwrap();
         Self { store, server, router, node, _folder: folder }
     }
 

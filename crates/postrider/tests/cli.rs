@@ -8,7 +8,9 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use postrider_core::{Address, Direction, Envelope, Message, ObjectId, Recipient, ReversePath, Timestamp};
-use postrider_store::{Emails as _, NewDelivery, NewEmail, Queue as _, SqliteOptions, SqliteStore, Store as _};
+use postrider_store::{
+    Emails as _, NewDelivery, NewEmail, Queue as _, Renewal, SqliteOptions, SqliteStore, Store as _,
+};
 use postrider_testkit::{DnsServer, LoopbackIp, Zone};
 use serde_json::Value;
 
@@ -63,7 +65,7 @@ async fn serve_one(data_dir: &Path, claimed: bool) -> (SqliteStore, ObjectId) {
     let store = SqliteStore::open(SqliteOptions::new(data_dir)).unwrap();
     let now = Timestamp::system();
     let (node, id) = (ObjectId::new(now), ObjectId::new(now));
-    store.renew(node, now, Duration::from_secs(3600)).await.unwrap();
+    store.renew(Renewal::new(node, now, Duration::from_secs(3600))).await.unwrap();
     let email = NewEmail {
         id,
         created_at: now,

@@ -7,7 +7,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use postrider_core::{ObjectId, Timestamp};
-use postrider_store::NodeId;
+use postrider_store::{NodeId, Renewal};
 use tracing::{error, info, warn};
 
 use super::Queue;
@@ -58,9 +58,9 @@ impl Queue {
             let node = current.unwrap_or_else(|| ObjectId::new(self.now()));
             let asked_at = self.now();
             let asked_at_instant = Instant::now();
-            let renewing = self.store.renew(node, asked_at, lease);
+            let renewing = self.store.renew(Renewal::new(node, asked_at, lease));
             wait = match timeout(self.delivery.clock.as_ref(), lease / 3, renewing).await {
-                Ok(Ok(())) => {
+                Ok(Ok(_)) => {
                     // Counted from before the question: the store's own count can only be later.
                     *self.lease() = Lease { lapses_at: asked_at + lease, lapses_at_instant: asked_at_instant + lease };
                     if current.is_none() {

@@ -217,7 +217,7 @@ pub(super) async fn an_unknown_node_holds_nothing(harness: &dyn Harness) {
     let unknown = ObjectId::new(at(0));
     let id = accept(&store, claimed_email(1, &["a@one.example"], unknown)).await;
     assert!(claim_all(&store, unknown, 5).await.is_empty());
-    store.renew(node, at(5), LEASE).await.unwrap();
+    store.renew(Renewal::new(node, at(5), LEASE)).await.unwrap();
     assert_eq!(claim_all(&store, node, 5).await, [delivery(id, 0)]);
 }
 
@@ -238,8 +238,8 @@ pub(super) async fn a_lease_that_holds_keeps_its_claims(harness: &dyn Harness) {
     let store = harness.open().await;
     let first = register(&store, 0).await;
     let id = accept(&store, claimed_email(1, &["a@one.example"], first)).await;
-    store.renew(first, at(50), LEASE).await.unwrap();
-    store.renew(first, at(100), LEASE).await.unwrap();
+    store.renew(Renewal::new(first, at(50), LEASE)).await.unwrap();
+    store.renew(Renewal::new(first, at(100), LEASE)).await.unwrap();
     assert!(claim_all(&store, first, 100).await.is_empty(), "renewing does not give up what is held");
     let second = register(&store, 110).await;
     if harness.is_single_process() {

@@ -69,7 +69,7 @@ pub(super) async fn open_with_node(harness: &dyn Harness) -> (Arc<dyn Store>, No
 
 pub(super) async fn register(store: &Arc<dyn Store>, seconds: i64) -> NodeId {
     let node = ObjectId::new(at(seconds));
-    store.renew(node, at(seconds), LEASE).await.unwrap();
+    store.renew(Renewal::new(node, at(seconds), LEASE)).await.unwrap();
     node
 }
 

@@ -46,7 +46,7 @@ impl Run {
             16 => self.delete().await,
             17 if self.numbers.below(10) == 0 => {
                 self.store.leave(self.node).await.unwrap();
-                self.store.renew(self.node, at(now), LEASE).await.unwrap();
+                self.store.renew(Renewal::new(self.node, at(now), LEASE)).await.unwrap();
                 for id in self.model.claimed() {
                     self.model.delivery(id).unwrap().is_claimed = false;
                 }

@@ -26,11 +26,12 @@ mod writer;
 
 use std::fs::File;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use postrider_core::{Address, ObjectId, Timestamp};
 use rusqlite::Connection;
+use tokio::sync::broadcast;
 
 pub use open::SqliteOptions;
 
@@ -42,7 +43,7 @@ use self::readers::Readers;
 use self::writer::{Writer, lock};
 use crate::error::StoreError;
 use crate::records::*;
-use crate::traits::{Directory, Emails, Queue, Store};
+use crate::traits::{Directory, Emails, Queue, Store, Transfer};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -56,6 +57,7 @@ pub struct SqliteStore {
     claim_walk: Mutex<Walk>,
     /// Whether this process is the only one that sends.
     is_alone: bool,
+    changes: broadcast::Sender<Change>,
 }
 
 impl SqliteStore {
@@ -87,6 +89,7 @@ impl SqliteStore {
             orphans: Arc::default(),
             claim_walk: Mutex::default(),
             is_alone,
+            changes: broadcast::Sender::new(16),
         })
     }
 
@@ -116,6 +119,10 @@ impl Store for SqliteStore {
         });
         write.await?;
         Ok(StoreHealth { engine: "sqlite", size_bytes: Some(size_bytes), latency })
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
     }
 
     async fn close(&self) -> Result<()> {
@@ -169,9 +176,14 @@ impl Queue for SqliteStore {
         self.is_alone
     }
 
-    async fn renew(&self, node: NodeId, now: Timestamp, lease: Duration) -> Result<()> {
+    async fn renew(&self, renewal: Renewal) -> Result<Option<Membership>> {
         let is_alone = self.is_alone;
-        self.writer.write(ROWS_BYTES, move |batch| queue::renew(batch, node, now, lease, is_alone)).await
+        let renewed = self.writer.write(ROWS_BYTES, move |batch| queue::renew(batch, &renewal, is_alone)).await;
+        renewed.map(|()| Some(Membership::ALONE))
+    }
+
+    async fn nodes(&self, _now: Timestamp) -> Result<Vec<NodeRecord>> {
+        Err(StoreError::Unavailable("not built yet".into()))
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Claimed> {
@@ -233,6 +245,17 @@ impl Queue for SqliteStore {
 
     async fn queue_stats(&self, now: Timestamp) -> Result<QueueStats> {
         self.read(move |connection| stats::queue_stats(connection, now)).await
+    }
+}
+
+#[async_trait]
+impl Transfer for SqliteStore {
+    async fn export(&self, _after: Option<ObjectId>, _count: usize) -> Result<Vec<StoredEmail>> {
+        Err(StoreError::Unavailable("not built yet".into()))
+    }
+
+    async fn import(&self, _emails: Vec<StoredEmail>) -> Result<usize> {
+        Err(StoreError::Unavailable("not built yet".into()))
     }
 }
 

@@ -2,26 +2,19 @@
 
 use std::time::Duration;
 
-use postrider_core::Timestamp;
-
 use super::batch::Batch;
 use super::failure::Failure;
 use super::sequence;
-use crate::records::{DeliveryId, NodeId};
+use crate::records::{DeliveryId, NodeId, Renewal};
 
 /// Why deliveries to a domain were deferred is forgotten after this time.
 const DOMAIN_ERRORS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Registers a node or prolongs its lease; other nodes lose their claims when their lease has lapsed or, where this
 /// process is the only one that sends, at once.
-pub(super) fn renew(
-    batch: &mut Batch<'_>,
-    node: NodeId,
-    now: Timestamp,
-    lease: Duration,
-    is_alone: bool,
-) -> Result<(), Failure> {
+pub(super) fn renew(batch: &mut Batch<'_>, renewal: &Renewal, is_alone: bool) -> Result<(), Failure> {
     let connection = batch.connection;
+    let Renewal { node, now, lease, .. } = *renewal;
     connection
         .prepare_cached(
             "INSERT INTO nodes (id, lease_until) VALUES (?1, ?2)

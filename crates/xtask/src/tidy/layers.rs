@@ -23,7 +23,7 @@ const LAYERS: &[Layer] = &[
     layer("postrider-core", &["postrider-wire"], &[]),
     layer("postrider-config", &["postrider-core"], &[]),
     layer("postrider-store", &["postrider-core"], &[]),
-    layer("postrider-store-mongo", &["postrider-store", "postrider-core"], &[]),
+    layer("postrider-store-mongo", &["postrider-store", "postrider-core"], &["postrider-testkit"]),
     layer(
         "postrider-server",
         &["postrider-config", "postrider-store", "postrider-core", "postrider-wire"],
@@ -45,7 +45,15 @@ const LAYERS: &[Layer] = &[
     ),
     layer(
         "postrider-testkit",
-        &["postrider", "postrider-config", "postrider-core", "postrider-server", "postrider-store", "postrider-wire"],
+        &[
+            "postrider",
+            "postrider-config",
+            "postrider-core",
+            "postrider-server",
+            "postrider-store",
+            "postrider-store-mongo",
+            "postrider-wire",
+        ],
         &[],
     ),
     layer("xtask", &["postrider-config"], &[]),
