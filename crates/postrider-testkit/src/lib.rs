@@ -1,4 +1,5 @@
-//! What the tests stand on: time that stands still, a small Internet on loopback, and Postriders started in it.
+//! What the tests stand on: time that stands still, a small Internet on loopback, Postriders started in it, and a MongoDB
+//! server with a network in front of it that fails on demand.
 //!
 //! The kit uses public interfaces only, and speaks SMTP by its own code, so that it is an independent judge.
 
@@ -8,9 +9,11 @@ mod dns;
 mod http;
 mod loopback;
 pub mod mail;
+mod mongo;
 mod mx;
 mod postrider;
 mod process;
+mod proxy;
 mod scrub;
 mod site;
 mod store;
@@ -24,12 +27,14 @@ pub use dns::{Asked, DNS_PORT, DnsServer, Failure, Transport, Zone};
 pub use hickory_proto::rr::RecordType;
 pub use http::{HttpRequest, HttpResponse};
 pub use loopback::LoopbackIp;
+pub use mongo::{MongoDatabase, MongoServer};
 pub use mx::{
     Answer, Command, ConnectionRecord, Gate, ReceivedMessage, ReceivedRecipient, Script, ScriptedMx, StartTls,
     without_trace,
 };
 pub use postrider::TestPostrider;
 pub use process::{CommandOutput, PostriderProcess, run_command};
+pub use proxy::{ProxyMode, TcpProxy};
 pub use scrub::scrub;
 pub use site::{Site, ports};
 pub use store::StoreFaults;
