@@ -84,6 +84,10 @@ pub enum Change {
     Directory,
 }
 
+impl Change {
+    pub const ALL: [Self; 3] = [Self::Queue, Self::Nodes, Self::Directory];
+}
+
 /// An e-mail as a store keeps it, for another store.
 #[derive(Debug, Clone)]
 pub struct StoredEmail {
@@ -427,4 +431,45 @@ pub struct StoreHealth {
     /// How long a small read took.
     #[serde(skip)]
     pub latency: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(nodes: u32) -> impl Iterator<Item = Membership> {
+        (0..nodes).map(move |position| Membership { nodes, position, ..Membership::ALONE })
+    }
+
+    #[test]
+    fn shares_add_up_to_the_limit() {
+        for nodes in 1..=20 {
+            for limit in 0..=50 {
+                for key in ["", "one.example", "two.example", "b\u{fc}cher.example"] {
+                    let shares: Vec<usize> = members(nodes).map(|member| member.share(limit, key)).collect();
+                    assert_eq!(shares.iter().sum::<usize>(), limit, "{nodes} nodes, {key}");
+                    let least = limit / nodes as usize;
+                    assert!(shares.iter().all(|&share| share == least || share == least + 1), "{shares:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_divide_goes_around() {
+        for nodes in [2, 3, 7] {
+            // Of one for each destination, every node gets some: about as many as its neighbour.
+            let keys: Vec<String> = (0..1_000).map(|n| format!("d{n}.example")).collect();
+            let got: Vec<usize> =
+                members(nodes).map(|member| keys.iter().map(|key| member.share(1, key)).sum()).collect();
+            let fair = keys.len() / nodes as usize;
+            assert!(got.iter().all(|&count| count > fair * 3 / 4 && count < fair * 5 / 4), "{got:?}");
+        }
+    }
+
+    #[test]
+    fn shares_are_the_same_on_every_build() {
+        let shares: Vec<usize> = members(3).map(|member| member.share(4, "one.example")).collect();
+        assert_eq!(shares, [2, 1, 1]);
+    }
 }

@@ -15,6 +15,7 @@ use postrider_store::conformance::Harness;
 use postrider_store::*;
 use rusqlite::Connection;
 use tempfile::TempDir;
+use tokio::sync::broadcast;
 
 /// A store in a temporary folder.
 #[derive(Debug)]
@@ -34,6 +35,14 @@ impl Sqlite {
 impl Harness for Sqlite {
     async fn open(&self) -> Arc<dyn Store> {
         Arc::new(SqliteStore::open(SqliteOptions::new(self.path())).unwrap())
+    }
+
+    async fn open_beside(&self) -> Arc<dyn Store> {
+        Arc::new(SqliteStore::open_shared(SqliteOptions::new(self.path())).unwrap())
+    }
+
+    async fn open_other(&self) -> Arc<dyn Store> {
+        Arc::new(SqliteStore::open(SqliteOptions::new(self.path().join("other"))).unwrap())
     }
 
     fn is_single_process(&self) -> bool {
@@ -330,6 +339,52 @@ async fn counters_of_domains_where_nothing_waits_go() {
     assert!(store.queue_stats(NOW).await.unwrap().domains.is_empty());
     store.renew(Renewal::new(ObjectId::new(NOW), NOW, Duration::from_secs(60))).await.unwrap();
     assert_eq!(counters(), (0, 0));
+}
+
+/// What was told since the last time.
+fn told(heard: &mut broadcast::Receiver<Change>) -> Vec<Change> {
+    std::iter::from_fn(|| heard.try_recv().ok()).collect()
+}
+
+#[tokio::test]
+async fn what_its_own_callers_change_is_told_at_once() {
+    let folder = Sqlite::new();
+    let store = SqliteStore::open(SqliteOptions::new(folder.path())).unwrap();
+    let mut heard = store.changes();
+    let node = ObjectId::new(NOW);
+    let lease = Duration::from_secs(60);
+    store.renew(Renewal::new(node, NOW, lease)).await.unwrap();
+    assert_eq!(told(&mut heard), [Change::Nodes]);
+    store.renew(Renewal::new(node, NOW, lease)).await.unwrap();
+    let mut claimed = small();
+    claimed.deliveries[0].claimed_by = Some(node);
+    let id = DeliveryId { email: claimed.id, number: 0 };
+    store.accept(claimed).await.unwrap();
+    assert_eq!(told(&mut heard), [], "nothing that others could do something about");
+    store.release(node, vec![id]).await.unwrap();
+    assert_eq!(told(&mut heard), [Change::Queue]);
+    store.accept(small()).await.unwrap();
+    assert_eq!(told(&mut heard), [Change::Queue]);
+    store.order(Selection::default(), Order::Hold, NOW).await.unwrap();
+    assert_eq!(told(&mut heard), []);
+    store.order(Selection::default(), Order::Release, NOW).await.unwrap();
+    assert_eq!(told(&mut heard), [Change::Queue]);
+    let request = ClaimRequest { node, now: NOW, limit: 10, per_domain_max: 10, held: Vec::new() };
+    assert_eq!(store.claim(request).await.unwrap().emails.len(), 2);
+    assert_eq!(told(&mut heard), []);
+    store.renew(Renewal::new(ObjectId::new(NOW), NOW, lease)).await.unwrap();
+    assert_eq!(told(&mut heard), [Change::Nodes, Change::Queue], "one came, and what another held is free");
+}
+
+#[tokio::test]
+async fn nothing_is_told_behind_the_end_of_the_store() {
+    let folder = Sqlite::new();
+    let store = SqliteStore::open(SqliteOptions::new(folder.path())).unwrap();
+    let mut heard = store.changes();
+    drop(store);
+    assert_eq!(heard.try_recv(), Err(broadcast::error::TryRecvError::Closed));
+    // Its thread has ended too: the lock is free.
+    SqliteStore::open(SqliteOptions::new(folder.path())).unwrap();
 }
 
 #[tokio::test]

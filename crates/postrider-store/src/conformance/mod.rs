@@ -13,9 +13,11 @@ mod emails;
 mod fixtures;
 mod lists;
 mod model;
+mod nodes;
 mod orders;
 mod random;
 mod settlements;
+mod transfer;
 mod users;
 
 use std::fmt;
@@ -30,6 +32,15 @@ use crate::traits::Store;
 pub trait Harness: Send + Sync + fmt::Debug {
     /// Opens the store: empty the first time, later with what is in it. A check closes it before it opens it again.
     async fn open(&self) -> Arc<dyn Store>;
+
+    /// Opens the store once more beside the one that is open: as another node or, where only one process can send, as the
+    /// command line does.
+    async fn open_beside(&self) -> Arc<dyn Store> {
+        self.open().await
+    }
+
+    /// Opens another store of the same engine, which is empty. It is asked for once.
+    async fn open_other(&self) -> Arc<dyn Store>;
 
     /// Whether only one process can send from this engine, so that a new node takes over from all others at once.
     fn is_single_process(&self) -> bool;
@@ -134,6 +145,20 @@ checks! { $
     }
     random {
         random_operations_agree_with_a_model
+    }
+    nodes {
+        nodes_are_listed_while_their_leases_hold
+        a_node_alone_has_all_to_itself
+        nodes_agree_before_they_share
+        a_lapsed_node_shares_no_more
+        a_node_that_lost_its_registration_holds_nothing
+        changes_are_heard_through_another_store
+    }
+    transfer {
+        an_imported_store_is_the_same_by_every_read
+        an_import_leaves_out_what_is_there
+        an_export_goes_on_behind_any_email
+        large_messages_come_in_small_exports
     }
     users {
         users_are_found_without_regard_to_case

@@ -5,7 +5,7 @@ use super::fixtures::*;
 use crate::error::StoreError;
 use crate::records::{ScramKeys, User};
 
-fn user(text: &str) -> User {
+pub(super) fn user(text: &str) -> User {
     User {
         address: address(text),
         password_hash: format!("$argon2id$ of {text}"),

@@ -2,8 +2,10 @@
 //!
 //! All that takes processor time (compression, JSON) happens on the caller's task, before the writer sees the e-mail.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
-use postrider_core::{DeliveryStatus, EmailStatus, Envelope, ObjectId, Recipient};
+use postrider_core::{DeliveryStatus, Direction, EmailStatus, Envelope, Message, ObjectId, Recipient, Timestamp};
 use rusqlite::params;
 
 use super::batch::Batch;
@@ -12,16 +14,24 @@ use super::codes::{self, Blob};
 use super::failure::Failure;
 use super::sequence::{self, Place};
 use crate::error::StoreError;
-use crate::records::{NewDelivery, NewEmail, NodeId};
+use crate::records::{Change, NewDelivery, NewEmail, NodeId};
 
 /// From this size on a message is compressed on a thread made for blocking work, in bytes.
 const COMPRESS_INLINE_BYTES_MAX: usize = 256 << 10;
 
-/// An e-mail as its rows will be.
+/// An e-mail on its way in, as its rows will be.
 #[derive(Debug)]
 pub(super) struct PreparedEmail {
+    email: EmailRow,
+    deliveries: Vec<PreparedDelivery>,
+}
+
+/// The row of an e-mail, and its message.
+#[derive(Debug)]
+pub(super) struct EmailRow {
     id: ObjectId,
     created_at: i64,
+    updated_at: i64,
     direction: u8,
     status: EmailStatus,
     size: i64,
@@ -34,90 +44,153 @@ pub(super) struct PreparedEmail {
     envelope: Option<String>,
     kept: Option<String>,
     attachments: Option<String>,
+    source_ip: Option<String>,
     blob: Blob,
-    deliveries: Vec<PreparedDelivery>,
+}
+
+/// What the row of an e-mail is made of.
+pub(super) struct EmailParts<'e> {
+    pub(super) id: ObjectId,
+    pub(super) created_at: Timestamp,
+    pub(super) updated_at: Timestamp,
+    pub(super) direction: Direction,
+    pub(super) status: EmailStatus,
+    pub(super) envelope: &'e Envelope,
+    pub(super) message: Message,
+    pub(super) kept: &'e [Recipient],
+    /// Those who are delivered to elsewhere.
+    pub(super) recipients: Vec<&'e Recipient>,
+    pub(super) source_ip: Option<IpAddr>,
 }
 
 #[derive(Debug)]
 struct PreparedDelivery {
-    domain: String,
-    recipient: String,
-    parameters: Option<String>,
+    recipient: RecipientColumns,
     claimed_by: Option<NodeId>,
     due_at: i64,
 }
 
+/// What the row of a delivery says of its recipient.
+#[derive(Debug)]
+pub(super) struct RecipientColumns {
+    pub(super) domain: String,
+    pub(super) address: String,
+    pub(super) parameters: Option<String>,
+}
+
 /// Turns an e-mail into what its rows hold.
 pub(super) async fn prepare(email: NewEmail) -> Result<PreparedEmail, StoreError> {
-    let blob = compress(&email.message.raw).await?;
-    let NewEmail { id, created_at, direction, envelope, message, kept, deliveries } = email;
-    let recipients = kept.iter().chain(deliveries.iter().map(|delivery| &delivery.recipient));
-    let summary = message.summary;
+    let parts = EmailParts {
+        id: email.id,
+        created_at: email.created_at,
+        updated_at: email.created_at,
+        direction: email.direction,
+        status: EmailStatus::of(email.deliveries.iter().map(|_| DeliveryStatus::Queued)),
+        envelope: &email.envelope,
+        message: email.message,
+        kept: &email.kept,
+        recipients: email.deliveries.iter().map(|delivery| &delivery.recipient).collect(),
+        source_ip: None,
+    };
     Ok(PreparedEmail {
-        id,
-        created_at: created_at.as_millis(),
-        direction: codes::direction_code(direction),
-        status: EmailStatus::of(deliveries.iter().map(|_| DeliveryStatus::Queued)),
-        size: message.raw.len() as i64,
-        return_path_bytes: message.return_path_bytes,
-        is_8bit: summary.is_8bit,
-        sender: envelope.reverse_path.as_str().to_owned(),
-        recipients: lines(recipients),
-        message_id: summary.message_id,
-        subject: summary.subject,
-        envelope: envelope_json(&envelope)?,
-        kept: if kept.is_empty() { None } else { Some(codes::to_json(&kept)?) },
-        attachments: if summary.attachments.is_empty() { None } else { Some(codes::to_json(&summary.attachments)?) },
-        blob,
-        deliveries: deliveries.into_iter().map(prepare_delivery).collect::<Result<_, _>>()?,
+        email: EmailRow::prepare(parts).await?,
+        deliveries: email.deliveries.iter().map(prepare_delivery).collect::<Result<_, _>>()?,
     })
 }
 
 impl PreparedEmail {
     /// About how much is written for it.
     pub(super) fn bytes(&self) -> usize {
-        self.blob.content.len() + ROWS_BYTES + self.deliveries.len() * 256
+        self.email.bytes() + self.deliveries.len() * 256
+    }
+}
+
+impl EmailRow {
+    pub(super) async fn prepare(parts: EmailParts<'_>) -> Result<Self, StoreError> {
+        let EmailParts { envelope, kept, message, .. } = parts;
+        let recipients = lines(kept.iter().chain(parts.recipients));
+        let summary = message.summary;
+        Ok(Self {
+            id: parts.id,
+            created_at: parts.created_at.as_millis(),
+            updated_at: parts.updated_at.as_millis(),
+            direction: codes::direction_code(parts.direction),
+            status: parts.status,
+            size: message.raw.len() as i64,
+            return_path_bytes: message.return_path_bytes,
+            is_8bit: summary.is_8bit,
+            sender: envelope.reverse_path.as_str().to_owned(),
+            recipients,
+            message_id: summary.message_id,
+            subject: summary.subject,
+            envelope: envelope_json(envelope)?,
+            kept: if kept.is_empty() { None } else { Some(codes::to_json(kept)?) },
+            attachments: if summary.attachments.is_empty() {
+                None
+            } else {
+                Some(codes::to_json(&summary.attachments)?)
+            },
+            source_ip: parts.source_ip.map(|ip| ip.to_string()),
+            blob: compress(&message.raw).await?,
+        })
+    }
+
+    pub(super) fn id(&self) -> ObjectId {
+        self.id
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.blob.content.len() + ROWS_BYTES
+    }
+
+    /// Writes the row and the message; `None`, and nothing is written, if there is no place for its id.
+    pub(super) fn insert(&self, batch: &mut Batch<'_>) -> rusqlite::Result<Option<i64>> {
+        let Place::Free(seq) = sequence::place(batch.connection, self.id)? else { return Ok(None) };
+        batch
+            .connection
+            .prepare_cached(
+                "INSERT INTO emails (seq, id, created_at, updated_at, status, direction, size, return_path_bytes, is_8bit,
+                     sender, recipients, message_id, subject, envelope, kept, attachments, source_ip)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+            )?
+            .execute(params![
+                seq,
+                self.id.as_bytes(),
+                self.created_at,
+                self.updated_at,
+                codes::email_status_code(self.status),
+                self.direction,
+                self.size,
+                self.return_path_bytes,
+                self.is_8bit,
+                self.sender,
+                self.recipients,
+                self.message_id,
+                self.subject,
+                self.envelope,
+                self.kept,
+                self.attachments,
+                self.source_ip,
+            ])?;
+        let content: &[u8] = &self.blob.content;
+        batch.connection.prepare_cached("INSERT INTO blobs VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
+            seq,
+            self.blob.encoding,
+            self.size,
+            self.return_path_bytes,
+            content,
+        ])?;
+        batch.count(self.status);
+        Ok(Some(seq))
     }
 }
 
 /// Writes an e-mail's rows. Refuses an id that is taken.
-pub(super) fn insert(batch: &mut Batch<'_>, email: &PreparedEmail) -> Result<(), Failure> {
-    let Place::Free(seq) = sequence::place(batch.connection, email.id)? else {
-        return Err(Failure::Refused(StoreError::Exists(format!("e-mail {}", email.id))));
+pub(super) fn insert(batch: &mut Batch<'_>, prepared: &PreparedEmail) -> Result<(), Failure> {
+    let Some(seq) = prepared.email.insert(batch)? else {
+        return Err(Failure::Refused(StoreError::Exists(format!("e-mail {}", prepared.email.id))));
     };
-    batch
-        .connection
-        .prepare_cached(
-            "INSERT INTO emails (seq, id, created_at, updated_at, status, direction, size, return_path_bytes, is_8bit,
-                 sender, recipients, message_id, subject, envelope, kept, attachments)
-             VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-        )?
-        .execute(params![
-            seq,
-            email.id.as_bytes(),
-            email.created_at,
-            codes::email_status_code(email.status),
-            email.direction,
-            email.size,
-            email.return_path_bytes,
-            email.is_8bit,
-            email.sender,
-            email.recipients,
-            email.message_id,
-            email.subject,
-            email.envelope,
-            email.kept,
-            email.attachments,
-        ])?;
-    let content: &[u8] = &email.blob.content;
-    batch.connection.prepare_cached("INSERT INTO blobs VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
-        seq,
-        email.blob.encoding,
-        email.size,
-        email.return_path_bytes,
-        content,
-    ])?;
-    for (number, delivery) in (0u32..).zip(&email.deliveries) {
+    for (number, delivery) in (0u32..).zip(&prepared.deliveries) {
         let owner = delivery.claimed_by.map(|node| batch.node(node)).transpose()?.flatten();
         batch
             .connection
@@ -128,13 +201,15 @@ pub(super) fn insert(batch: &mut Batch<'_>, email: &PreparedEmail) -> Result<(),
                 codes::delivery_status_code(DeliveryStatus::Queued),
                 owner,
                 delivery.due_at,
-                delivery.domain,
-                delivery.recipient,
-                delivery.parameters,
+                delivery.recipient.domain,
+                delivery.recipient.address,
+                delivery.recipient.parameters,
             ])?;
-        batch.waits(&delivery.domain, None, Some(DeliveryStatus::Queued));
+        batch.waits(&delivery.recipient.domain, None, Some(DeliveryStatus::Queued));
+        if owner.is_none() {
+            batch.tell(Change::Queue);
+        }
     }
-    batch.count(email.status);
     Ok(())
 }
 
@@ -148,16 +223,23 @@ async fn compress(raw: &Bytes) -> Result<Blob, StoreError> {
         .map_err(|error| StoreError::Unavailable(format!("a message could not be compressed: {error}")))
 }
 
-fn prepare_delivery(delivery: NewDelivery) -> Result<PreparedDelivery, StoreError> {
-    let NewDelivery { recipient, claimed_by, due_at } = delivery;
-    let is_plain = recipient.notify.is_none() && recipient.original_recipient.is_none();
+fn prepare_delivery(delivery: &NewDelivery) -> Result<PreparedDelivery, StoreError> {
     Ok(PreparedDelivery {
-        domain: recipient.address.domain().as_str().to_owned(),
-        recipient: recipient.address.as_str().to_owned(),
-        parameters: if is_plain { None } else { Some(codes::to_json(&recipient)?) },
-        claimed_by,
-        due_at: due_at.as_millis(),
+        recipient: RecipientColumns::of(&delivery.recipient)?,
+        claimed_by: delivery.claimed_by,
+        due_at: delivery.due_at.as_millis(),
     })
+}
+
+impl RecipientColumns {
+    pub(super) fn of(recipient: &Recipient) -> Result<Self, StoreError> {
+        let is_plain = recipient.notify.is_none() && recipient.original_recipient.is_none();
+        Ok(Self {
+            domain: recipient.address.domain().as_str().to_owned(),
+            address: recipient.address.as_str().to_owned(),
+            parameters: if is_plain { None } else { Some(codes::to_json(recipient)?) },
+        })
+    }
 }
 
 /// Most envelopes say nothing but the sender, which has its own column.

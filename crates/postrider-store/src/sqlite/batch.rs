@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::codes::{self, STATUS_CODES, StatusCode};
 use crate::error::StoreError;
-use crate::records::NodeId;
+use crate::records::{Change, NodeId};
 
 /// A span of the rates table, in milliseconds.
 pub(super) const RATE_SPAN_MILLIS: i64 = 10_000;
@@ -22,16 +22,17 @@ const RATE_SPANS_KEPT: i64 = 60;
 pub(super) struct Batch<'c> {
     pub(super) connection: &'c Connection,
     counters: [i64; STATUS_CODES],
-    changes: BTreeMap<i64, Change>,
+    changes: BTreeMap<i64, RowChange>,
     rates: BTreeMap<i64, Rate>,
     domains: HashMap<String, Waiting>,
     domain_errors: HashMap<String, (Timestamp, String)>,
     nodes: HashMap<NodeId, Option<i64>>,
+    told: Vec<Change>,
 }
 
 /// What an e-mail's row must learn.
 #[derive(Debug)]
-struct Change {
+struct RowChange {
     updated_at: Timestamp,
     /// Where one of its deliveries was attempted: the address that the last attempt left from.
     attempted: Option<Option<IpAddr>>,
@@ -70,6 +71,7 @@ impl<'c> Batch<'c> {
             domains: HashMap::new(),
             domain_errors: HashMap::new(),
             nodes: HashMap::new(),
+            told: Vec::new(),
         }
     }
 
@@ -88,7 +90,7 @@ impl<'c> Batch<'c> {
 
     /// Deliveries of an e-mail changed: its row follows before the commit.
     pub(super) fn changed(&mut self, seq: i64, at: Timestamp) {
-        let change = self.changes.entry(seq).or_insert(Change { updated_at: at, attempted: None });
+        let change = self.changes.entry(seq).or_insert(RowChange { updated_at: at, attempted: None });
         change.updated_at = change.updated_at.max(at);
     }
 
@@ -123,9 +125,18 @@ impl<'c> Batch<'c> {
         self.rates.entry(span(at)).or_default().failed += 1;
     }
 
-    /// A delivery to this domain was deferred.
+    /// A delivery to this domain was deferred. The latest is remembered, in whatever order they are told.
     pub(super) fn domain_deferred(&mut self, domain: String, at: Timestamp, error: String) {
-        self.domain_errors.insert(domain, (at, error));
+        if self.domain_errors.get(&domain).is_none_or(|(known, _)| *known <= at) {
+            self.domain_errors.insert(domain, (at, error));
+        }
+    }
+
+    /// Once this is committed, whoever listens hears of it.
+    pub(super) fn tell(&mut self, change: Change) {
+        if !self.told.contains(&change) {
+            self.told.push(change);
+        }
     }
 
     /// The number under which deliveries name a node; `None` for a node that has not registered.
@@ -145,10 +156,11 @@ impl<'c> Batch<'c> {
     /// Nodes were registered or forgotten.
     pub(super) fn nodes_changed(&mut self) {
         self.nodes.clear();
+        self.tell(Change::Nodes);
     }
 
-    /// Writes what the operations left to be written once.
-    pub(super) fn finish(mut self) -> Result<(), StoreError> {
+    /// Writes what the operations left to be written once. Returns what is to be told after the commit.
+    pub(super) fn finish(mut self) -> Result<Vec<Change>, StoreError> {
         for (seq, change) in std::mem::take(&mut self.changes) {
             self.update_email(seq, change)?;
         }
@@ -173,11 +185,11 @@ impl<'c> Batch<'c> {
                 )?
                 .execute((domain, at.as_millis(), error))?;
         }
-        Ok(())
+        Ok(self.told)
     }
 
     /// Brings an e-mail's row in line with its deliveries.
-    fn update_email(&mut self, seq: i64, change: Change) -> Result<(), StoreError> {
+    fn update_email(&mut self, seq: i64, change: RowChange) -> Result<(), StoreError> {
         let mut is_seen = [false; STATUS_CODES];
         let mut statement = self.connection.prepare_cached("SELECT status FROM deliveries WHERE email = ?1")?;
         let mut rows = statement.query([seq])?;

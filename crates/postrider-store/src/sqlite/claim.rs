@@ -293,10 +293,7 @@ fn describe(connection: &Connection, chosen: Vec<(i64, u32)>) -> Result<Vec<Plan
         };
         let (address, parameters): (String, Option<String>) =
             recipient.query_row((seq, number), |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let recipient = match parameters {
-            Some(json) => codes::from_json(&json)?,
-            None => Recipient::new(codes::address(&address)?),
-        };
+        let recipient = codes::recipient(&address, parameters.as_deref())?;
         if let Some(planned) = emails.get_mut(position) {
             planned.deliveries.push((number, recipient));
         }

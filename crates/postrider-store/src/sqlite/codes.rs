@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io;
 
 use bytes::Bytes;
-use postrider_core::{Address, DeliveryStatus, Direction, Domain, EmailStatus, ObjectId, Timestamp};
+use postrider_core::{Address, DeliveryStatus, Direction, Domain, EmailStatus, ObjectId, Recipient, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -84,11 +84,19 @@ pub(super) fn address(text: &str) -> Result<Address, StoreError> {
     Address::parse(text).map_err(|error| corrupt(format!("address {text:?}: {error}")))
 }
 
+/// The recipient of a delivery's row.
+pub(super) fn recipient(address_text: &str, parameters: Option<&str>) -> Result<Recipient, StoreError> {
+    match parameters {
+        Some(json) => from_json(json),
+        None => address(address_text).map(Recipient::new),
+    }
+}
+
 pub(super) fn domain(text: &str) -> Result<Domain, StoreError> {
     Domain::parse(text).map_err(|error| corrupt(format!("domain {text:?}: {error}")))
 }
 
-pub(super) fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
+pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| corrupt(format!("a record cannot be written as JSON: {error}")))
 }
 

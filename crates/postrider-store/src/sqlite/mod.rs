@@ -6,6 +6,7 @@
 
 mod accept;
 mod batch;
+mod changes;
 mod checkpoint;
 mod claim;
 mod claims;
@@ -21,9 +22,11 @@ mod schema;
 mod sequence;
 mod settle;
 mod stats;
+mod transfer;
 mod users;
 mod writer;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -40,6 +43,7 @@ use self::claim::Walk;
 use self::claims::{Guarded, Orphans};
 use self::open::Opened;
 use self::readers::Readers;
+use self::transfer::PreparedTransfer;
 use self::writer::{Writer, lock};
 use crate::error::StoreError;
 use crate::records::*;
@@ -57,7 +61,8 @@ pub struct SqliteStore {
     claim_walk: Mutex<Walk>,
     /// Whether this process is the only one that sends.
     is_alone: bool,
-    changes: broadcast::Sender<Change>,
+    /// The nodes that this store registered: one that is not in the database any more has lost its claims.
+    registered: Arc<Mutex<HashSet<NodeId>>>,
 }
 
 impl SqliteStore {
@@ -89,7 +94,7 @@ impl SqliteStore {
             orphans: Arc::default(),
             claim_walk: Mutex::default(),
             is_alone,
-            changes: broadcast::Sender::new(16),
+            registered: Arc::default(),
         })
     }
 
@@ -122,7 +127,7 @@ impl Store for SqliteStore {
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {
-        self.changes.subscribe()
+        self.writer.changes()
     }
 
     async fn close(&self) -> Result<()> {
@@ -177,13 +182,24 @@ impl Queue for SqliteStore {
     }
 
     async fn renew(&self, renewal: Renewal) -> Result<Option<Membership>> {
-        let is_alone = self.is_alone;
-        let renewed = self.writer.write(ROWS_BYTES, move |batch| queue::renew(batch, &renewal, is_alone)).await;
-        renewed.map(|()| Some(Membership::ALONE))
+        let (node, is_alone) = (renewal.node, self.is_alone);
+        let was_registered = lock(&self.registered).contains(&node);
+        let registered = Arc::clone(&self.registered);
+        let renewed = self.writer.write_then(
+            ROWS_BYTES,
+            move |batch| queue::renew(batch, &renewal, was_registered, is_alone),
+            move |is_registered| {
+                if is_registered {
+                    lock(&registered).insert(node);
+                }
+                is_registered
+            },
+        );
+        Ok(renewed.await?.then_some(Membership::ALONE))
     }
 
-    async fn nodes(&self, _now: Timestamp) -> Result<Vec<NodeRecord>> {
-        Err(StoreError::Unavailable("not built yet".into()))
+    async fn nodes(&self, now: Timestamp) -> Result<Vec<NodeRecord>> {
+        self.read(move |connection| queue::nodes(connection, now)).await
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Claimed> {
@@ -227,7 +243,9 @@ impl Queue for SqliteStore {
     }
 
     async fn leave(&self, node: NodeId) -> Result<()> {
-        self.writer.write(ROWS_BYTES, move |batch| queue::leave(batch, node)).await
+        self.writer.write(ROWS_BYTES, move |batch| queue::leave(batch, node)).await?;
+        lock(&self.registered).remove(&node);
+        Ok(())
     }
 
     async fn order(&self, selection: Selection, order: Order, now: Timestamp) -> Result<Ordered> {
@@ -250,12 +268,17 @@ impl Queue for SqliteStore {
 
 #[async_trait]
 impl Transfer for SqliteStore {
-    async fn export(&self, _after: Option<ObjectId>, _count: usize) -> Result<Vec<StoredEmail>> {
-        Err(StoreError::Unavailable("not built yet".into()))
+    async fn export(&self, after: Option<ObjectId>, count: usize) -> Result<Vec<StoredEmail>> {
+        self.read(move |connection| transfer::export(connection, after, count)).await
     }
 
-    async fn import(&self, _emails: Vec<StoredEmail>) -> Result<usize> {
-        Err(StoreError::Unavailable("not built yet".into()))
+    async fn import(&self, emails: Vec<StoredEmail>) -> Result<usize> {
+        let mut prepared = Vec::with_capacity(emails.len());
+        for email in emails {
+            prepared.push(transfer::prepare(email).await?);
+        }
+        let bytes = prepared.iter().map(PreparedTransfer::bytes).sum();
+        self.writer.write(bytes, move |batch| transfer::import(batch, &prepared)).await
     }
 }
 

@@ -12,7 +12,7 @@ use super::codes::{self, StatusCode};
 use super::failure::Failure;
 use super::sequence;
 use crate::error::StoreError;
-use crate::records::{Order, Ordered, Selection};
+use crate::records::{Change, Order, Ordered, Selection};
 
 /// Deliveries in one part: some milliseconds of the writer's time.
 pub(super) const PART_DELIVERIES: usize = 500;
@@ -61,6 +61,9 @@ pub(super) fn carry_out(batch: &mut Batch<'_>, keys: &[Key], order: Order, now: 
         }
         let next = change(batch, (seq, number), status, order, now)?;
         batch.waits(&domain, Some(status), Some(next));
+        if next.is_waiting() {
+            batch.tell(Change::Queue);
+        }
         ordered.changed += 1;
     }
     Ok(ordered)

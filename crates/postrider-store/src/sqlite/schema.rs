@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Each step leads from the version that is its position to the next. Steps are never changed, only added.
-const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
 
 /// The version of this program's schema, kept in `PRAGMA user_version`.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -136,6 +136,11 @@ INSERT INTO domain_counters
 -- When its last attempt ended; unknown for older ones.
 ALTER TABLE deliveries ADD COLUMN tried_at INTEGER;
 ALTER TABLE emails DROP COLUMN last_error;
+";
+
+/// Where a node runs, for people who look.
+const VERSION_3: &str = "
+ALTER TABLE nodes ADD COLUMN host TEXT NOT NULL DEFAULT '';
 ";
 
 /// The version of the database; 0 for an empty one.

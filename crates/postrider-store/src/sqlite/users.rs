@@ -7,7 +7,7 @@ use super::batch::Batch;
 use super::codes;
 use super::failure::{Failure, corrupt};
 use crate::error::StoreError;
-use crate::records::{ScramKeys, User};
+use crate::records::{Change, ScramKeys, User};
 
 const COLUMNS: &str =
     "address, password_hash, scram_salt, scram_iterations, scram_stored_key, scram_server_key, created_at,
@@ -28,7 +28,11 @@ pub(super) fn add(batch: &mut Batch<'_>, user: &User) -> Result<(), Failure> {
             user.created_at.as_millis(),
             user.updated_at.as_millis(),
         ])?;
-    if added == 0 { Err(Failure::Refused(StoreError::Exists(format!("user {}", user.address)))) } else { Ok(()) }
+    if added == 0 {
+        return Err(Failure::Refused(StoreError::Exists(format!("user {}", user.address))));
+    }
+    batch.tell(Change::Directory);
+    Ok(())
 }
 
 pub(super) fn find(connection: &Connection, address: &Address) -> Result<Option<User>, StoreError> {
@@ -70,11 +74,17 @@ pub(super) fn set_password(
             scram.server_key,
             now.as_millis(),
         ])?;
+    if changed > 0 {
+        batch.tell(Change::Directory);
+    }
     Ok(changed > 0)
 }
 
 pub(super) fn remove(batch: &mut Batch<'_>, address: &Address) -> Result<bool, Failure> {
     let removed = batch.connection.prepare_cached("DELETE FROM users WHERE key = ?1")?.execute([key(address)])?;
+    if removed > 0 {
+        batch.tell(Change::Directory);
+    }
     Ok(removed > 0)
 }
 

@@ -9,16 +9,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 
 use super::batch::Batch;
+use super::changes::Teller;
 use super::checkpoint::Checkpointer;
 use super::failure::Failure;
 use super::open::{self, SqliteOptions};
 use crate::error::StoreError;
+use crate::records::Change;
 
 /// Requests in one transaction. More would only lengthen the wait of the first.
 const BATCH_REQUESTS_MAX: usize = 1_024;
@@ -33,6 +35,7 @@ const IDLE: Duration = Duration::from_secs(2);
 pub(super) struct Writer {
     sender: Mutex<Option<SyncSender<Box<dyn Job>>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    changes: broadcast::Sender<Change>,
 }
 
 impl Writer {
@@ -44,12 +47,22 @@ impl Writer {
         keep: impl Send + 'static,
     ) -> std::io::Result<Arc<Self>> {
         let (sender, receiver) = sync_channel(options.waiting_max);
+        let teller = Teller::new(&connection);
+        let changes = teller.sender();
         let work = move || {
-            Loop { connection, checkpointer, options }.run(&receiver);
+            Loop { connection, checkpointer, teller, options }.run(&receiver);
             drop(keep);
         };
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(work)?;
-        Ok(Arc::new(Self { sender: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) }))
+        Ok(Arc::new(Self { sender: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)), changes }))
+    }
+
+    /// What this process and others commit from now on.
+    pub(super) fn changes(&self) -> broadcast::Receiver<Change> {
+        let receiver = self.changes.subscribe();
+        // A writer that sleeps must learn that somebody listens; one that cannot take this is awake, or has ended.
+        let _ = self.write_and_forget(|_| Ok(()));
+        receiver
     }
 
     /// Runs an operation in the next transaction and answers when that is durable. The operation runs again if the
@@ -183,6 +196,7 @@ where
 struct Loop {
     connection: Connection,
     checkpointer: Checkpointer,
+    teller: Teller,
     /// To open the connection again.
     options: SqliteOptions,
 }
@@ -190,28 +204,30 @@ struct Loop {
 impl Loop {
     fn run(&mut self, receiver: &Receiver<Box<dyn Job>>) {
         let mut is_log_empty = false;
+        let mut worked_at = Instant::now();
         loop {
-            let first = if is_log_empty {
-                receiver.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                receiver.recv_timeout(IDLE)
-            };
-            match first {
+            let until_empty = (!is_log_empty).then(|| IDLE.saturating_sub(worked_at.elapsed()));
+            let wait = until_empty.into_iter().chain(self.teller.next_look()).min();
+            match receive(receiver, wait) {
                 Ok(first) => {
                     is_log_empty = false;
                     let (batch, bytes) = gather(first, receiver);
                     self.commit(batch);
                     self.checkpointer.written(&self.connection, bytes);
+                    worked_at = Instant::now();
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    self.checkpointer.empty(&self.connection);
-                    is_log_empty = true;
+                    if !is_log_empty && worked_at.elapsed() >= IDLE {
+                        self.checkpointer.empty(&self.connection);
+                        is_log_empty = true;
+                    }
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     self.checkpointer.empty(&self.connection);
                     return;
                 }
             }
+            self.teller.look_if_due(&self.connection);
         }
     }
 
@@ -268,6 +284,7 @@ impl Loop {
         match open::reopen_writer(&self.options) {
             Ok(connection) => {
                 self.connection = connection;
+                self.teller.reconnected();
                 tracing::warn!("the database was opened again");
             }
             Err(error) => tracing::error!(error = %error, "the database cannot be opened again"),
@@ -280,9 +297,18 @@ impl Loop {
         for job in jobs {
             job.run(&mut batch)?;
         }
-        batch.finish()?;
+        let changes = batch.finish()?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
+        self.teller.tell(&changes);
         Ok(())
+    }
+}
+
+/// The next request, waited for so long at most.
+fn receive(receiver: &Receiver<Box<dyn Job>>, wait: Option<Duration>) -> Result<Box<dyn Job>, RecvTimeoutError> {
+    match wait {
+        Some(wait) => receiver.recv_timeout(wait),
+        None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
     }
 }
 

@@ -1,0 +1,235 @@
+//! Moving everything from one store to another.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use postrider_core::{BodyType, DsnReturn, EmailStatus, Envelope, Message, Notify, ObjectId, Recipient, ReversePath};
+
+use super::Harness;
+use super::fixtures::*;
+use crate::records::*;
+use crate::traits::Store;
+
+/// When all is there that [`populate`] makes.
+const POPULATED: i64 = 100;
+
+/// Puts one of everything into the store: each status, each field, messages of all kinds.
+async fn populate(store: &Arc<dyn Store>) -> NodeId {
+    let node = register(store, 0).await;
+    received(store).await;
+    let mut tried = email(2, &["a@one.example", "b@two.example", "c@three.example", "d@four.example"]);
+    tried.deliveries.iter_mut().for_each(|delivery| delivery.claimed_by = Some(node));
+    let tried = accept(store, tried).await;
+    let mut settle = Settle::default();
+    for (number, next) in (0..).zip([Next::Sent, Next::Failed, Next::Retry { at: at(20) }, Next::Retry { at: at(900) }])
+    {
+        let mut settlement = settlement(delivery(tried, number), 1, 3 + i64::from(number), next);
+        settlement.delay_notified = number == 3;
+        settle.settlements.push(settlement);
+    }
+    store.settle(node, settle).await.unwrap();
+    assert_eq!(claim_all(store, node, 20).await, [delivery(tried, 2)]);
+    let mut again = settlement(delivery(tried, 2), 2, 21, Next::Retry { at: at(800) });
+    again.attempt.source_ip = Some("2001:db8::1".parse().unwrap());
+    store.settle(node, Settle { settlements: vec![again], notifications: Vec::new() }).await.unwrap();
+    let retried = accept(store, claimed_email(30, &["a@one.example"], node)).await;
+    assert_eq!(super::fixtures::settle(store, node, delivery(retried, 0), 31, Next::Failed).await, 1);
+    order(store, retried, Order::Retry, 32).await;
+    for (seconds, next) in [(33, Next::Sent), (34, Next::Failed), (35, Next::Retry { at: at(40) })] {
+        let id = accept(store, claimed_email(seconds, &["x@one.example"], node)).await;
+        super::fixtures::settle(store, node, delivery(id, 0), seconds + 1, next).await;
+    }
+    let held = accept(store, email(41, &["h@five.example"])).await;
+    order(store, held, Order::Hold, 42).await;
+    let cancelled = accept(store, email(43, &["c@five.example"])).await;
+    order(store, cancelled, Order::Cancel, 44).await;
+    accept(store, claimed_email(45, &["s@six.example"], node)).await;
+    let mut later = email(46, &["l@six.example", "m@six.example"]);
+    later.deliveries[1].due_at = at(5_000);
+    accept(store, later).await;
+    node
+}
+
+async fn received(store: &Arc<dyn Store>) {
+    let mut new = email(1, &["b@two.example", "\"q u\"@[192.0.2.7]"]);
+    let raw = b"Return-Path: <>\r\nMessage-ID: <m@x>\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nMIME-Version: 1.0\r\n\
+        Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nHello \xff\r\n\
+        --b\r\nContent-Type: text/csv; name=t.csv\r\nContent-Disposition: attachment\r\n\r\n1,2\r\n--b--\r\n";
+    new.message = Message::parse(Bytes::from_static(raw), 17);
+    new.envelope = Envelope {
+        reverse_path: ReversePath(Some(address("Sender@EXAMPLE.com"))),
+        body: BodyType::EightBitMime,
+        smtputf8: true,
+        dsn_return: Some(DsnReturn::Headers),
+        envelope_id: Some("env+2B".into()),
+    };
+    new.kept = vec![Recipient {
+        address: address("kept@here.example"),
+        notify: Some(Notify::NEVER),
+        original_recipient: Some("rfc822;x".into()),
+    }];
+    new.deliveries[0].recipient.notify = Some(Notify { success: true, failure: false, delay: true });
+    let id = accept(store, new.clone()).await;
+    order(store, id, Order::Cancel, 1).await;
+    let alone = NewEmail {
+        id: ObjectId::new(at(1)),
+        envelope: Envelope::default(),
+        message: Message::parse(Bytes::new(), 0),
+        deliveries: Vec::new(),
+        ..new
+    };
+    accept(store, alone).await;
+}
+
+async fn order(store: &Arc<dyn Store>, id: ObjectId, order: Order, seconds: i64) {
+    let selection = Selection { emails: vec![id], ..Selection::default() };
+    assert!(store.order(selection, order, at(seconds)).await.unwrap().changed > 0);
+}
+
+/// Everything, in exports of so many.
+async fn export_all(store: &Arc<dyn Store>, count: usize) -> Vec<StoredEmail> {
+    export_after(store, None, count).await
+}
+
+async fn export_after(store: &Arc<dyn Store>, mut after: Option<ObjectId>, count: usize) -> Vec<StoredEmail> {
+    let mut all = Vec::new();
+    loop {
+        let emails = store.export(after, count).await.unwrap();
+        let Some(last) = emails.last() else { return all };
+        assert!(emails.len() <= count);
+        after = Some(last.id);
+        all.extend(emails);
+    }
+}
+
+fn ids_of(emails: &[StoredEmail]) -> Vec<ObjectId> {
+    emails.iter().map(|email| email.id).collect()
+}
+
+/// Compares two stores by all that can be read of them.
+async fn assert_same(one: &Arc<dyn Store>, other: &Arc<dyn Store>) {
+    let page = one.list(&EmailFilter::default(), 1, 1_000).await.unwrap();
+    assert_eq!(other.list(&EmailFilter::default(), 1, 1_000).await.unwrap(), page);
+    for email in &page.emails {
+        assert_eq!(detail(other, email.id).await, detail(one, email.id).await);
+        assert_eq!(other.raw(email.id).await.unwrap(), one.raw(email.id).await.unwrap());
+    }
+    for &status in EmailStatus::ALL {
+        let filter = EmailFilter { status: Some(status), ..EmailFilter::default() };
+        assert_eq!(listed(other, filter.clone()).await, listed(one, filter).await, "{status}");
+    }
+    assert_eq!(stats(other).await, stats(one).await);
+}
+
+/// Without what was sent and failed in the last minute, which does not move.
+async fn stats(store: &Arc<dyn Store>) -> QueueStats {
+    let stats = store.queue_stats(at(POPULATED)).await.unwrap();
+    QueueStats { sent_last_minute: 0, failed_last_minute: 0, ..stats }
+}
+
+pub(super) async fn an_imported_store_is_the_same_by_every_read(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let node = populate(&store).await;
+    let statuses = |stats: &QueueStats| {
+        [
+            stats.queued,
+            stats.sending,
+            stats.deferred,
+            stats.sent,
+            stats.failed,
+            stats.held,
+            stats.cancelled,
+            stats.received,
+        ]
+    };
+    assert!(statuses(&stats(&store).await).iter().all(|&count| count > 0), "one of everything");
+    let emails = export_all(&store, 4).await;
+    let other = harness.open_other().await;
+    assert_eq!(other.import(emails).await.unwrap() as u64, stats(&store).await.total);
+    // Claims are left out: the one that is being sent is the same only when nobody sends it.
+    assert_eq!(stats(&other).await.sending, 0);
+    store.leave(node).await.unwrap();
+    assert_same(&store, &other).await;
+    // What can be claimed is the same, with all that sending takes; and what comes of it.
+    let mut claims = Vec::new();
+    for store in [&store, &other] {
+        let node = register(store, POPULATED).await;
+        let mut claimed = store.claim(request(node, 10_000, 1_000)).await.unwrap().emails;
+        claimed.sort_by_key(|email| email.id);
+        for email in &claimed {
+            for claimed in &email.deliveries {
+                let id = delivery(email.id, claimed.number);
+                let next = Next::Retry { at: at(20_000) };
+                let settlement = settlement(id, claimed.attempts + 1, 10_001, next);
+                let settle = Settle { settlements: vec![settlement], notifications: Vec::new() };
+                assert_eq!(store.settle(node, settle).await.unwrap(), 1);
+            }
+        }
+        claims.push(claimed);
+    }
+    assert!(claims[0].len() >= 5);
+    assert_eq!(claims[1], claims[0]);
+    assert_same(&store, &other).await;
+}
+
+pub(super) async fn an_import_leaves_out_what_is_there(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let node = populate(&store).await;
+    store.leave(node).await.unwrap();
+    let emails = export_all(&store, 1_000).await;
+    let other = harness.open_other().await;
+    let (first, rest) = emails.split_at(3);
+    assert_eq!(other.import(first.to_vec()).await.unwrap(), 3);
+    assert_eq!(other.import(first.to_vec()).await.unwrap(), 0);
+    let twice: Vec<_> = emails.iter().chain(rest).cloned().collect();
+    assert_eq!(other.import(twice).await.unwrap(), rest.len());
+    assert_eq!(other.import(Vec::new()).await.unwrap(), 0);
+    assert_same(&store, &other).await;
+    // What has gone on meanwhile is not set back.
+    let held = listed(&other, EmailFilter { status: Some(EmailStatus::Held), ..EmailFilter::default() }).await;
+    order(&other, held[0], Order::Release, 60).await;
+    assert_eq!(other.import(emails).await.unwrap(), 0);
+    assert_eq!(detail(&other, held[0]).await.email.status, EmailStatus::Queued);
+}
+
+pub(super) async fn an_export_goes_on_behind_any_email(harness: &dyn Harness) {
+    let store = harness.open().await;
+    assert!(store.export(None, 10).await.unwrap().is_empty());
+    populate(&store).await;
+    let all = ids_of(&export_all(&store, 1_000).await);
+    let mut listed = listed(&store, EmailFilter::default()).await;
+    listed.sort();
+    let mut sorted = all.clone();
+    sorted.sort();
+    assert_eq!(sorted, listed, "each is there once");
+    for count in [1, 3] {
+        assert_eq!(ids_of(&export_all(&store, count).await), all);
+    }
+    for (n, &id) in all.iter().enumerate() {
+        assert_eq!(ids_of(&export_after(&store, Some(id), 5).await), all[n + 1..]);
+    }
+    assert!(store.export(None, 0).await.unwrap().is_empty());
+}
+
+pub(super) async fn large_messages_come_in_small_exports(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let mut numbers = Numbers(3);
+    let noise: Vec<u8> = (0..50_000).map(|_| numbers.below(256) as u8).collect();
+    let raw: Bytes = noise.iter().copied().cycle().take(9 << 20).collect();
+    let mut ids = Vec::new();
+    for n in 0..4 {
+        let mut new = email(n, &["a@one.example"]);
+        new.message = Message::parse(raw.clone(), 0);
+        ids.push(accept(&store, new).await);
+    }
+    assert!(store.export(None, 100).await.unwrap().len() < 4, "36 MiB in one answer");
+    let emails = export_all(&store, 100).await;
+    assert_eq!(emails.len(), 4);
+    let other = harness.open_other().await;
+    for email in emails {
+        assert_eq!(other.import(vec![email]).await.unwrap(), 1);
+    }
+    for id in ids {
+        assert!(other.raw(id).await.unwrap().unwrap().raw == raw);
+    }
+}
