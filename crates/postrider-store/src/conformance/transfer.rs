@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use postrider_core::{BodyType, DsnReturn, EmailStatus, Envelope, Message, Notify, ObjectId, Recipient, ReversePath};
+use postrider_core::{
+    BodyType, Category, DsnReturn, EmailStatus, Envelope, Message, Notify, ObjectId, Outcome, Recipient, ReversePath,
+};
 
 use super::Harness;
 use super::fixtures::*;
@@ -29,14 +31,17 @@ async fn populate(store: &Arc<dyn Store>) -> NodeId {
     }
     store.settle(node, settle).await.unwrap();
     assert_eq!(claim_all(store, node, 20).await, [delivery(tried, 2)]);
-    let mut again = settlement(delivery(tried, 2), 2, 21, Next::Retry { at: at(800) });
+    // Tried after an e-mail that came later, and for another reason.
+    let mut again = settlement(delivery(tried, 2), 2, 60, Next::Retry { at: at(800) });
     again.attempt.source_ip = Some("2001:db8::1".parse().unwrap());
+    again.attempt.outcome =
+        Outcome::Deferred { category: Category::Connection, reply: None, reason: "nobody answers".into() };
     store.settle(node, Settle { settlements: vec![again], notifications: Vec::new() }).await.unwrap();
     let retried = accept(store, claimed_email(30, &["a@one.example"], node)).await;
     assert_eq!(super::fixtures::settle(store, node, delivery(retried, 0), 31, Next::Failed).await, 1);
     order(store, retried, Order::Retry, 32).await;
     for (seconds, next) in [(33, Next::Sent), (34, Next::Failed), (35, Next::Retry { at: at(40) })] {
-        let id = accept(store, claimed_email(seconds, &["x@one.example"], node)).await;
+        let id = accept(store, claimed_email(seconds, &["x@three.example"], node)).await;
         super::fixtures::settle(store, node, delivery(id, 0), seconds + 1, next).await;
     }
     let held = accept(store, email(41, &["h@five.example"])).await;

@@ -29,7 +29,7 @@ const BATCH_REQUESTS_MAX: usize = 1_024;
 const BATCH_BYTES_MAX: usize = 16 << 20;
 
 /// With nothing to do for this long the writer empties the write-ahead log.
-const IDLE: Duration = Duration::from_secs(2);
+const IDLE: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 2_000 });
 
 /// The way to the writer thread.
 pub(super) struct Writer {
@@ -402,6 +402,21 @@ mod tests {
         assert!(matches!(writer.write(0, count).await, Err(StoreError::Unavailable(_))));
         assert_eq!(writer.write(0, count).await, Ok(()));
         assert_eq!(counted(&beside), 1);
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_sleeps_wakes_for_who_listens() {
+        let folder = TempDir::new().unwrap();
+        let (writer, beside) = writer(&folder, None);
+        writer.write(0, count).await.unwrap();
+        // It sleeps when it has emptied the log.
+        let log = folder.path().join("postrider.db-wal");
+        while std::fs::metadata(&log).unwrap().len() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let mut heard = writer.changes();
+        beside.execute("UPDATE health SET writes = writes + 1", []).unwrap();
+        tokio::time::timeout(Duration::from_secs(20), heard.recv()).await.unwrap().unwrap();
     }
 
     #[tokio::test]
