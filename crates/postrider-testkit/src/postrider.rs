@@ -64,8 +64,12 @@ impl TestPostrider {
             TestClock::System => Arc::new(SystemClock),
         };
         let app = eventually("the server to start", async || {
-            let ports = Ports { clock: port.clone(), resolver: None, limits: site.limits(), store: site.store() };
-            match App::start(loaded.settings.clone(), ports).await {
+            let started = async {
+                let store = site.store().await?;
+                let ports = Ports { clock: port.clone(), resolver: None, limits: site.limits(), store };
+                App::start(loaded.settings.clone(), ports).await
+            };
+            match started.await {
                 Ok(app) => Some(app),
                 Err(error) if may_pass(&error) => None,
                 Err(error) => panic!("the server does not start: {error}"),

@@ -8,10 +8,19 @@ use std::time::Duration;
 
 use postrider_server::Limits;
 use postrider_store::sqlite::SqliteOptions;
-use postrider_store::{SqliteStore, Store};
+use postrider_store::{SqliteStore, Store, StoreError};
+use postrider_store_mongo::{LeaseClock, MongoOptions};
 use tempfile::TempDir;
 
-use crate::{DnsServer, LoopbackIp, PostriderProcess, Script, ScriptedMx, StoreFaults, Zone};
+use crate::{
+    DnsServer, LoopbackIp, MongoDatabase, MongoServer, PostriderProcess, Script, ScriptedMx, StoreFaults, Zone,
+};
+
+/// Which store the sites of a test run are on: `sqlite`, as by default, or `mongodb`.
+const ENGINE_VARIABLE: &str = "POSTRIDER_TEST_STORE";
+
+/// The setting that puts a Postrider on MongoDB.
+const MONGODB_SETTING: &str = "MONGODB_URL";
 
 /// A node's lease, and the patience with the store, in tests. Their clocks leap, and what takes a moment of real time must
 /// not come too late.
@@ -38,10 +47,25 @@ pub struct Site {
     environment: BTreeMap<String, String>,
     limits: Limits,
     faults: Option<StoreFaults>,
+    _database: Option<MongoDatabase>,
 }
 
 impl Site {
-    /// A site whose settings are the defaults of `postrider serve`, but for addresses, ports and the folder.
+    /// Whether the sites of this test run are on SQLite. Tests of SQLite's own files return at once where they are not.
+    ///
+    /// # Panics
+    ///
+    /// When `POSTRIDER_TEST_STORE` names no engine.
+    pub fn is_on_sqlite() -> bool {
+        match std::env::var(ENGINE_VARIABLE).as_deref() {
+            Err(_) | Ok("" | "sqlite") => true,
+            Ok("mongodb") => false,
+            Ok(other) => panic!("{ENGINE_VARIABLE} is {other}; it may be sqlite or mongodb"),
+        }
+    }
+
+    /// A site whose settings are the defaults of `postrider serve`, but for addresses, ports and the folder, and on MongoDB
+    /// the database.
     ///
     /// # Panics
     ///
@@ -71,13 +95,17 @@ impl Site {
             ("MAIL_HOSTNAME", "postrider.test".to_owned()),
             ("DNS_SERVERS", dns.address().to_string()),
         ];
-        let environment = numbers
+        let mut environment: BTreeMap<_, _> = numbers
             .into_iter()
             .map(|(name, port)| (name.to_owned(), port.to_string()))
             .chain(texts.into_iter().map(|(name, text)| (name.to_owned(), text)))
             .collect();
+        let database = if Self::is_on_sqlite() { None } else { Some(MongoServer::shared().await.database()) };
+        if let Some(database) = &database {
+            environment.insert(MONGODB_SETTING.to_owned(), database.url().to_owned());
+        }
         let limits = Limits { lease: LEASE, store_timeout: LEASE, ..Limits::default() };
-        Self { ip, folder, dns, hosts: Mutex::default(), environment, limits, faults: None }
+        Self { ip, folder, dns, hosts: Mutex::default(), environment, limits, faults: None, _database: database }
     }
 
     /// Changes a setting. It counts from the next start.
@@ -103,11 +131,21 @@ impl Site {
         self
     }
 
-    /// The store with its faults, if there are any.
-    pub(crate) fn store(&self) -> Option<Arc<dyn Store>> {
-        let faults = self.faults.as_ref()?;
-        let store = SqliteStore::open(SqliteOptions::new(self.data_dir())).expect("the store opens");
-        Some(faults.between(Arc::new(store)))
+    /// The store for a server inside the test: on MongoDB with leases by the test's clock, and with the faults, if there are
+    /// any. `None`: the server opens its store as its settings say.
+    pub(crate) async fn store(&self) -> Result<Option<Arc<dyn Store>>, StoreError> {
+        let store: Arc<dyn Store> = match (self.environment.get(MONGODB_SETTING), &self.faults) {
+            (Some(url), _) => {
+                let options = MongoOptions { lease_clock: LeaseClock::Callers, ..MongoOptions::new(url) };
+                postrider_store_mongo::open(options).await?
+            }
+            (None, Some(_)) => Arc::new(SqliteStore::open(SqliteOptions::new(self.data_dir()))?),
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(match &self.faults {
+            Some(faults) => faults.between(store),
+            None => store,
+        }))
     }
 
     pub(crate) fn limits(&self) -> Limits {

@@ -68,9 +68,8 @@ async fn a_delivery_expires_and_the_sender_hears_of_it() {
     let sender = site.mx("client.test", Script::new()).await;
     let postrider = site.start().await;
     let id = postrider.send("a@client.test", &["b@example.org"], &message()).await;
-    let time = postrider.clock().run();
+    let _time = postrider.clock().run();
     let detail = postrider.wait_for_status(id, EmailStatus::Failed).await;
-    drop(time);
     assert_eq!(detail.deliveries[0].category, Some(Category::Expired));
     assert!(detail.email.attempts >= 2, "{detail:?}");
     let (_, last) = detail.attempts.last().unwrap();

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use postrider_testkit::{LineClient, TestPostrider, eventually, mail};
+use postrider_testkit::{LineClient, Site, TestPostrider, eventually, mail};
 
 use crate::support::site_of_strangers;
 
@@ -72,6 +72,9 @@ async fn a_peer_that_does_not_read_does_not_hold_its_session() {
 /// The client is told to come again, and what it sent counts as held in memory for as long as it is.
 #[tokio::test]
 async fn a_store_that_does_not_answer_is_not_waited_for_for_ever() {
+    if !Site::is_on_sqlite() {
+        return;
+    }
     let store_timeout = Duration::from_secs(77);
     let site = site_of_strangers().await.set("ALLOWED_DOMAINS", "local.test");
     let postrider = site.limit(|limits| limits.store_timeout = store_timeout).start().await;
