@@ -29,10 +29,11 @@ pub(crate) fn together(
     if profile == Profile::Dev && settings.delivery_mode != DeliveryMode::Capture {
         warnings.push("DELIVERY_MODE is not capture: mail really leaves this machine".to_owned());
     }
-    // Mail that went to the embedded store meanwhile would be missed in the MongoDB.
-    if settings.mongodb_url.is_some() {
-        conflicts.push(
-            "the MongoDB engine is not in this release; unset MONGODB_URL to use the embedded store in DATA_DIR"
+    // A queue of many nodes: whoever captures takes the mail of all of them.
+    if settings.mongodb_url.is_some() && settings.delivery_mode == DeliveryMode::Capture {
+        warnings.push(
+            "DELIVERY_MODE is capture and MONGODB_URL is set: mail that other nodes queue there is captured here too, \
+             and counts as sent"
                 .to_owned(),
         );
     }

@@ -261,6 +261,7 @@ fn secrets_appear_nowhere() {
     let secrets = [
         ("API_TOKEN", "hunter2hunter2hunter2"),
         ("RELAY_URL", "smtp://ann:hunter2@relay.example"),
+        ("MONGODB_URL", "mongodb://ann:hunter2@a:1,b:2/mail?tls=true&proxyPassword=hunter2"),
         ("WEBHOOK_SECRET", "hunter2"),
         ("WEBHOOK_SUCCESS_URL", "https://ann:hunter2@hook.example/?token=hunter2"),
     ];
@@ -272,7 +273,6 @@ fn secrets_appear_nowhere() {
     let broken = [
         ("API_TOKEN", "hunter2 hunter2"),
         ("MONGODB_URL", "ann:hunter2@a"),
-        ("MONGODB_URL", "mongodb://ann:hunter2@a:1,b:2/mail"),
         ("RELAY_URL", "smtp://ann:hunter2@relay.example/hunter2?x"),
         ("RELAY_URL", "smtp://ann:hun/ter2@relay.example"),
         ("WEBHOOK_FAILURE_URL", "hunter2"),
@@ -292,7 +292,6 @@ fn settings_that_do_not_go_together() {
         (vec![open], "API_TOKEN is required because API_HOST is 0.0.0.0"),
         (vec![open, ("API_TOKEN", "")], "API_TOKEN is required"),
         (vec![("DELIVERY_MODE", "relay")], "set RELAY_URL"),
-        (vec![("MONGODB_URL", "mongodb://db")], "not in this release; unset MONGODB_URL"),
         (vec![("TLS_CERT_FILE", "a")], "TLS_CERT_FILE and TLS_KEY_FILE"),
         (vec![("TLS_KEY_FILE", "a")], "TLS_CERT_FILE and TLS_KEY_FILE"),
         (vec![("SMTP_PORT", "25")], "SMTP_PORT and SMTP_MX_PORT are both 25"),
@@ -314,6 +313,7 @@ fn what_only_looks_like_a_conflict_is_none() {
         // Nothing listens for LMTP yet.
         vec![("SMTP_PORT", "1024")],
         vec![("RETRY_FIRST_SECONDS", "10"), ("RETRY_MAX_SECONDS", "10"), ("RETRY_EXPIRE_SECONDS", "10")],
+        vec![("MONGODB_URL", "mongodb://db"), ("DATA_DIR", "elsewhere")],
     ] {
         serve(&variables).unwrap_or_else(|errors| panic!("{variables:?}: {errors}"));
     }
@@ -326,6 +326,7 @@ fn warnings_tell_what_has_no_effect_and_what_is_doubtful() {
         (vec![("IMAP_PORT", "1143")], "IMAP_PORT is set, but takes effect with a later release"),
         (vec![("IP_SELECTION_ENABLED", "true")], "IP_SELECTION_ENABLED is set, but takes effect with a later release"),
         (vec![("ALOWED_DOMAINS", "a.example")], "did you mean ALLOWED_DOMAINS?"),
+        (vec![("MONGODB_URL", "mongodb://db"), ("DELIVERY_MODE", "capture")], "is captured here too"),
         (vec![("MAIL_HOSTNAME", "box")], "not a fully qualified name"),
         (vec![("TRUSTED_NETWORKS", "8.0.0.0/8")], "8.0.0.0/8, a large part of the public Internet"),
         (vec![("TRUSTED_NETWORKS", "2001:d00::/24")], "whoever is in it can relay without AUTH"),

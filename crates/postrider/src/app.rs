@@ -11,13 +11,14 @@ use postrider_core::{Clock, Control, Resolver};
 use postrider_server::clock::SystemClock;
 use postrider_server::dns::DnsResolver;
 use postrider_server::{Limits, Server};
-use postrider_store::sqlite::SqliteOptions;
-use postrider_store::{SqliteStore, Store, StoreError};
+use postrider_store::{Store, StoreError};
 use postrider_web::Web;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, info};
+
+use crate::engine::Engine;
 
 /// How long API requests may take to end when all else has.
 const API_PATIENCE: Duration = Duration::from_millis(500);
@@ -87,7 +88,7 @@ impl App {
         let api_listener = bind_api(&settings).await?;
         let store = match ports.store {
             Some(store) => store,
-            None => Arc::new(SqliteStore::open(SqliteOptions::new(&settings.data_dir))?),
+            None => Engine::of(&settings).open().await?,
         };
         let server = Server::start(&settings, ports.limits, store.clone(), ports.clock.clone(), resolver).await?;
         let api = api_listener.map(|(listener, address)| {

@@ -1,5 +1,7 @@
 //! Postrider as a library: the wiring of its rooms, for the binary and for tests that start it in their own process.
 
 pub mod app;
+pub mod engine;
 
 pub use app::{App, Ports, StartError};
+pub use engine::Engine;

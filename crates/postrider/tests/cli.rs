@@ -195,7 +195,7 @@ fn each_wrong_setting_is_a_line_of_its_own() {
 fn settings_that_would_do_harm_stop_the_start() {
     let house = House::new();
     for (name, value, said) in [
-        ("MONGODB_URL", "mongodb://127.0.0.1/mail", "the MongoDB engine is not in this release; unset MONGODB_URL"),
+        ("MONGODB_URL", "127.0.0.1/mail", "MONGODB_URL"),
         ("TRUSTED_NETWORKS", "0.0.0.0/0", "open relay"),
         ("TRUSTED_NETWORKS", "::/0", "open relay"),
     ] {
@@ -238,6 +238,32 @@ async fn a_damaged_database_is_not_called_well() {
     assert_eq!(last["level"], "fail", "{damaged:?}");
     assert!(last["message"].as_str().unwrap().contains("is damaged"), "{last}");
     assert!(last["advice"].as_str().unwrap().contains("backup"), "{last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mongodb_that_is_not_there_is_told() {
+    let house = House::new();
+    let (_ip, dns) = dns_server().await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let command = |line: &str| {
+        let mut command = house.command(line);
+        command.env("MONGODB_URL", format!("mongodb://ann:hunter2@{free}/mail"));
+        command
+    };
+    let findings = findings_of(command("check --dev --json").env("DNS_SERVERS", dns.address().to_string()));
+    let store = findings.iter().find(|finding| finding["area"] == "store").unwrap();
+    assert_eq!(store["level"], "fail");
+    assert!(store["message"].as_str().unwrap().contains("MONGODB_URL"), "{store}");
+    assert!(store["advice"].as_str().unwrap().contains("rs.initiate()"), "{store}");
+    let list = command("user list").output().unwrap();
+    assert_code(&list, 1);
+    let config = command("config --json").output().unwrap();
+    let shown = json(&config)["settings"].to_string();
+    assert!(shown.contains(&format!("mongodb://ann:***@{free}/mail")), "{shown}");
+    for shown in [format!("{findings:?}"), format!("{list:?}"), format!("{config:?}")] {
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    assert!(!house.data_dir().exists(), "nothing goes into the embedded store instead");
 }
 
 #[tokio::test(flavor = "multi_thread")]

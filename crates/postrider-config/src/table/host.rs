@@ -106,7 +106,8 @@ pub(super) const STORE: &[Setting] = &[
                 Ok(())
             },
         },
-        "Embedded database, generated certificate, keys. Made when it is not there.",
+        "Embedded database, generated certificate, keys. Made when it is not there. With `MONGODB_URL`, certificate and \
+         keys only.",
     ),
     Setting::new(
         "MONGODB_URL",
@@ -121,8 +122,9 @@ pub(super) const STORE: &[Setting] = &[
                 Ok(())
             },
         },
-        "Keep everything in this MongoDB instead of the embedded database. The engine is not in this release: where this \
-         is set, the start stops, so that no mail goes into another store than was meant.",
+        "Keep everything in this MongoDB, version 7 or later, as a replica set: users, messages and queue, shared by any \
+         number of nodes. The database is the one that the URL names, `postrider` where it names none. `DATA_DIR` then \
+         holds generated certificates and keys only. What another engine kept stays there: `postrider migrate` moves it.",
     )
     .secrecy(Secrecy::Url)
     .note("the embedded database"),

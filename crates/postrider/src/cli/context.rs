@@ -4,10 +4,10 @@ use std::future::Future;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 
+use postrider::Engine;
 use postrider_config::{Loaded, Profile, Settings, Sources};
-use postrider_store::{SqliteOptions, SqliteStore, Store};
+use postrider_store::Store;
 
 use crate::cli::failure::Failure;
 
@@ -27,14 +27,21 @@ pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> R
         .block_on(future)
 }
 
-/// Opens the store, beside a running server if there is one, and closes it behind `work`. A store that is not there is
-/// not made: most likely the command runs in another folder than the server.
+/// Opens the store, beside running servers if there are any, and closes it behind `work`. An embedded store that is not
+/// there is not made: most likely the command runs in another folder than the server.
 pub(super) fn with_store<T>(work: impl AsyncFnOnce(&dyn Store) -> Result<T, Failure>) -> Result<T, Failure> {
     let settings = load(Profile::Serve)?.settings;
-    if !store_exists(&settings) {
-        return Err(no_store(&settings.data_dir));
+    let engine = Engine::of(&settings);
+    require(&engine)?;
+    block_on(close_behind(engine, work))
+}
+
+/// Refuses to go on where there is no embedded store yet.
+pub(super) fn require(engine: &Engine) -> Result<(), Failure> {
+    match engine {
+        Engine::Sqlite(options) if !options.exists() => Err(no_store(&options.path)),
+        Engine::Sqlite(_) | Engine::Mongodb(_) => Ok(()),
     }
-    block_on(close_behind(settings, work))
 }
 
 /// A store that may not be seen looks like one that is not there, and wants other advice.
@@ -54,14 +61,15 @@ fn no_store(data_dir: &Path) -> Failure {
 
 /// As [`with_store`], for what makes sense before the first start of the server: makes the store if it is not there.
 pub(super) fn with_new_store<T>(work: impl AsyncFnOnce(&dyn Store) -> Result<T, Failure>) -> Result<T, Failure> {
-    block_on(close_behind(load(Profile::Serve)?.settings, work))
+    let engine = Engine::of(&load(Profile::Serve)?.settings);
+    block_on(close_behind(engine, work))
 }
 
 async fn close_behind<T>(
-    settings: Settings,
+    engine: Engine,
     work: impl AsyncFnOnce(&dyn Store) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let store = open_store(&settings)?;
+    let store = engine.open_beside().await?;
     let result = work(store.as_ref()).await;
     let closed = store.close().await;
     let value = result?;
@@ -113,17 +121,6 @@ pub(super) fn reachable(bound: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(host, bound.port())
-}
-
-/// Opens the store such that a running server is not disturbed.
-pub(super) fn open_store(settings: &Settings) -> Result<Arc<dyn Store>, Failure> {
-    let options = SqliteOptions { readers: 1, ..SqliteOptions::new(&settings.data_dir) };
-    Ok(Arc::new(SqliteStore::open_shared(options)?))
-}
-
-/// Whether there is a store to open.
-pub(super) fn store_exists(settings: &Settings) -> bool {
-    SqliteOptions::new(&settings.data_dir).exists()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What `postrider dev` says when it runs: where everything listens, and lines to paste.
 
+use postrider::Engine;
 use postrider_config::Settings;
 use postrider_core::ports::ListenerStatus;
 
@@ -13,7 +14,7 @@ pub(super) fn introduce(settings: &Settings, listeners: &[ListenerStatus], outpu
     }
     output.line(format!("{BOLD}Postrider {} is running.{BOLD:#}", env!("CARGO_PKG_VERSION")))?;
     output.line("Mail for the world is captured, not sent.")?;
-    output.line(format!("Everything is kept in {}.\n", settings.data_dir.display()))?;
+    output.line(format!("Everything is kept in {}.\n", Engine::of(settings)))?;
     for ListenerStatus { name, address, .. } in listeners {
         output.line(format!("  {name:<12} {}{}", scheme(name), address))?;
     }

@@ -1,15 +1,16 @@
-//! Whether the store opens and can be written. A store that is not there yet is not made: the server makes it, as the
-//! user that it runs as.
+//! Whether the store opens and can be written. An embedded one that is not there yet is not made: the server makes it, as
+//! the user that it runs as.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use postrider::Engine;
 use postrider_config::Settings;
-use postrider_store::{SqliteOptions, StoreError};
+use postrider_core::Timestamp;
+use postrider_store::{SqliteOptions, StoreError, StoreHealth};
 
 use super::Finding;
-use crate::cli::context;
 
 const AREA: &str = "store";
 
@@ -31,9 +32,12 @@ const SPACE_ADVICE: &str =
 const DAMAGE_ADVICE: &str = "stop the server and restore a backup; without one, save what can be read: \
      sqlite3 postrider.db .recover | sqlite3 recovered.db";
 
+const MONGODB_ADVICE: &str = "MONGODB_URL must name a MongoDB 7 or later that can be reached from here, and a user who \
+     may read and write there; it must be a replica set, also with one member: start mongod with --replSet rs0 and run \
+     rs.initiate() in mongosh once";
+
 pub(super) async fn check(settings: &Settings, full: bool, findings: &mut Vec<Finding>) {
-    let data_dir = &settings.data_dir;
-    let existing = nearest_existing(data_dir);
+    let existing = nearest_existing(&settings.data_dir);
     if let Err(error) = try_writing(&existing) {
         findings.push(Finding::fail(
             AREA,
@@ -45,44 +49,79 @@ pub(super) async fn check(settings: &Settings, full: bool, findings: &mut Vec<Fi
         ));
         return;
     }
-    findings.push(match free_bytes(&existing) {
-        Ok(bytes) => judge_space(&existing, bytes, settings.max_email_size_bytes),
-        Err(error) => Finding::warn(
-            AREA,
-            format!("the free space where {} is cannot be told: {error}", existing.display()),
-            "look at it with df",
-        ),
-    });
-    if !context::store_exists(settings) {
-        let message = format!("there is none in {} yet; the server makes it when it starts", data_dir.display());
-        findings.push(Finding::ok(AREA, message));
-        return;
+    match Engine::of(settings) {
+        Engine::Sqlite(options) => {
+            findings.push(match free_bytes(&existing) {
+                Ok(bytes) => judge_space(&existing, bytes, settings.max_email_size_bytes),
+                Err(error) => Finding::warn(
+                    AREA,
+                    format!("the free space where {} is cannot be told: {error}", existing.display()),
+                    "look at it with df",
+                ),
+            });
+            findings.push(embedded(options, full).await);
+        }
+        // It needs little space here: certificates and keys.
+        engine @ Engine::Mongodb(_) => match mongodb(engine).await {
+            Ok(found) => findings.extend(found),
+            Err(error) => findings.push(unusable(&error)),
+        },
     }
-    let options = SqliteOptions::new(data_dir);
+}
+
+async fn embedded(options: SqliteOptions, full: bool) -> Finding {
+    let data_dir = options.path.clone();
+    if !options.exists() {
+        let message = format!("there is none in {} yet; the server makes it when it starts", data_dir.display());
+        return Finding::ok(AREA, message);
+    }
     let is_verified = full || options.size_bytes() <= VERIFY_BYTES_MAX;
     if is_verified && let Err(error) = options.verify() {
-        findings.push(broken(data_dir, &error));
-        return;
+        return broken(&data_dir, &error);
     }
-    let opened = context::open_store(settings);
-    let health = match &opened {
-        Ok(store) => store.health().await.map_err(|error| error.to_string()),
-        Err(failure) => Err(failure.message().unwrap_or("it does not open").to_owned()),
-    };
-    match health {
+    let health = async { Engine::Sqlite(options).open_beside().await?.health().await };
+    match health.await {
         Ok(health) => {
-            let size = health.size_bytes.map(|bytes| format!(", {bytes} bytes")).unwrap_or_default();
             let depth =
                 if is_verified { "" } else { "; not read for damage, being large: postrider check --full does" };
-            let message = format!("{} in {} is well{size}{depth}", health.engine, data_dir.display());
-            findings.push(Finding::ok(AREA, message));
+            Finding::ok(AREA, format!("{} in {} is well{}{depth}", health.engine, data_dir.display(), size(&health)))
         }
-        Err(error) => findings.push(Finding::fail(
+        Err(error) => Finding::fail(
             AREA,
             format!("the store in {} does not answer: {error}", data_dir.display()),
             "look at owner and free space of the folder; restore a backup if the database is damaged",
-        )),
+        ),
     }
+}
+
+/// Opening looks at the server's version and kind, and at the schema; health reads and writes.
+async fn mongodb(engine: Engine) -> Result<Vec<Finding>, StoreError> {
+    let shown = engine.to_string();
+    let store = engine.open_beside().await?;
+    let health = store.health().await?;
+    let nodes = store.nodes(Timestamp::system()).await?;
+    store.close().await?;
+    let hosts: Vec<&str> = nodes.iter().map(|node| node.host.as_str()).collect();
+    let running = match hosts.len() {
+        0 => "no node runs on it now".to_owned(),
+        1 => format!("one node runs on it: {}", hosts.join(", ")),
+        count => format!("{count} nodes run on it: {}", hosts.join(", ")),
+    };
+    Ok(vec![Finding::ok(AREA, format!("{shown} is well{}", size(&health))), Finding::ok(AREA, running)])
+}
+
+/// A MongoDB that a server could not use either.
+fn unusable(error: &StoreError) -> Finding {
+    let advice = match error {
+        StoreError::Corrupt(_) => "use the newest Postrider of all that use this database",
+        StoreError::Full(_) => "without space no mail is taken: make room where MongoDB keeps its data",
+        StoreError::Overloaded | StoreError::Unavailable(_) | StoreError::Exists(_) => MONGODB_ADVICE,
+    };
+    Finding::fail(AREA, format!("MONGODB_URL: {error}"), advice)
+}
+
+fn size(health: &StoreHealth) -> String {
+    health.size_bytes.map(|bytes| format!(", {bytes} bytes")).unwrap_or_default()
 }
 
 /// A database that could not be read through.
