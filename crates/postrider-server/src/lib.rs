@@ -13,6 +13,7 @@ mod deliver;
 mod limits;
 mod listen;
 mod memory;
+mod outage;
 mod queue;
 mod server;
 mod simulator;

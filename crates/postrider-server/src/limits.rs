@@ -19,7 +19,7 @@ pub struct Limits {
     pub data_timeout: Duration,
     /// How long a whole message may take, from the permission to send it to its end, however steadily it trickles in.
     pub message_time_max: Duration,
-    /// How long a session waits for the store to keep a message. The client waits for 10 minutes (RFC 5321 section
+    /// How long a session waits for the store, to keep a message above all. The client waits for 10 minutes (RFC 5321 section
     /// 4.5.3.2.6), and sends the message again if it gives up while we do not.
     pub store_timeout: Duration,
     /// How long a TLS handshake may take.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use postrider_config::{DeliveryMode, Settings};
 use postrider_core::ports::ListenerStatus;
-use postrider_core::{Clock, Control, ObjectId, Resolver};
+use postrider_core::{Clock, Control, ObjectId, Resolver, Timestamp};
 use postrider_store::{Renewal, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -20,7 +20,7 @@ use crate::deliver::route::Router;
 use crate::limits::Limits;
 use crate::listen::{self, Sessions};
 use crate::memory::MemoryBudget;
-use crate::queue::{Queue, QueueOptions};
+use crate::queue::{Queue, QueueOptions, Registered};
 use crate::simulator::Simulator;
 use crate::smtp::Context;
 use crate::smtp::policy::{Listener, Policies};
@@ -90,20 +90,19 @@ impl Server {
             opportunistic_tls: tls::opportunistic_client(),
             verifying_tls: tls::verifying_client(),
         };
+        let registered = register(store.as_ref(), clock.now(), limits.lease, host(&settings.mail_hostname)).await?;
         let options = QueueOptions {
-            node: ObjectId::new(clock.now()),
-            registered_at: clock.now(),
+            registered,
             retry: settings.retry,
             concurrency: settings.queue_concurrency,
             concurrency_per_destination: settings.queue_concurrency_per_domain,
             local_domains: settings.allowed_domains.clone(),
         };
-        store.renew(Renewal::new(options.node, options.registered_at, limits.lease)).await?;
         let memory = MemoryBudget::new(limits.memory_bytes_max);
         let queue = Queue::new(options, store.clone(), router, delivery, memory.clone());
 
         let context = Arc::new(Context {
-            logins: Logins::new(store.clone(), clock.clone()),
+            logins: Logins::new(store.clone(), clock.clone(), limits.store_timeout),
             memory,
             clock: clock.clone(),
             store,
@@ -162,6 +161,24 @@ impl Server {
         tokio::join!(sessions, queue.stop(clock.sleep(patience)));
         self.queue_loop.abort();
     }
+}
+
+/// Makes this process known to the store, as one of its nodes.
+async fn register(store: &dyn Store, now: Timestamp, lease: Duration, host: String) -> Result<Registered, StoreError> {
+    let node = ObjectId::new(now);
+    let renewal = Renewal { host: host.clone(), ..Renewal::new(node, now, lease) };
+    let membership = store.renew(renewal).await?;
+    let membership = membership.ok_or_else(|| StoreError::Unavailable("it registers no node".to_owned()))?;
+    Ok(Registered { node, host, at: now, membership })
+}
+
+/// What people know this node by. Nodes may share the name that they show to the world.
+fn host(mail_hostname: &str) -> String {
+    let machine = gethostname::gethostname().to_string_lossy().into_owned();
+    if machine.is_empty() || machine.eq_ignore_ascii_case(mail_hostname) {
+        return mail_hostname.to_owned();
+    }
+    format!("{mail_hostname} ({machine})")
 }
 
 fn bind_all(settings: &Settings) -> Result<Vec<(Listener, TcpListener, SocketAddr)>, StartError> {

@@ -25,6 +25,8 @@ pub(crate) enum Stream {
 pub(crate) enum Transfer {
     Read(io::Result<usize>),
     Wrote(io::Result<usize>),
+    /// Nothing: what there is to write may not be written any more.
+    Barred,
 }
 
 impl Stream {
@@ -49,10 +51,21 @@ impl Stream {
 
     /// Reads, and meanwhile writes some of `output`, until one of both has come to something. What the other side has said
     /// comes first: it may change what there is to say. With nothing to write, what TLS holds back is still sent.
-    pub(crate) async fn transfer(&mut self, input: &mut BytesMut, bytes_max: usize, output: &[u8]) -> Transfer {
+    ///
+    /// `may_write` is asked right before anything leaves, also after a wait for the other side to take more.
+    pub(crate) async fn transfer(
+        &mut self,
+        input: &mut BytesMut,
+        bytes_max: usize,
+        output: &[u8],
+        may_write: &(dyn Fn() -> bool + Send + Sync),
+    ) -> Transfer {
         match self {
-            Self::Clear(stream) => transfer(stream, input, bytes_max, output).await,
-            Self::Tls(stream) => transfer(stream.as_mut(), input, bytes_max, output).await,
+            Self::Clear(stream) => transfer(stream, input, bytes_max, output, may_write, |_| false).await,
+            Self::Tls(stream) => {
+                let holds_back = |stream: &TlsStream<TcpStream>| stream.get_ref().1.wants_write();
+                transfer(stream.as_mut(), input, bytes_max, output, may_write, holds_back).await
+            }
             Self::Closed => Transfer::Read(Ok(0)),
         }
     }
@@ -128,7 +141,14 @@ impl Stream {
     }
 }
 
-async fn transfer<S>(stream: &mut S, input: &mut BytesMut, bytes_max: usize, output: &[u8]) -> Transfer
+async fn transfer<S>(
+    stream: &mut S,
+    input: &mut BytesMut,
+    bytes_max: usize,
+    output: &[u8],
+    may_write: &(dyn Fn() -> bool + Send + Sync),
+    holds_back: impl Fn(&S) -> bool,
+) -> Transfer
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -137,6 +157,9 @@ where
         // Nothing is lost with the future of a read that was not ready.
         if let Poll::Ready(read) = pin!(stream.read_buf(input)).poll(context) {
             return Poll::Ready(Transfer::Read(read));
+        }
+        if (!output.is_empty() || holds_back(stream)) && !may_write() {
+            return Poll::Ready(Transfer::Barred);
         }
         let mut stream = Pin::new(&mut *stream);
         if !output.is_empty() {
@@ -156,4 +179,36 @@ where
         }
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::io::duplex;
+
+    use super::*;
+
+    /// The process may be stopped for long just while the other side takes its time.
+    #[tokio::test]
+    async fn whether_it_may_be_written_is_asked_after_a_wait_too() {
+        let (mut ours, mut theirs) = duplex(4);
+        let (may, mut input) = (AtomicBool::new(true), BytesMut::new());
+        let may_write = || may.load(Ordering::SeqCst);
+        let wrote = transfer(&mut ours, &mut input, 16, b"0123", &may_write, |_| false).await;
+        assert!(matches!(wrote, Transfer::Wrote(Ok(4))), "{wrote:?}");
+
+        let mut waiting = Box::pin(transfer(&mut ours, &mut input, 16, b"end", &may_write, |_| false));
+        assert!(poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context).is_pending())).await);
+        may.store(false, Ordering::SeqCst);
+        theirs.read_exact(&mut [0; 4]).await.unwrap();
+        assert!(matches!(waiting.as_mut().await, Transfer::Barred));
+        drop(waiting);
+
+        // What was said meanwhile is heard; what is held back stays here.
+        theirs.write_all(b"250").await.unwrap();
+        let read = transfer(&mut ours, &mut input, 16, b"end", &may_write, |_| false).await;
+        assert!(matches!(read, Transfer::Read(Ok(3))), "{read:?}");
+        assert!(matches!(transfer(&mut ours, &mut input, 16, b"", &may_write, |_| true).await, Transfer::Barred));
+    }
 }

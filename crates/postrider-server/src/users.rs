@@ -13,6 +13,7 @@ use tokio::sync::{Notify, Semaphore};
 use tracing::warn;
 
 use crate::limits::counted_address;
+use crate::outage::in_time;
 
 /// Why a password cannot be kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -121,6 +122,8 @@ const BLOCKS_MAX: usize = (256 << 20) / Block::SIZE;
 pub(crate) struct Logins {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    /// How long the store may take to look a user up.
+    store_timeout: Duration,
     hashing: Hashing,
     cores: usize,
     tries: Arc<Tries>,
@@ -182,9 +185,9 @@ const SUSPECTS_MAX: usize = 10_000;
 const SUSPECTS_EVICTED: usize = SUSPECTS_MAX / 10;
 
 impl Logins {
-    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, store_timeout: Duration) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { store, clock, hashing: Hashing::new(cores), cores, tries: Arc::default() }
+        Self { store, clock, store_timeout, hashing: Hashing::new(cores), cores, tries: Arc::default() }
     }
 
     /// Whether this is the user's password. Takes as long for users that do not exist.
@@ -213,7 +216,7 @@ impl Logins {
 
     async fn find(&self, user: &str) -> Result<Option<User>, StoreError> {
         match Address::parse(user) {
-            Ok(address) => self.store.user(&address).await,
+            Ok(address) => in_time(self.clock.as_ref(), self.store_timeout, self.store.user(&address)).await,
             Err(_) => Ok(None),
         }
     }
@@ -461,7 +464,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let options = postrider_store::sqlite::SqliteOptions::new(folder.path());
         let store = postrider_store::SqliteStore::open(options).unwrap();
-        let logins = Logins::new(Arc::new(store), Arc::new(crate::clock::SystemClock));
+        let logins = Logins::new(Arc::new(store), Arc::new(crate::clock::SystemClock), Duration::from_secs(1));
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         let (here, same_network, elsewhere) = (address("2001:db8::1"), address("2001:db8::2:1"), address("192.0.2.1"));
         assert_eq!(delay(&logins, "user", here), Duration::ZERO);
@@ -483,7 +486,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let options = postrider_store::sqlite::SqliteOptions::new(folder.path());
         let store = postrider_store::SqliteStore::open(options).unwrap();
-        let logins = Logins::new(Arc::new(store), Arc::new(crate::clock::SystemClock));
+        let logins = Logins::new(Arc::new(store), Arc::new(crate::clock::SystemClock), Duration::from_secs(1));
         logins.tries.lock().failures = failures(1, (0..SUSPECTS_MAX).map(|_| 0));
         let guesser = "192.0.2.1".parse().unwrap();
         for _ in 0..3 {

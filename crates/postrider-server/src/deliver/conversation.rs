@@ -68,13 +68,18 @@ pub(crate) enum Broken {
     Closed,
     Io(io::Error),
     TimedOut,
+    /// By ourselves: what was to be written may not be written any more.
+    Revoked,
 }
+
+/// Whether what is being sent may still be sent.
+pub(super) type MaySend<'a> = dyn Fn() -> bool + Send + Sync + 'a;
 
 impl Broken {
     pub(crate) fn category(&self) -> Category {
         match self {
             Self::TimedOut => Category::Timeout,
-            Self::Closed | Self::Io(_) => Category::Connection,
+            Self::Closed | Self::Io(_) | Self::Revoked => Category::Connection,
         }
     }
 
@@ -84,6 +89,7 @@ impl Broken {
             Self::Closed => "closed the connection".to_owned(),
             Self::Io(error) => format!("lost the connection: {error}"),
             Self::TimedOut => "did not answer in time".to_owned(),
+            Self::Revoked => "was not to be told more".to_owned(),
         }
     }
 }
@@ -112,6 +118,16 @@ impl Connection {
 
     /// Writes what there is to say, and reads what is answered meanwhile, until something is to be decided.
     pub(crate) async fn next_event(&mut self, clock: &dyn Clock) -> Result<Event, Broken> {
+        self.next_event_while(clock, &|| true).await
+    }
+
+    /// The same, as long as `may_send` says so: asked right before each piece is written, so that no end of data is sent
+    /// after a no.
+    pub(super) async fn next_event_while(
+        &mut self,
+        clock: &dyn Clock,
+        may_send: &MaySend<'_>,
+    ) -> Result<Event, Broken> {
         // Time-outs count from the last whole reply and from the last piece that the other side took, not from the last
         // byte: who says one byte now and then would keep us for ever.
         let mut since = clock.now();
@@ -135,7 +151,7 @@ impl Connection {
             } else {
                 self.attempt_ends_at.min(since + REPLY_TIMEOUT)
             };
-            let transfer = self.stream.transfer(&mut self.input, READ_BYTES, output);
+            let transfer = self.stream.transfer(&mut self.input, READ_BYTES, output, may_send);
             match timeout(clock, ends_at.since(clock.now()), transfer).await {
                 Ok(Transfer::Read(Ok(0))) => return Err(self.write_error.take().map_or(Broken::Closed, Broken::Io)),
                 Ok(Transfer::Read(Ok(_))) => {}
@@ -149,6 +165,7 @@ impl Connection {
                     self.write_error = Some(error);
                     since = clock.now();
                 }
+                Ok(Transfer::Barred) => return Err(Broken::Revoked),
                 Err(_) => return Err(self.write_error.take().map_or(Broken::TimedOut, Broken::Io)),
             }
         }

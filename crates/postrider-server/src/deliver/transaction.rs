@@ -11,7 +11,7 @@ use postrider_wire::smtp::client::{
 use tracing::debug;
 
 use super::Delivery;
-use super::conversation::{Connection, Peer, exchange_record, explain, reply_record};
+use super::conversation::{Broken, Connection, MaySend, Peer, exchange_record, explain, reply_record};
 
 /// RCPTs that every server takes (RFC 5321 section 4.5.3.1.8).
 const RECIPIENTS_SURE: usize = 100;
@@ -27,14 +27,21 @@ pub(crate) struct Sent {
     pub(crate) began: bool,
 }
 
+/// The message was not this node's to send any more before its end was sent: the other side has not got it from here.
+#[derive(Debug)]
+pub(crate) struct Revoked;
+
 /// Sends an e-mail to some of its recipients. The connection comes back if it can carry another.
+///
+/// `may_send`: whether the message still is ours to send; asked before anything is written.
 pub(crate) async fn send(
     delivery: &Delivery,
     mut connection: Box<Connection>,
     email: &ClaimedEmail,
     indexes: &[usize],
     raw: Bytes,
-) -> (Sent, Option<Box<Connection>>) {
+    may_send: &MaySend<'_>,
+) -> Result<(Sent, Option<Box<Connection>>), Revoked> {
     let now = delivery.clock.now();
     let started_at = connection.begin_attempt(now);
     let capabilities = *connection.client.capabilities();
@@ -50,17 +57,17 @@ pub(crate) async fn send(
         Bytes::new()
     });
     if possible.is_empty() {
-        return (Sent { attempts: attempts.list, peer_reports, began: true }, Some(connection));
+        return Ok((Sent { attempts: attempts.list, peer_reports, began: true }, Some(connection)));
     }
     if let Err(error) = connection.client.transact(transaction(email, &possible, message, &capabilities)) {
         for index in possible {
             attempts.push(index, unfit(error), Vec::new(), now);
         }
         let is_ready = error != TransactError::NotReady;
-        return (Sent { attempts: attempts.list, peer_reports, began: is_ready }, is_ready.then_some(connection));
+        return Ok((Sent { attempts: attempts.list, peer_reports, began: is_ready }, is_ready.then_some(connection)));
     }
     connection.messages += 1;
-    let event = connection.next_event(delivery.clock.as_ref()).await;
+    let event = connection.next_event_while(delivery.clock.as_ref(), may_send).await;
     let now = delivery.clock.now();
     match event {
         Ok(Event::Finished(result)) => {
@@ -73,8 +80,9 @@ pub(crate) async fn send(
                 tokio::spawn(connection.quit(delivery.clock.clone()));
                 None
             };
-            (Sent { attempts: attempts.list, peer_reports, began }, kept)
+            Ok((Sent { attempts: attempts.list, peer_reports, began }, kept))
         }
+        Err(Broken::Revoked) => Err(Revoked),
         other => {
             let host = connection.peer.mx.clone().unwrap_or_default();
             let (category, reply, reason) = match other {
@@ -86,7 +94,7 @@ pub(crate) async fn send(
                 Err(broken) => (broken.category(), None, format!("{host} {}", broken.reason())),
             };
             let began = attempts.lost(connection, &possible, Outcome::Deferred { category, reply, reason }, now);
-            (Sent { attempts: attempts.list, peer_reports, began }, None)
+            Ok((Sent { attempts: attempts.list, peer_reports, began }, None))
         }
     }
 }

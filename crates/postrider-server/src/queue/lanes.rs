@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_core::{Domain, Timestamp};
-use postrider_store::NodeId;
+use postrider_store::{Membership, NodeId};
 
 use super::Job;
+use super::holdings::Holdings;
+use super::shares::Shares;
 use crate::deliver::connect::Connection;
 use crate::deliver::route::Route;
 
@@ -24,11 +26,13 @@ const WORKERS_UNTRIED: usize = 2;
 /// How much is sent and held at once.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LaneLimits {
-    /// Workers in all, and for one destination.
+    /// Workers of this node in all.
     pub(super) active_max: usize,
+    /// Workers for one destination, of all nodes together, connections that are kept for more mail included.
     pub(super) per_lane_max: usize,
-    /// Claimed deliveries in all, and for one recipient domain.
+    /// Claimed deliveries of this node in all.
     pub(super) held_max: usize,
+    /// Claimed deliveries for one recipient domain, of all nodes together.
     pub(super) held_per_domain_max: usize,
 }
 
@@ -40,16 +44,15 @@ pub(super) struct Lanes {
     /// Destinations with jobs but without a worker, because `active_max` is reached; in the order of their turns.
     waiting: VecDeque<Arc<str>>,
     active: usize,
-    /// Claimed deliveries by recipient domain.
-    held: HashMap<Domain, usize>,
-    held_total: usize,
-    /// Domains with due deliveries in the store that nobody holds, as far as this node knows: new mail for them must not
-    /// overtake the old.
-    backlog: HashSet<Domain>,
-    /// Counts up with each note of a backlog: a claim that was under way may not have seen what the note is about.
-    backlog_notes: u64,
-    /// The last claim ended because `held_max` was reached, not because nothing more was due.
-    is_starved: bool,
+    /// The claims.
+    pub(super) holdings: Holdings,
+    shares: Shares,
+    /// Destinations that have more workers than their share, from before it shrank.
+    over: HashSet<Arc<str>>,
+    /// Connections beyond a share that are being closed.
+    closing: usize,
+    /// What the other nodes know of the shares that this one keeps to: [`Membership::fingerprint`].
+    announced: u64,
     /// In whose name claims are made. `None` while this node has no lease: it may hold nothing.
     node: Option<NodeId>,
 }
@@ -60,8 +63,10 @@ struct Lane {
     route: Arc<Route>,
     jobs: VecDeque<Job>,
     workers: usize,
-    /// How many it may have now, between 1 and the limit.
+    /// How many the other side seems to take, between 1 and the limit for all nodes.
     workers_max: usize,
+    /// How many of them, and of idle connections, this node may have.
+    share: usize,
     /// How many of the workers have a connection.
     connected: usize,
     /// Open connections that nobody uses, the one used last at the end.
@@ -82,8 +87,34 @@ pub(super) struct Turn {
 #[derive(Debug)]
 pub(super) enum NextJob {
     Send(Job, Option<Box<Connection>>),
-    /// Nothing to do here; the worker ends. Another destination's worker may start.
-    End(Option<Arc<Route>>),
+    /// Nothing to do here; the worker ends.
+    End {
+        /// The destination whose worker may start in its place.
+        other: Option<Arc<Route>>,
+        /// Its connection, where that is beyond the share: to be closed, and told by [`Lanes::note_closed`].
+        surplus: Option<Box<Connection>>,
+    },
+}
+
+/// What became of a job that was to be lined up.
+#[derive(Debug)]
+pub(super) enum Pushed {
+    /// A worker is to be started for it, which counts as active from now.
+    Start(Arc<Route>),
+    Waits,
+    /// Its destination is for other nodes to serve.
+    NotOurs(Job),
+}
+
+/// What follows from other shares.
+#[derive(Debug, Default)]
+pub(super) struct Reshaped {
+    /// To be closed, and told by [`Lanes::note_closed`].
+    pub(super) surplus: Vec<Connection>,
+    /// Whose workers are to be started; they count as active from now.
+    pub(super) start: Vec<Arc<Route>>,
+    /// For other nodes.
+    pub(super) not_ours: Vec<Job>,
 }
 
 /// What follows when a worker could not connect.
@@ -96,17 +127,18 @@ pub(super) enum Unconnected {
 }
 
 impl Lanes {
-    pub(super) fn new(limits: LaneLimits, node: NodeId) -> Self {
+    pub(super) fn new(limits: LaneLimits, node: NodeId, membership: Membership) -> Self {
+        let shares = Shares::new(membership);
         Self {
             limits,
             lanes: HashMap::new(),
             waiting: VecDeque::new(),
             active: 0,
-            held: HashMap::new(),
-            held_total: 0,
-            backlog: HashSet::new(),
-            backlog_notes: 0,
-            is_starved: false,
+            holdings: Holdings::new(limits.held_max, shares.of_any(limits.held_per_domain_max)),
+            shares,
+            over: HashSet::new(),
+            closing: 0,
+            announced: 0,
             node: Some(node),
         }
     }
@@ -119,120 +151,39 @@ impl Lanes {
         self.active
     }
 
-    pub(super) fn held_per_domain_max(&self) -> usize {
-        self.limits.held_per_domain_max
-    }
-
-    /// How many more deliveries may be claimed.
-    pub(super) fn room(&self) -> usize {
-        self.limits.held_max.saturating_sub(self.held_total)
-    }
-
-    pub(super) fn held(&self) -> Vec<(Domain, usize)> {
-        self.held.iter().map(|(domain, &count)| (domain.clone(), count)).collect()
-    }
-
-    /// Takes room for deliveries that are to be accepted with a claim, all or nothing; in whose name. A message with more
-    /// recipients than there is room may pass the limit, or it could never be sent.
+    /// Takes room for deliveries that are to be accepted with a claim; see [`Holdings::try_hold`]. In whose name.
     pub(super) fn try_hold(&mut self, domains: &[(Domain, usize)]) -> Option<NodeId> {
         let node = self.node?;
-        let max = self.limits.held_per_domain_max;
-        let has_room = self.room() > 0
-            && domains.iter().all(|(domain, _)| {
-                !self.backlog.contains(domain) && self.held.get(domain).is_none_or(|&count| count < max)
-            });
-        has_room.then(|| {
-            self.hold(domains);
-            node
-        })
+        self.holdings.try_hold(domains).then_some(node)
     }
 
-    /// Counts claims in.
-    pub(super) fn hold(&mut self, domains: &[(Domain, usize)]) {
-        for (domain, count) in domains {
-            let held = self.held.entry(domain.clone()).or_default();
-            *held += count;
-            self.held_total += count;
-        }
-    }
-
-    /// Gives room back; `true` if that makes a claim worth while: not for every single place, but when half is free.
+    /// Gives room back that was taken in this node's name; see [`Holdings::unhold`].
     pub(super) fn unhold(&mut self, domains: &[(Domain, usize)], node: NodeId) -> bool {
-        if self.node != Some(node) {
-            return false;
-        }
-        let mut is_low = false;
-        for (domain, count) in domains {
-            let Some(held) = self.held.get_mut(domain) else { continue };
-            *held = held.saturating_sub(*count);
-            self.held_total = self.held_total.saturating_sub(*count);
-            is_low |= *held <= self.limits.held_per_domain_max / 2 && self.backlog.contains(domain);
-            if *held == 0 {
-                self.held.remove(domain);
-            }
-        }
-        (is_low && !self.is_starved) || (self.is_starved && self.held_total <= self.limits.held_max / 2)
+        self.node == Some(node) && self.holdings.unhold(domains)
     }
 
-    /// Notes domains for which mail was accepted without a claim; `true` if it could be claimed now.
-    pub(super) fn note_backlog(&mut self, domains: impl IntoIterator<Item = Domain>) -> bool {
-        self.backlog_notes += 1;
-        let mut has_room = false;
-        for domain in domains {
-            has_room |= self.has_room_for(&domain);
-            self.backlog.insert(domain);
-        }
-        if self.room() == 0 {
-            self.is_starved = true;
-        }
-        has_room && !self.is_starved
-    }
-
-    /// Whether so much is free that a claim is worth while.
-    fn has_room_for(&self, domain: &Domain) -> bool {
-        self.held.get(domain).is_none_or(|&count| count <= self.limits.held_per_domain_max / 2)
-    }
-
-    /// How often a backlog was noted: to be asked before a claim, and told after it.
-    pub(super) fn backlog_notes(&self) -> u64 {
-        self.backlog_notes
-    }
-
-    /// A claim ended because there was no room for more.
-    pub(super) fn note_starved(&mut self) {
-        self.is_starved = true;
-    }
-
-    /// A claim that began with `notes` notes has ended. `full`: the domains of which it took, with what was held before, as
-    /// many as may be held: they may well have more. `more`: so may others. `true` if it is worth while to claim again at
-    /// once; otherwise [`Lanes::unhold`] tells when it is.
-    pub(super) fn end_claim(&mut self, full: Vec<Domain>, more: bool, notes: u64) -> bool {
-        if !more {
-            self.is_starved = false;
-        }
-        // What was accepted after the claim began it may not have seen.
-        if !more && self.backlog_notes == notes {
-            self.backlog.clear();
-        }
-        self.backlog.extend(full);
-        self.room() > 0 && (more || self.backlog.iter().any(|domain| self.has_room_for(domain)))
-    }
-
-    /// Lines a job up. Returns the route if a worker is to be started for it, which counts as active from now.
-    pub(super) fn push(&mut self, route: Arc<Route>, job: Job) -> Option<Arc<Route>> {
-        let workers_max = WORKERS_UNTRIED.min(self.limits.per_lane_max);
+    /// Lines a job up.
+    pub(super) fn push(&mut self, route: Arc<Route>, job: Job, now: Timestamp) -> Pushed {
+        let per_lane_max = self.limits.per_lane_max;
+        let shares = self.shares;
         let lane = self.lanes.entry(route.key.clone()).or_insert_with(|| Lane {
+            share: shares.of(per_lane_max, &route.key),
             route: route.clone(),
             jobs: VecDeque::new(),
             workers: 0,
-            workers_max,
+            workers_max: WORKERS_UNTRIED.min(per_lane_max),
             connected: 0,
             idle: Vec::new(),
             is_waiting: false,
         });
         lane.route = route.clone();
+        if lane.share == 0 {
+            self.holdings.note_unserved(job.domains(), now);
+            return Pushed::NotOurs(job);
+        }
+        self.holdings.note_served(|| job.domains());
         lane.jobs.push_back(job);
-        self.worker_for(&route.key)
+        self.worker_for(&route.key).map_or(Pushed::Waits, Pushed::Start)
     }
 
     /// A worker to start for this destination, if it wants one and there is room; else it waits for its turn.
@@ -256,27 +207,34 @@ impl Lanes {
         let others_wait = !self.waiting.is_empty();
         let is_current = self.node == Some(turn.node);
         let is_over = others_wait && (turn.messages >= TURN_MESSAGES || now.since(turn.since) >= TURN_TIME);
+        let mut surplus = connection;
         if let Some(lane) = self.lanes.get_mut(&turn.key) {
-            let is_spare = lane.workers > lane.workers_max;
+            let is_spare = lane.workers > lane.workers_max();
             if is_current
                 && !is_over
                 && !is_spare
                 && let Some(job) = lane.jobs.pop_front()
             {
                 turn.messages += 1;
-                let connection = connection.or_else(|| {
+                let connection = surplus.or_else(|| {
                     let (connection, _) = lane.idle.pop()?;
                     lane.connected += 1;
                     Some(connection)
                 });
                 return NextJob::Send(job, connection);
             }
-            if let Some(connection) = connection {
+            if let Some(connection) = surplus.take() {
+                let fits = lane.workers.max(lane.connected + lane.idle.len()) <= lane.share;
                 lane.connected = lane.connected.saturating_sub(1);
-                lane.idle.push((connection, now));
+                if is_current && fits {
+                    lane.idle.push((connection, now));
+                } else {
+                    surplus = Some(connection);
+                }
             }
         }
-        NextJob::End(self.end_worker(&turn.key))
+        self.closing += usize::from(surplus.is_some());
+        NextJob::End { other: self.end_worker(&turn.key), surplus }
     }
 
     /// Counts a worker out. Returns another one to start.
@@ -284,6 +242,9 @@ impl Lanes {
         self.active = self.active.saturating_sub(1);
         if let Some(lane) = self.lanes.get_mut(key) {
             lane.workers = lane.workers.saturating_sub(1);
+            if lane.workers <= lane.share {
+                self.over.remove(key);
+            }
             if lane.wants_worker() && !lane.is_waiting {
                 lane.is_waiting = true;
                 self.waiting.push_back(key.clone());
@@ -311,7 +272,8 @@ impl Lanes {
     /// A worker could not connect with this job.
     pub(super) fn note_unconnected(&mut self, key: &Arc<str>, job: Job) -> Unconnected {
         let Some(lane) = self.lanes.get_mut(key) else { return Unconnected::Fail(vec![job]) };
-        if lane.connected > 0 {
+        // Of a destination that is another's now, those that are connected end, too.
+        if lane.connected > 0 && lane.share > 0 {
             // It takes fewer connections at once than we tried.
             lane.workers_max = lane.connected;
             lane.jobs.push_front(job);
@@ -364,213 +326,85 @@ impl Lanes {
             .collect()
     }
 
-    /// Forgets all claims: they are lost with the node in whose name they were made. `node`: who claims from now on.
-    pub(super) fn reset(&mut self, node: Option<NodeId>) {
+    /// Forgets all claims, for they are lost with the node in whose name they were made, and closes what is idle. `next`:
+    /// who claims from now on, and among whom.
+    pub(super) fn reset(&mut self, next: Option<(NodeId, Membership)>) {
         self.take_all_jobs();
-        self.held.clear();
-        self.held_total = 0;
-        self.backlog.clear();
-        self.is_starved = false;
-        self.node = node;
+        self.holdings.clear();
+        self.lanes.values_mut().for_each(|lane| lane.idle.clear());
+        self.node = next.map(|(node, _)| node);
+        self.announced = 0;
+        if let Some((_, membership)) = next {
+            self.shares = Shares::new(membership);
+            // There is nothing to close and nothing to send: only the shares are others.
+            self.apply_shares(Timestamp::default());
+        }
+    }
+}
+
+/// The shares of all nodes.
+impl Lanes {
+    /// Takes note of who the nodes are now. What follows, if that changes shares.
+    pub(super) fn keep_to(&mut self, membership: Membership, now: Timestamp) -> Option<Reshaped> {
+        self.shares.change(membership).then(|| self.apply_shares(now))
+    }
+
+    fn apply_shares(&mut self, now: Timestamp) -> Reshaped {
+        let mut reshaped = Reshaped::default();
+        self.holdings.set_per_domain_max(self.shares.of_any(self.limits.held_per_domain_max));
+        self.over.clear();
+        for (key, lane) in &mut self.lanes {
+            lane.share = self.shares.of(self.limits.per_lane_max, key);
+            let surplus = lane.idle.len().saturating_sub(lane.share.saturating_sub(lane.workers));
+            reshaped.surplus.extend(lane.idle.drain(..surplus).map(|(connection, _)| *connection));
+            if lane.share == 0 {
+                reshaped.not_ours.extend(lane.jobs.drain(..));
+            }
+            if lane.workers > lane.share {
+                self.over.insert(key.clone());
+            }
+        }
+        self.closing += reshaped.surplus.len();
+        reshaped.not_ours.iter().for_each(|job| self.holdings.note_unserved(job.domains(), now));
+        let keys: Vec<Arc<str>> = self.lanes.keys().cloned().collect();
+        for key in keys {
+            while let Some(route) = self.worker_for(&key) {
+                reshaped.start.push(route);
+            }
+        }
+        reshaped
+    }
+
+    /// A connection beyond a share is closed.
+    pub(super) fn note_closed(&mut self) {
+        self.closing = self.closing.saturating_sub(1);
+    }
+
+    /// The [`Membership::fingerprint`] of the nodes whose shares are kept to: once nothing exceeds them any more.
+    pub(super) fn keeps_to(&self) -> u64 {
+        if self.over.is_empty() && self.closing == 0 { self.shares.fingerprint() } else { self.announced }
+    }
+
+    /// The other nodes know that this one keeps to these shares.
+    pub(super) fn note_announced(&mut self, fingerprint: u64) {
+        self.announced = fingerprint;
+    }
+
+    /// Whether the other nodes should be told.
+    pub(super) fn has_news(&self) -> bool {
+        self.node.is_some() && self.keeps_to() != self.announced
     }
 }
 
 impl Lane {
     fn wants_worker(&self) -> bool {
-        !self.jobs.is_empty() && self.workers < self.workers_max
+        !self.jobs.is_empty() && self.workers < self.workers_max()
+    }
+
+    fn workers_max(&self) -> usize {
+        self.workers_max.min(self.share)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use postrider_core::{Address, Envelope, Recipient};
-    use postrider_store::{ClaimedDelivery, ClaimedEmail};
-
-    use super::*;
-    use crate::deliver::route::TlsMode;
-
-    const NODE: NodeId = NodeId::from_bytes([1; 12]);
-    const OTHER_NODE: NodeId = NodeId::from_bytes([2; 12]);
-
-    fn lanes(active_max: usize, per_lane_max: usize, held_max: usize, held_per_domain_max: usize) -> Lanes {
-        Lanes::new(LaneLimits { active_max, per_lane_max, held_max, held_per_domain_max }, NODE)
-    }
-
-    fn route(key: &str) -> Arc<Route> {
-        Arc::new(Route { key: key.into(), hosts: Vec::new(), port: 25, tls: TlsMode::Never, credentials: None })
-    }
-
-    fn turn(key: &str) -> Turn {
-        Turn { node: NODE, key: key.into(), since: Timestamp::default(), messages: 0 }
-    }
-
-    fn job() -> Job {
-        let recipient = Recipient::new(Address::parse("a@a.example").unwrap());
-        let delivery = ClaimedDelivery {
-            number: 0,
-            recipient,
-            queued_at: Timestamp::default(),
-            attempts: 0,
-            last_category: None,
-            delay_notified: false,
-        };
-        let email = ClaimedEmail {
-            id: NodeId::default(),
-            created_at: Timestamp::default(),
-            envelope: Envelope::default(),
-            message_id: None,
-            size: 0,
-            is_8bit: false,
-            deliveries: vec![delivery],
-        };
-        Job { email: Arc::new(email), deliveries: vec![0], raw: None, node: NODE }
-    }
-
-    fn domain(count: usize) -> Vec<(Domain, usize)> {
-        vec![(Domain::parse("a.example").unwrap(), count)]
-    }
-
-    fn ended(next: NextJob) -> Option<Arc<str>> {
-        match next {
-            NextJob::End(route) => route.map(|route| route.key.clone()),
-            NextJob::Send(..) => panic!("there was a job"),
-        }
-    }
-
-    fn takes_a_job(lanes: &mut Lanes, turn: &mut Turn) -> bool {
-        matches!(lanes.next(turn, None, Timestamp::default()), NextJob::Send(..))
-    }
-
-    #[test]
-    fn a_destination_gets_more_workers_as_it_takes_connections_and_never_more_than_its_limit() {
-        let mut lanes = lanes(10, 4, 100, 100);
-        let started = (0..9).filter(|_| lanes.push(route("a"), job()).is_some()).count();
-        assert_eq!(started, WORKERS_UNTRIED);
-        let more = (0..9).filter(|_| lanes.note_connected(&"a".into()).is_some()).count();
-        assert_eq!((started + more, lanes.active()), (4, 4));
-        let mut turn = turn("a");
-        for _ in 0..9 {
-            assert!(takes_a_job(&mut lanes, &mut turn));
-        }
-        assert_eq!(ended(lanes.next(&mut turn, None, Timestamp::default())), None);
-        assert_eq!(lanes.active(), 3);
-    }
-
-    #[test]
-    fn destinations_take_turns_when_all_workers_are_busy() {
-        let mut lanes = lanes(1, 1, 100, 100);
-        assert!(lanes.push(route("a"), job()).is_some());
-        assert!(lanes.push(route("a"), job()).is_none());
-        assert!(lanes.push(route("b"), job()).is_none());
-        let mut a = turn("a");
-        assert!(takes_a_job(&mut lanes, &mut a));
-        a.messages = TURN_MESSAGES;
-        assert_eq!(ended(lanes.next(&mut a, None, Timestamp::default())).as_deref(), Some("b"));
-        let mut b = turn("b");
-        assert!(takes_a_job(&mut lanes, &mut b));
-        // A slow destination's turn is over by time.
-        assert_eq!(ended(lanes.next(&mut b, None, Timestamp::default() + TURN_TIME)).as_deref(), Some("a"));
-        assert_eq!(lanes.active(), 1);
-    }
-
-    #[test]
-    fn when_nobody_can_connect_all_that_waits_fails() {
-        let mut lanes = lanes(10, 5, 100, 100);
-        for _ in 0..4 {
-            lanes.push(route("a"), job());
-        }
-        let mut turn = turn("a");
-        assert!(takes_a_job(&mut lanes, &mut turn));
-        let Unconnected::Fail(jobs) = lanes.note_unconnected(&"a".into(), job()) else {
-            panic!("others are connected")
-        };
-        assert_eq!(jobs.len(), 4);
-        // One worker at a time tries from now on, until it is connected.
-        assert!(lanes.end_worker(&"a".into()).is_none());
-        assert!(lanes.push(route("a"), job()).is_none());
-        assert!(lanes.push(route("a"), job()).is_none());
-        assert_eq!(lanes.active(), 1);
-        assert!(lanes.note_connected(&"a".into()).is_some());
-    }
-
-    #[test]
-    fn one_refused_connection_costs_nothing_while_others_work() {
-        let mut lanes = lanes(10, 5, 100, 100);
-        for _ in 0..4 {
-            lanes.push(route("a"), job());
-        }
-        lanes.note_connected(&"a".into());
-        assert_eq!(lanes.active(), 3);
-        let Unconnected::LeftToOthers = lanes.note_unconnected(&"a".into(), job()) else { panic!("one is connected") };
-        lanes.end_worker(&"a".into());
-        lanes.end_worker(&"a".into());
-        let mut turn = turn("a");
-        for _ in 0..5 {
-            assert!(takes_a_job(&mut lanes, &mut turn), "the one that is connected sends them all");
-        }
-    }
-
-    #[test]
-    fn new_mail_does_not_overtake_what_waits_in_the_store() {
-        let mut lanes = lanes(10, 5, 100, 4);
-        assert_eq!(lanes.try_hold(&domain(4)), Some(NODE));
-        assert_eq!(lanes.try_hold(&domain(1)), None);
-        assert!(!lanes.note_backlog([Domain::parse("a.example").unwrap()]), "there is no room to claim it");
-        assert!(!lanes.unhold(&domain(1), NODE), "one free place is not worth a claim");
-        assert!(lanes.unhold(&domain(1), NODE), "half of them are");
-        assert_eq!(lanes.try_hold(&domain(1)), None, "what is in the store goes first");
-        lanes.end_claim(Vec::new(), false, lanes.backlog_notes());
-        assert_eq!(lanes.try_hold(&domain(1)), Some(NODE));
-    }
-
-    #[test]
-    fn what_was_accepted_while_a_claim_was_under_way_is_not_forgotten() {
-        let mut lanes = lanes(10, 5, 100, 4);
-        lanes.hold(&domain(3));
-        let notes = lanes.backlog_notes();
-        assert!(!lanes.note_backlog([Domain::parse("a.example").unwrap()]));
-        assert!(!lanes.end_claim(Vec::new(), false, notes), "there is no room yet");
-        assert_eq!(lanes.try_hold(&domain(1)), None, "it still goes first");
-        assert!(lanes.unhold(&domain(1), NODE), "and is claimed as soon as half is free");
-        assert!(lanes.end_claim(Vec::new(), false, notes), "or at once where it is free already");
-        assert!(!lanes.end_claim(Vec::new(), false, lanes.backlog_notes()));
-        assert_eq!(lanes.try_hold(&domain(1)), Some(NODE));
-    }
-
-    #[test]
-    fn a_domain_that_was_claimed_to_its_limit_is_claimed_again_without_waiting_for_the_next_look() {
-        let mut lanes = lanes(10, 5, 100, 4);
-        let full = || vec![Domain::parse("a.example").unwrap()];
-        lanes.hold(&domain(4));
-        assert!(!lanes.end_claim(full(), false, 0));
-        assert!(!lanes.unhold(&domain(1), NODE));
-        assert!(lanes.unhold(&domain(1), NODE));
-        // Some may have been sent before the claim was through.
-        assert!(lanes.end_claim(full(), false, 0));
-    }
-
-    #[test]
-    fn a_starved_node_claims_when_half_of_all_is_free() {
-        let mut lanes = lanes(10, 5, 4, 4);
-        lanes.hold(&domain(4));
-        lanes.note_starved();
-        assert!(!lanes.note_backlog([Domain::parse("b.example").unwrap()]));
-        assert!(!lanes.unhold(&domain(1), NODE));
-        assert!(lanes.unhold(&domain(1), NODE));
-    }
-
-    #[test]
-    fn claims_end_with_the_node_that_made_them() {
-        let mut lanes = lanes(10, 5, 100, 4);
-        lanes.push(route("a"), job());
-        lanes.hold(&domain(4));
-        lanes.reset(None);
-        assert_eq!(lanes.try_hold(&domain(1)), None, "without a lease nothing may be held");
-        lanes.reset(Some(OTHER_NODE));
-        assert_eq!(lanes.try_hold(&domain(1)), Some(OTHER_NODE));
-        lanes.unhold(&domain(4), NODE);
-        assert_eq!(lanes.room(), 99, "what the old node held is not counted twice");
-        let mut old = turn("a");
-        assert_eq!(ended(lanes.next(&mut old, None, Timestamp::default())), None);
-    }
-}
+mod tests;

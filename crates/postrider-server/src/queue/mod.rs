@@ -7,10 +7,14 @@
 //! Mail comes in two ways: a session that accepts a message may keep the claim on it ([`Queue::reserve`]), so that it is
 //! sent from memory without another look at the store; everything else is claimed in batches by [`Queue::run`].
 
+mod changes;
+mod holdings;
 mod lanes;
 mod lease;
 mod routing;
 mod settle;
+mod shares;
+mod unrecorded;
 mod worker;
 
 use std::collections::HashMap;
@@ -19,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use postrider_core::{Domain, RetrySchedule, Timestamp};
-use postrider_store::{ClaimRequest, ClaimedEmail, DeliveryId, NodeId, Store, StoreError};
+use postrider_store::{ClaimRequest, ClaimedEmail, DeliveryId, Membership, NodeId, Store, StoreError};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
@@ -28,22 +32,32 @@ use crate::deliver::Delivery;
 use crate::deliver::connect::Connection;
 use crate::deliver::route::Router;
 use crate::memory::{MemoryBudget, MemoryShare};
+use crate::outage::Outage;
 use lanes::{LaneLimits, Lanes};
 use lease::Lease;
+use unrecorded::Unrecorded;
 
 /// The queue's limits and the values that outcomes are computed with.
 #[derive(Debug, Clone)]
 pub(crate) struct QueueOptions {
-    /// Registered with the store already.
-    pub(crate) node: NodeId,
-    /// When it was: the lease counts from then.
-    pub(crate) registered_at: Timestamp,
+    pub(crate) registered: Registered,
     pub(crate) retry: RetrySchedule,
-    /// Transactions at once, in all and to one destination.
+    /// Transactions at once: of this node in all, and of all nodes together to one destination.
     pub(crate) concurrency: usize,
     pub(crate) concurrency_per_destination: usize,
     /// Domains whose mail is kept here: where a notification to them goes.
     pub(crate) local_domains: Vec<Domain>,
+}
+
+/// This node, as the store knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Registered {
+    pub(crate) node: NodeId,
+    pub(crate) host: String,
+    /// The lease counts from then.
+    pub(crate) at: Timestamp,
+    /// The nodes as they were then.
+    pub(crate) membership: Membership,
 }
 
 /// The queue of this node.
@@ -60,6 +74,10 @@ pub(crate) struct Queue {
     lease: Mutex<Lease>,
     /// Wakes the claimer: there is work in the store that this node does not hold.
     wake: Notify,
+    /// Wakes who keeps the lease: the nodes are others, or should be told of this one.
+    renew_wake: Notify,
+    outage: Outage,
+    unrecorded: Mutex<Unrecorded>,
     /// In whose name claims are made; the same as the lanes have. Workers of another node's claims stop at once.
     node: watch::Sender<Option<NodeId>>,
     /// Settlements on their way to the store.
@@ -129,10 +147,18 @@ impl Queue {
             held_max: options.concurrency * delivery.limits.claims_per_slot,
             held_per_domain_max: options.concurrency_per_destination * delivery.limits.claims_per_domain_slot,
         };
+        let Registered { node, membership, at, .. } = options.registered;
+        let is_alone = store.is_exclusive();
+        let mut lanes = Lanes::new(limits, node, if is_alone { Membership::ALONE } else { membership });
+        if is_alone {
+            // There is nobody to tell.
+            lanes.note_announced(Membership::ALONE.fingerprint);
+        }
+        let lease = delivery.limits.lease;
         Arc::new(Self {
-            lanes: Mutex::new(Lanes::new(limits, options.node)),
-            lease: Mutex::new(Lease::new(options.registered_at + delivery.limits.lease, delivery.limits.lease)),
-            node: watch::Sender::new(Some(options.node)),
+            lanes: Mutex::new(lanes),
+            lease: Mutex::new(Lease::new(at + lease, lease)),
+            node: watch::Sender::new(Some(node)),
             options,
             store,
             router,
@@ -140,6 +166,9 @@ impl Queue {
             memory,
             over_budget: tokio::sync::Mutex::new(()),
             wake: Notify::new(),
+            renew_wake: Notify::new(),
+            outage: Outage::new(),
+            unrecorded: Mutex::default(),
             settling: AtomicUsize::new(0),
             drained: Notify::new(),
             stopping: AtomicBool::new(false),
@@ -164,7 +193,7 @@ impl Queue {
 
     /// Tells that deliveries to these domains were accepted without a claim.
     pub(crate) fn left_in_store(&self, domains: impl IntoIterator<Item = Domain>) {
-        if self.lanes().note_backlog(domains) {
+        if self.lanes().holdings.note_backlog(domains) {
             self.kick();
         }
     }
@@ -182,7 +211,23 @@ impl Queue {
 
     /// Claims and renews until told to stop. Ends when the queue is stopped.
     pub(crate) async fn run(self: Arc<Self>) {
-        tokio::join!(self.keep_lease(), self.claim_whenever_due());
+        tokio::join!(self.keep_lease(), self.hear_changes(), self.claim_whenever_due());
+    }
+
+    /// The store answered a call with an error: `what` was not done.
+    pub(crate) fn store_failed(&self, what: &'static str, error: &StoreError) {
+        self.outage.note(what, error, self.now());
+        if self.outage.is_on() {
+            // Who keeps the lease finds out when it is over.
+            self.renew_wake.notify_one();
+        }
+    }
+
+    /// The store has written something: if it was out of reach, all goes on.
+    fn store_answers(&self) {
+        if self.outage.end(self.now()) {
+            self.kick();
+        }
     }
 
     /// Stops claiming, waits for what is being sent, and gives the rest back. What does not end before `deadline` is cut
@@ -219,8 +264,10 @@ impl Queue {
     async fn claim_whenever_due(self: &Arc<Self>) {
         let poll = self.delivery.limits.queue_poll;
         while !self.stopping.load(Ordering::Relaxed) {
-            if let Err(error) = self.claim().await {
-                warn!(%error, "the queue cannot claim; it tries again");
+            if !self.outage.is_on()
+                && let Err(error) = self.claim().await
+            {
+                self.store_failed("the queue cannot claim; it tries again", &error);
             }
             let idle = self.lanes().take_idle_connections(self.now(), self.delivery.limits.connection_idle);
             self.quit(idle).detach_all();
@@ -234,20 +281,22 @@ impl Queue {
     /// Claims until nothing is due or there is no room.
     async fn claim(self: &Arc<Self>) -> Result<(), StoreError> {
         loop {
+            let now = self.now();
             let (limit, held, node, per_domain_max, notes) = {
                 let mut lanes = self.lanes();
                 let Some(node) = lanes.node() else { return Ok(()) };
-                let limit = lanes.room();
+                let holdings = &mut lanes.holdings;
+                let limit = holdings.room();
                 if limit == 0 {
-                    lanes.note_starved();
+                    holdings.note_starved();
                 }
-                (limit, lanes.held(), node, lanes.held_per_domain_max(), lanes.backlog_notes())
+                (limit, holdings.held(now), node, holdings.per_domain_max(), holdings.backlog_notes())
             };
-            if limit == 0 || self.stopping.load(Ordering::Relaxed) {
+            if limit == 0 || per_domain_max == 0 || self.stopping.load(Ordering::Relaxed) {
                 return Ok(());
             }
             let mut counts = held.iter().cloned().collect::<HashMap<_, _>>();
-            let request = ClaimRequest { node, now: self.now(), limit, per_domain_max, held };
+            let request = ClaimRequest { node, now, limit, per_domain_max, held };
             let claimed = self.store.claim(request).await?;
             let mut taken = 0;
             for email in claimed.emails {
@@ -258,19 +307,22 @@ impl Queue {
                         // The node was given up meanwhile, and all its claims with it.
                         return Ok(());
                     }
-                    lanes.hold(&domains);
+                    lanes.holdings.hold(&domains);
                 }
                 for (domain, count) in domains {
                     taken += count;
                     *counts.entry(domain).or_default() += count;
                 }
-                self.take_on(email, None, node);
+                if let Some(email) = self.record_known(email, node) {
+                    self.take_on(email, None, node);
+                }
             }
             if taken > 0 {
                 debug!(deliveries = taken, "claimed");
             }
             counts.retain(|_, count| *count >= per_domain_max);
-            let is_worth_while = self.lanes().end_claim(counts.into_keys().collect(), claimed.more, notes);
+            let full = counts.into_keys().collect();
+            let is_worth_while = self.lanes().holdings.end_claim(full, claimed.more, notes);
             if !is_worth_while || (claimed.more && taken == 0) {
                 return Ok(());
             }
@@ -286,7 +338,7 @@ impl Queue {
                 let _settling = settling;
                 let deliveries: Vec<DeliveryId> = job.ids().collect();
                 while let Err(error) = queue.store.release(job.node, deliveries.clone()).await {
-                    warn!(email = %job.email.id, %error, "claims cannot be given back yet");
+                    queue.store_failed("claims cannot be given back yet", &error);
                     if !queue.is_current(job.node) {
                         break;
                     }

@@ -10,6 +10,7 @@ use postrider_store::{ClaimedEmail, NodeId};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::lanes::Pushed;
 use super::{HeldMessage, Job, Queue};
 use crate::deliver::route::{NoRoute, Route};
 
@@ -113,7 +114,7 @@ impl Queue {
     }
 
     fn line_up(self: &Arc<Self>, route: Arc<Route>, job: Job) {
-        let start = {
+        let pushed = {
             let mut lanes = self.lanes();
             if lanes.node() != Some(job.node) {
                 // Its claims are gone, with the node in whose name they were made.
@@ -123,11 +124,12 @@ impl Queue {
                 drop(lanes);
                 return self.give_back(vec![job]);
             }
-            let node = job.node;
-            lanes.push(route, job).map(|route| (route, node))
+            (job.node, lanes.push(route, job, self.now()))
         };
-        if let Some((route, node)) = start {
-            self.start_worker(route, node);
+        match pushed {
+            (node, Pushed::Start(route)) => self.start_worker(route, node),
+            (_, Pushed::Waits) => {}
+            (_, Pushed::NotOurs(job)) => self.give_back(vec![job]),
         }
     }
 }

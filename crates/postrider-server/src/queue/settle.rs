@@ -47,15 +47,17 @@ impl Queue {
             match self.store.settle(job.node, settle.clone()).await {
                 Ok(recorded) if recorded < recipients => {
                     warn!(email = %job.email.id, "the claim had lapsed, or the e-mail was deleted: an outcome is not recorded");
+                    self.remember(settle.settlements, peer_reports);
                     break;
                 }
                 Ok(_) => break,
                 Err(error) if !self.is_current(job.node) => {
                     error!(email = %job.email.id, %error, "an outcome could not be recorded before the claim was lost");
+                    self.remember(settle.settlements, peer_reports);
                     break;
                 }
                 // Whatever happens, what was sent must not be sent again: the outcome waits until the store takes it.
-                Err(error) => warn!(email = %job.email.id, %error, "an outcome cannot be recorded yet"),
+                Err(error) => self.store_failed("an outcome cannot be recorded yet", &error),
             }
             self.delivery.clock.sleep(STORE_RETRY).await;
         }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use postrider_core::{Attempt, Category, Outcome};
-use postrider_store::{ClaimedEmail, NodeId, StoreError};
+use postrider_core::{Attempt, Category, ObjectId, Outcome};
+use postrider_store::{ClaimedEmail, NodeId, RawMessage, StoreError};
 use tracing::{Instrument, debug, error, info_span, warn};
 
 use super::lanes::{NextJob, Turn, Unconnected};
 use super::{Job, Queue};
 use crate::deliver::connect::{self, ConnectFailure, Connection};
 use crate::deliver::route::Route;
-use crate::deliver::transaction::{self, Sent};
+use crate::deliver::transaction::{self, Revoked, Sent};
 
 impl Queue {
     /// Starts a worker that is counted as active already.
@@ -26,6 +26,13 @@ impl Queue {
             let node = self.node.borrow().unwrap_or_default();
             self.start_worker(route, node);
         }
+    }
+
+    /// A worker is counted out; `other` takes its place.
+    fn worker_ended(self: &Arc<Self>, other: Option<Arc<Route>>) {
+        self.drained.notify_waiters();
+        self.start_other(other);
+        self.tell_shares();
     }
 }
 
@@ -52,10 +59,23 @@ impl Drop for Worker {
             self.queue.settle(job, attempts, false);
         }
         if self.is_counted {
-            let next = self.queue.lanes().end_worker(&self.route.key);
-            self.queue.drained.notify_waiters();
-            self.queue.start_other(next);
+            let other = self.queue.lanes().end_worker(&self.route.key);
+            self.queue.worker_ended(other);
         }
+    }
+}
+
+/// Why a message was not sent, or not to its end.
+#[derive(Debug)]
+enum NotSent {
+    Unconnected(Box<ConnectFailure>),
+    /// It is not this node's to send any more.
+    Revoked,
+}
+
+impl From<Revoked> for NotSent {
+    fn from(_: Revoked) -> Self {
+        Self::Revoked
     }
 }
 
@@ -77,16 +97,23 @@ async fn work(queue: Arc<Queue>, route: Arc<Route>, node: NodeId) {
 impl Worker {
     async fn run(&mut self) {
         let mut connection: Option<Box<Connection>> = None;
-        while self.queue.holds_lease() {
+        loop {
+            // What came of a message could not be recorded now: none is begun.
+            self.queue.outage.over().await;
+            if !self.queue.may_send(self.turn.node) {
+                return;
+            }
             let now = self.queue.now();
             self.is_connected &= connection.is_some();
             let next = self.queue.lanes().next(&mut self.turn, connection.take(), now);
             match next {
-                NextJob::End(other) => {
+                NextJob::End { other, surplus } => {
                     self.is_connected = false;
                     self.is_counted = false;
-                    self.queue.drained.notify_waiters();
-                    self.queue.start_other(other);
+                    if let Some(connection) = surplus {
+                        self.queue.close_surplus(*connection);
+                    }
+                    self.queue.worker_ended(other);
                     return;
                 }
                 NextJob::Send(job, open) => {
@@ -128,10 +155,12 @@ impl Worker {
                 queue.settle(job, sent.attempts, sent.peer_reports);
                 connection
             }
-            Err(failure) => {
-                self.unconnected(job, failure);
+            Err(NotSent::Unconnected(failure)) => {
+                self.unconnected(job, *failure);
                 None
             }
+            // Another node sends it.
+            Err(NotSent::Revoked) => None,
         }
     }
 
@@ -141,7 +170,8 @@ impl Worker {
         if let Some(held) = &job.raw {
             return Some(held.raw.clone());
         }
-        match self.queue.store.raw(job.email.id).await {
+        let id = job.email.id;
+        match self.raw(id).await {
             Ok(Some(message)) => Some(message.relayed()),
             Ok(None) => {
                 debug!("the e-mail was deleted while it waited");
@@ -169,6 +199,21 @@ impl Worker {
         }
     }
 
+    /// A message from the store, waited for while the store is out of reach.
+    async fn raw(&self, id: ObjectId) -> Result<Option<RawMessage>, StoreError> {
+        let queue = &self.queue;
+        loop {
+            match queue.store.raw(id).await {
+                Err(error @ StoreError::Unavailable(_)) => {
+                    queue.store_failed("the message cannot be read now", &error);
+                    queue.delivery.clock.sleep(queue.delivery.limits.queue_poll).await;
+                    queue.outage.over().await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
     /// One attempt: over the open connection if there is one and it still works, else over a new one.
     async fn attempt(
         &mut self,
@@ -176,8 +221,10 @@ impl Worker {
         deliveries: &[usize],
         raw: Bytes,
         mut open: Option<Box<Connection>>,
-    ) -> Result<(Sent, Option<Box<Connection>>), ConnectFailure> {
+    ) -> Result<(Sent, Option<Box<Connection>>), NotSent> {
         let queue = self.queue.clone();
+        let node = self.turn.node;
+        let may_send = || queue.may_send(node);
         // After a failed handshake the next attempt goes in clear, rather than never (RFC 7435 section 3).
         let avoid_tls = deliveries.iter().any(|&i| email.deliveries[i].last_category == Some(Category::Tls));
         loop {
@@ -187,14 +234,15 @@ impl Worker {
                 Some(connection) => connection,
                 None => {
                     self.disconnected();
-                    let connection = connect::connect(&queue.delivery, &self.route, avoid_tls).await?;
+                    let connecting = connect::connect(&queue.delivery, &self.route, avoid_tls).await;
+                    let connection = connecting.map_err(|failure| NotSent::Unconnected(Box::new(failure)))?;
                     self.is_connected = true;
                     let more = queue.lanes().note_connected(&self.route.key);
                     queue.start_other(more);
                     connection
                 }
             };
-            match transaction::send(&queue.delivery, connection, email, deliveries, raw.clone()).await {
+            match transaction::send(&queue.delivery, connection, email, deliveries, raw.clone(), &may_send).await? {
                 // The other side closed it while nobody looked: that is no attempt.
                 (Sent { began: false, .. }, _) if was_kept => {
                     debug!("the kept connection was closed; a new one is opened")

@@ -14,6 +14,7 @@ use super::policy::{Destination, store_reply};
 use crate::clock::timeout;
 use crate::deliver::report;
 use crate::memory::MemoryShare;
+use crate::outage;
 use crate::queue::{HeldMessage, Reservation, count_domains};
 
 /// Messages larger than this are parsed on a thread of their own, so that other sessions go on.
@@ -152,11 +153,14 @@ async fn keep(context: &Context, email: NewEmail) -> Result<(), Reply> {
     match timeout(context.clock.as_ref(), context.limits.store_timeout, context.store.accept(email)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
-            warn!(email = %id, %error, "a message could not be kept");
-            Err(store_reply(&error))
+            let reply = store_reply(&error);
+            info!(email = %id, %reply, "a message could not be kept");
+            context.queue.store_failed("a message could not be kept", &error);
+            Err(reply)
         }
         Err(_) => {
             error!(email = %id, "the store did not answer in time; whether it has kept the message is not known");
+            context.queue.store_failed("a message could not be kept", &outage::too_slow());
             Err(Reply::STORE_UNAVAILABLE)
         }
     }

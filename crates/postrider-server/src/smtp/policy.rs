@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::Context;
 use crate::limits::Limits;
+use crate::outage::in_time;
 
 /// The SMTP listeners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,11 +158,12 @@ impl Policy {
         if !context.rejects_unknown_recipients || recipient.local_part().eq_ignore_ascii_case("postmaster") {
             return Ok(Destination::Kept);
         }
-        match context.store.user(recipient).await {
+        let looking = context.store.user(recipient);
+        match in_time(context.clock.as_ref(), context.limits.store_timeout, looking).await {
             Ok(Some(_)) => Ok(Destination::Kept),
             Ok(None) => Err(Reply::NO_SUCH_MAILBOX),
             Err(error) => {
-                tracing::warn!(%error, "a recipient could not be looked up");
+                context.queue.store_failed("a recipient could not be looked up", &error);
                 Err(store_reply(&error))
             }
         }

@@ -322,7 +322,7 @@ impl Session {
             Ok(true) => Verdict::Accept,
             Ok(false) => Verdict::Reject(Reply::AUTH_FAILED),
             Err(error) => {
-                warn!(%error, "a password could not be checked");
+                self.context.queue.store_failed("a password could not be checked", &error);
                 Verdict::Reject(Reply::AUTH_UNAVAILABLE)
             }
         }
@@ -332,7 +332,7 @@ impl Session {
         match self.context.logins.scram_keys(user).await {
             Ok(keys) => self.wire.scram_keys(keys),
             Err(error) => {
-                warn!(%error, "a user could not be looked up");
+                self.context.queue.store_failed("a user could not be looked up", &error);
                 self.wire.respond(Verdict::Reject(Reply::AUTH_UNAVAILABLE));
             }
         }

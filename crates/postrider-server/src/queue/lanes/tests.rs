@@ -1,0 +1,235 @@
+//! Who may send when: workers, turns, shares.
+
+use postrider_core::{Address, Envelope, Recipient};
+use postrider_store::{ClaimedDelivery, ClaimedEmail};
+
+use super::*;
+use crate::deliver::route::TlsMode;
+
+const NODE: NodeId = NodeId::from_bytes([1; 12]);
+const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+const OTHER_NODE: NodeId = NodeId::from_bytes([2; 12]);
+
+fn lanes(active_max: usize, per_lane_max: usize, held_max: usize, held_per_domain_max: usize) -> Lanes {
+    Lanes::new(LaneLimits { active_max, per_lane_max, held_max, held_per_domain_max }, NODE, Membership::ALONE)
+}
+
+fn route(key: &str) -> Arc<Route> {
+    Arc::new(Route { key: key.into(), hosts: Vec::new(), port: 25, tls: TlsMode::Never, credentials: None })
+}
+
+fn turn(key: &str) -> Turn {
+    Turn { node: NODE, key: key.into(), since: NOW, messages: 0 }
+}
+
+fn job() -> Job {
+    let recipient = Recipient::new(Address::parse("a@a.example").unwrap());
+    let delivery = ClaimedDelivery {
+        number: 0,
+        recipient,
+        queued_at: Timestamp::default(),
+        attempts: 0,
+        last_category: None,
+        delay_notified: false,
+    };
+    let email = ClaimedEmail {
+        id: NodeId::default(),
+        created_at: Timestamp::default(),
+        envelope: Envelope::default(),
+        message_id: None,
+        size: 0,
+        is_8bit: false,
+        deliveries: vec![delivery],
+    };
+    Job { email: Arc::new(email), deliveries: vec![0], raw: None, node: NODE }
+}
+
+fn domain(count: usize) -> Vec<(Domain, usize)> {
+    vec![(Domain::parse("a.example").unwrap(), count)]
+}
+
+fn ended(next: NextJob) -> Option<Arc<str>> {
+    match next {
+        NextJob::End { other, .. } => other.map(|route| route.key.clone()),
+        NextJob::Send(..) => panic!("there was a job"),
+    }
+}
+
+/// Lines up a job; whether a worker is to be started for it.
+fn starts(lanes: &mut Lanes, key: &str) -> bool {
+    matches!(lanes.push(route(key), job(), NOW), Pushed::Start(_))
+}
+
+fn takes_a_job(lanes: &mut Lanes, turn: &mut Turn) -> bool {
+    matches!(lanes.next(turn, None, NOW), NextJob::Send(..))
+}
+
+#[test]
+fn a_destination_gets_more_workers_as_it_takes_connections_and_never_more_than_its_limit() {
+    let mut lanes = lanes(10, 4, 100, 100);
+    let started = (0..9).filter(|_| starts(&mut lanes, "a")).count();
+    assert_eq!(started, WORKERS_UNTRIED);
+    let more = (0..9).filter(|_| lanes.note_connected(&"a".into()).is_some()).count();
+    assert_eq!((started + more, lanes.active()), (4, 4));
+    let mut turn = turn("a");
+    for _ in 0..9 {
+        assert!(takes_a_job(&mut lanes, &mut turn));
+    }
+    assert_eq!(ended(lanes.next(&mut turn, None, NOW)), None);
+    assert_eq!(lanes.active(), 3);
+}
+
+#[test]
+fn destinations_take_turns_when_all_workers_are_busy() {
+    let mut lanes = lanes(1, 1, 100, 100);
+    assert!(starts(&mut lanes, "a"));
+    assert!(!starts(&mut lanes, "a"));
+    assert!(!starts(&mut lanes, "b"));
+    let mut a = turn("a");
+    assert!(takes_a_job(&mut lanes, &mut a));
+    a.messages = TURN_MESSAGES;
+    assert_eq!(ended(lanes.next(&mut a, None, NOW)).as_deref(), Some("b"));
+    let mut b = turn("b");
+    assert!(takes_a_job(&mut lanes, &mut b));
+    // A slow destination's turn is over by time.
+    assert_eq!(ended(lanes.next(&mut b, None, NOW + TURN_TIME)).as_deref(), Some("a"));
+    assert_eq!(lanes.active(), 1);
+}
+
+#[test]
+fn when_nobody_can_connect_all_that_waits_fails() {
+    let mut lanes = lanes(10, 5, 100, 100);
+    for _ in 0..4 {
+        starts(&mut lanes, "a");
+    }
+    let mut turn = turn("a");
+    assert!(takes_a_job(&mut lanes, &mut turn));
+    let Unconnected::Fail(jobs) = lanes.note_unconnected(&"a".into(), job()) else { panic!("others are connected") };
+    assert_eq!(jobs.len(), 4);
+    // One worker at a time tries from now on, until it is connected.
+    assert!(lanes.end_worker(&"a".into()).is_none());
+    assert!(!starts(&mut lanes, "a"));
+    assert!(!starts(&mut lanes, "a"));
+    assert_eq!(lanes.active(), 1);
+    assert!(lanes.note_connected(&"a".into()).is_some());
+}
+
+#[test]
+fn one_refused_connection_costs_nothing_while_others_work() {
+    let mut lanes = lanes(10, 5, 100, 100);
+    for _ in 0..4 {
+        starts(&mut lanes, "a");
+    }
+    lanes.note_connected(&"a".into());
+    assert_eq!(lanes.active(), 3);
+    let Unconnected::LeftToOthers = lanes.note_unconnected(&"a".into(), job()) else { panic!("one is connected") };
+    lanes.end_worker(&"a".into());
+    lanes.end_worker(&"a".into());
+    let mut turn = turn("a");
+    for _ in 0..5 {
+        assert!(takes_a_job(&mut lanes, &mut turn), "the one that is connected sends them all");
+    }
+}
+
+#[test]
+fn claims_end_with_the_node_that_made_them() {
+    let mut lanes = lanes(10, 5, 100, 4);
+    starts(&mut lanes, "a");
+    lanes.holdings.hold(&domain(4));
+    lanes.reset(None);
+    assert_eq!(lanes.try_hold(&domain(1)), None, "without a lease nothing may be held");
+    lanes.reset(Some((OTHER_NODE, Membership::ALONE)));
+    assert_eq!(lanes.try_hold(&domain(1)), Some(OTHER_NODE));
+    lanes.unhold(&domain(4), NODE);
+    assert_eq!(lanes.holdings.room(), 99, "what the old node held is not counted twice");
+    let mut old = turn("a");
+    assert_eq!(ended(lanes.next(&mut old, None, NOW)), None);
+}
+
+fn membership(nodes: u32, position: u32, fingerprint: u64, is_agreed: bool) -> Membership {
+    Membership { nodes, position, fingerprint, is_agreed }
+}
+
+/// A destination whose one place among two nodes is at this position.
+fn key_of_place(position: u32) -> &'static str {
+    let is_at = |key: &&&str| membership(2, position, 1, true).share(1, key) == 1;
+    ["a.example", "b.example", "c.example", "d.example", "e.example"].iter().find(is_at).unwrap()
+}
+
+#[test]
+fn workers_beyond_a_share_that_shrinks_end_after_their_message_and_only_then_is_it_told() {
+    let mut lanes = lanes(10, 4, 100, 100);
+    lanes.keep_to(membership(1, 0, 1, true), NOW);
+    lanes.note_announced(1);
+    for _ in 0..20 {
+        starts(&mut lanes, "a");
+    }
+    while lanes.note_connected(&"a".into()).is_some() {}
+    assert_eq!(lanes.active(), 4);
+    let mut turns = [(); 4].map(|()| turn("a"));
+    assert!(turns.iter_mut().all(|turn| takes_a_job(&mut lanes, turn)));
+
+    lanes.keep_to(membership(2, 0, 2, false), NOW);
+    assert!(!lanes.has_news());
+    assert!(!starts(&mut lanes, "a"));
+    assert_eq!(ended(lanes.next(&mut turns[0], None, NOW)), None);
+    assert!(!lanes.has_news());
+    assert_eq!(ended(lanes.next(&mut turns[1], None, NOW)), None);
+    assert!(lanes.has_news());
+    assert_eq!((lanes.active(), lanes.keeps_to()), (2, 2));
+    assert!(takes_a_job(&mut lanes, &mut turns[2]), "the others go on");
+
+    // When another node leaves, its share is taken over at once, once all agree on it.
+    lanes.note_announced(2);
+    assert!(lanes.keep_to(membership(1, 0, 3, true), NOW).is_some_and(|reshaped| reshaped.start.len() == 2));
+    assert_eq!(lanes.active(), 4);
+}
+
+#[test]
+fn a_destination_without_a_place_for_this_node_is_left_to_the_others() {
+    let (ours, theirs) = (key_of_place(0), key_of_place(1));
+    let mut lanes = lanes(10, 1, 100, 100);
+    assert!(starts(&mut lanes, ours));
+    starts(&mut lanes, ours);
+    assert!(starts(&mut lanes, theirs));
+    starts(&mut lanes, theirs);
+    lanes.holdings.hold(&domain(4));
+    let reshaped = lanes.keep_to(membership(2, 0, 2, true), NOW).unwrap();
+    assert_eq!(reshaped.not_ours.len(), 2);
+    assert_eq!(lanes.try_hold(&domain(1)), None, "sessions leave its mail to the store");
+    assert_eq!(lanes.holdings.held(NOW), domain(50), "and it is not claimed");
+    let Pushed::NotOurs(_) = lanes.push(route(theirs), job(), NOW) else { panic!("there is no place for it") };
+    // What a worker of it has in hand is not put in line again where nobody would take it.
+    lanes.note_connected(&theirs.into());
+    let Unconnected::Fail(jobs) = lanes.note_unconnected(&theirs.into(), job()) else { panic!("nobody takes it") };
+    assert_eq!(jobs.len(), 1);
+
+    lanes.keep_to(membership(1, 0, 3, true), NOW);
+    assert_eq!(lanes.holdings.held(NOW), domain(4));
+    assert!(matches!(lanes.push(route(theirs), job(), NOW), Pushed::Waits), "the place is ours again, and taken");
+}
+
+#[test]
+fn mail_for_a_destination_that_is_ours_after_all_is_claimed_again() {
+    let theirs = key_of_place(1);
+    let mut lanes = lanes(10, 1, 100, 100);
+    lanes.keep_to(membership(2, 0, 2, true), NOW);
+    let Pushed::NotOurs(_) = lanes.push(route(theirs), job(), NOW) else { panic!("there is no place for it") };
+    // Its domain has other MX hosts now.
+    assert!(starts(&mut lanes, key_of_place(0)));
+    assert_eq!(lanes.holdings.held(NOW), []);
+}
+
+#[test]
+fn a_node_that_comes_to_others_waits_until_they_have_made_room() {
+    let mut lanes = lanes(10, 4, 100, 100);
+    lanes.reset(Some((OTHER_NODE, membership(2, 1, 2, false))));
+    assert!(lanes.has_news(), "it keeps to its share of nothing, and says so");
+    assert_eq!(lanes.try_hold(&domain(1)), None);
+    assert!(matches!(lanes.push(route("a"), job(), NOW), Pushed::NotOurs(_)));
+    lanes.note_announced(2);
+    lanes.keep_to(membership(2, 1, 2, true), NOW);
+    assert!(!lanes.has_news());
+    assert_eq!(lanes.try_hold(&domain(1)), Some(OTHER_NODE));
+    assert!(starts(&mut lanes, "a"));
+}
