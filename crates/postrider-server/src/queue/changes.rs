@@ -71,17 +71,16 @@ impl Queue {
 
 /// All that was told since the last time, at least one. `None`: nothing will be told any more.
 async fn hear(changes: &mut Receiver<Change>) -> Option<HashSet<Change>> {
-    let everything = [Change::Queue, Change::Nodes, Change::Directory];
     let mut heard = HashSet::new();
     match changes.recv().await {
         Ok(change) => heard.extend([change]),
-        Err(RecvError::Lagged(_)) => heard.extend(everything),
+        Err(RecvError::Lagged(_)) => heard.extend(Change::ALL),
         Err(RecvError::Closed) => return None,
     }
     loop {
         match changes.try_recv() {
             Ok(change) => heard.extend([change]),
-            Err(TryRecvError::Lagged(_)) => heard.extend(everything),
+            Err(TryRecvError::Lagged(_)) => heard.extend(Change::ALL),
             Err(TryRecvError::Empty | TryRecvError::Closed) => return Some(heard),
         }
     }
