@@ -1,7 +1,7 @@
 //! A store that fails when the test says so, and that can pretend to be shared with other nodes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use postrider_core::{Address, ObjectId, Timestamp};
@@ -18,6 +18,8 @@ type Result<T> = std::result::Result<T, StoreError>;
 #[derive(Debug, Clone, Default)]
 pub struct StoreFaults {
     fails: Arc<AtomicBool>,
+    /// Calls that succeed yet, where `fails` is set.
+    calls_left: Arc<AtomicUsize>,
     is_shared: bool,
 }
 
@@ -34,10 +36,18 @@ impl StoreFaults {
 
     /// From now on the store answers that it is unavailable, or does not.
     pub fn set_failing(&self, fails: bool) {
+        self.calls_left.store(0, Ordering::SeqCst);
         self.fails.store(fails, Ordering::SeqCst);
     }
 
-    pub(crate) fn between(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+    /// As [`StoreFaults::set_failing`], after so many more calls.
+    pub fn fail_after(&self, calls: usize) {
+        self.calls_left.store(calls, Ordering::SeqCst);
+        self.fails.store(true, Ordering::SeqCst);
+    }
+
+    /// The store with these faults in front of it.
+    pub fn between(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
         Arc::new(FaultyStore { store, faults: self.clone() })
     }
 }
@@ -50,7 +60,9 @@ struct FaultyStore {
 
 impl FaultyStore {
     fn working(&self) -> Result<&dyn Store> {
-        if self.faults.fails.load(Ordering::SeqCst) {
+        let left = &self.faults.calls_left;
+        let is_spared = || left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        if self.faults.fails.load(Ordering::SeqCst) && !is_spared() {
             return Err(StoreError::Unavailable("the test says so".into()));
         }
         Ok(self.store.as_ref())

@@ -266,6 +266,31 @@ async fn a_mongodb_that_is_not_there_is_told() {
     assert!(!house.data_dir().exists(), "nothing goes into the embedded store instead");
 }
 
+#[tokio::test]
+async fn a_move_that_cannot_be_is_refused() {
+    let house = House::new();
+    let url = ("MONGODB_URL", "mongodb://127.0.0.1:1/mail?serverSelectionTimeoutMS=200");
+    let run = |line: &str| house.command(line).env(url.0, url.1).output().unwrap();
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_code(&run("migrate --from sqlite --to sqlite"), 2);
+    assert_code(&run("migrate --from sqlite"), 2);
+    let unset = house.run("migrate --from sqlite --to mongodb");
+    assert_code(&unset, 2);
+    assert!(said(&unset).contains("MONGODB_URL"), "{unset:?}");
+    let no_source = run("migrate --from sqlite --to mongodb");
+    assert_code(&no_source, 1);
+    assert!(said(&no_source).contains("there is no store"), "{no_source:?}");
+    let (server, _) = serve_one(&house.data_dir(), false).await;
+    let running = run("migrate --from sqlite --to mongodb");
+    assert_code(&running, 1);
+    assert!(said(&running).contains("another Postrider is running"), "{running:?}");
+    server.close().await.unwrap();
+    let no_target = run("migrate --from sqlite --to mongodb --json");
+    assert_code(&no_target, 1);
+    assert!(said(&no_target).contains("the MongoDB of MONGODB_URL"), "{no_target:?}");
+    assert!(no_target.stdout.is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_is_not_there_is_told() {
     let house = House::new();

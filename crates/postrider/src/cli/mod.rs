@@ -6,6 +6,7 @@ mod context;
 mod dev;
 mod email;
 mod failure;
+mod migrate;
 mod output;
 mod queue;
 mod selftest;
@@ -65,6 +66,8 @@ enum Command {
     /// Stored e-mails
     #[command(subcommand)]
     Email(email::EmailCommand),
+    /// Move all users and e-mails between the embedded database and MongoDB, while no server runs
+    Migrate(migrate::MigrateArgs),
 }
 
 /// Which of the two sets of defaults a command looks at.
@@ -111,6 +114,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::User(command) => user::run(command, output),
         Command::Queue(command) => queue::run(command, output),
         Command::Email(command) => email::run(command, output),
+        Command::Migrate(args) => migrate::run(args, output),
     }
 }
 

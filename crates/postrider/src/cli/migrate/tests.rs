@@ -1,0 +1,187 @@
+//! Moving between two stores: wholly, after an interruption, and what is found where they are not the same.
+
+use std::time::Duration;
+
+use postrider_core::{Address, Direction, Envelope, Message, ObjectId, Recipient, ReversePath};
+use postrider_store::{
+    EmailFilter, NewDelivery, NewEmail, Order, Renewal, ScramKeys, Selection, SqliteOptions, SqliteStore, User,
+};
+use postrider_testkit::StoreFaults;
+
+use super::*;
+
+const EMAILS: usize = 2 * EXPORT_EMAILS + 50;
+
+/// Two stores, each in a folder of its own.
+struct House {
+    _folder: tempfile::TempDir,
+    source: Arc<dyn Store>,
+    target: Arc<dyn Store>,
+}
+
+impl House {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = |name: &str| -> Arc<dyn Store> {
+            Arc::new(SqliteStore::open(SqliteOptions::new(folder.path().join(name))).unwrap())
+        };
+        Self { source: store("source"), target: store("target"), _folder: folder }
+    }
+
+    async fn filled(emails: usize) -> Self {
+        let house = Self::new();
+        for n in 0..emails {
+            house.source.accept(email(n)).await.unwrap();
+        }
+        house.source.add_user(user("ann@example.org", 1)).await.unwrap();
+        house.source.add_user(user("Bob@example.org", 2)).await.unwrap();
+        house
+    }
+
+    async fn migrate(&self, target: &dyn Store) -> Result<(Copied, Differences), Failure> {
+        let sides = Sides { from: "the source".into(), to: "the target".into() };
+        move_all(self.source.as_ref(), target, &sides, &mut Progress::new()).await
+    }
+}
+
+fn email(n: usize) -> NewEmail {
+    let now = Timestamp::system();
+    let recipient = Recipient::new(Address::parse(&format!("r{n}@example.net")).unwrap());
+    NewEmail {
+        id: ObjectId::new(now),
+        created_at: now,
+        direction: Direction::Outbound,
+        envelope: Envelope { reverse_path: ReversePath::NULL, ..Envelope::default() },
+        message: Message::parse(format!("Subject: {n}\r\n\r\nText {n}\r\n").into(), 0),
+        kept: Vec::new(),
+        deliveries: vec![NewDelivery { recipient, claimed_by: None, due_at: now }],
+    }
+}
+
+fn user(address: &str, key: u8) -> User {
+    User {
+        address: Address::parse(address).unwrap(),
+        password_hash: format!("hash of {address}"),
+        scram: ScramKeys { salt: vec![key], iterations: 4096, stored_key: [key; 32], server_key: [key; 32] },
+        created_at: Timestamp::from_millis(1),
+        updated_at: Timestamp::from_millis(2),
+    }
+}
+
+async fn ids(store: &dyn Store) -> Vec<ObjectId> {
+    let page = store.list(&EmailFilter::default(), 1, 10_000).await.unwrap();
+    page.emails.iter().map(|email| email.id).collect()
+}
+
+#[tokio::test]
+async fn everything_moves_and_the_source_stays() {
+    let house = House::filled(EMAILS).await;
+    let before = house.source.queue_stats(Timestamp::system()).await.unwrap();
+    let (copied, differences) = house.migrate(house.target.as_ref()).await.unwrap();
+    assert!(differences.is_none(), "{differences}");
+    let total = EMAILS as u64;
+    assert_eq!((copied.emails.total, copied.emails.moved), (total, total));
+    assert_eq!((copied.users.total, copied.users.moved), (2, 2));
+    assert_eq!(copied.statuses.get("queued"), Some(&total));
+    assert_eq!(ids(house.target.as_ref()).await, ids(house.source.as_ref()).await);
+    assert_eq!(house.target.users().await.unwrap(), house.source.users().await.unwrap());
+    let after = house.source.queue_stats(Timestamp::system()).await.unwrap();
+    assert_eq!((after.queued, after.total), (before.queued, before.total));
+}
+
+#[tokio::test]
+async fn an_interrupted_move_goes_on() {
+    let house = House::filled(EMAILS).await;
+    let faults = StoreFaults::new();
+    let target = faults.between(house.target.clone());
+    // The nodes, two calls for each user, the first part of the e-mails.
+    faults.fail_after(1 + 2 * 2 + 1);
+    let failure = house.migrate(target.as_ref()).await.unwrap_err();
+    assert_eq!(failure.exit_code(), 1);
+    assert_eq!(ids(house.target.as_ref()).await.len(), EXPORT_EMAILS);
+    faults.set_failing(false);
+    let (copied, differences) = house.migrate(target.as_ref()).await.unwrap();
+    assert!(differences.is_none(), "{differences}");
+    assert_eq!(copied.emails.moved, (EMAILS - EXPORT_EMAILS) as u64);
+    assert_eq!((copied.users.total, copied.users.moved), (2, 0));
+    let (again, differences) = house.migrate(target.as_ref()).await.unwrap();
+    assert!(differences.is_none() && again.emails.moved == 0 && again.emails.total == EMAILS as u64);
+}
+
+#[tokio::test]
+async fn what_is_not_the_same_is_named() {
+    let house = House::filled(3).await;
+    house.migrate(house.target.as_ref()).await.unwrap();
+    let mut inventory =
+        copy::emails(house.source.as_ref(), house.target.as_ref(), &mut Progress::new()).await.unwrap().1;
+    let (source, target) = (house.source.as_ref(), house.target.as_ref());
+    let ids = ids(source).await;
+    let held = Selection { emails: vec![ids[0]], ..Selection::default() };
+    target.order(held, Order::Hold, Timestamp::system()).await.unwrap();
+    target.delete(ids[1]).await.unwrap();
+    let unknown = email(9);
+    let unknown_id = unknown.id;
+    target.accept(unknown).await.unwrap();
+    let ann = Address::parse("ann@example.org").unwrap();
+    target.set_password(&ann, "other".into(), user("x@y.example", 7).scram, Timestamp::system()).await.unwrap();
+    target.add_user(user("carl@example.org", 3)).await.unwrap();
+    let differences = verify::compare(source, target, &mut inventory, &mut Progress::new()).await.unwrap();
+    assert!(!differences.is_none());
+    let text = differences.to_string();
+    for expected in [
+        format!("e-mails missing in the target: 1 ({})", ids[1]),
+        format!("e-mails that differ: 1 ({})", ids[0]),
+        format!("e-mails in the target only: 1 ({unknown_id})"),
+        "users that differ: 2 (ann@example.org, carl@example.org)".to_owned(),
+        "queued e-mails: the target counts 2, the source has 3".to_owned(),
+        "held e-mails: the target counts 1, the source has 0".to_owned(),
+    ] {
+        assert!(text.lines().any(|line| line == expected), "{expected} is not in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn where_a_server_runs_nothing_moves() {
+    let house = House::filled(1).await;
+    let now = Timestamp::system();
+    let renewal = |lease| Renewal { host: "mx1.example".into(), ..Renewal::new(ObjectId::new(now), now, lease) };
+    for (store, shown) in [(&house.source, "the source"), (&house.target, "the target")] {
+        let renewal = renewal(Duration::from_secs(3600));
+        let node = renewal.node;
+        store.renew(renewal).await.unwrap();
+        let failure = house.migrate(house.target.as_ref()).await.unwrap_err();
+        assert_eq!(failure.exit_code(), 4);
+        let message = failure.message().unwrap();
+        assert!(message.contains("mx1.example") && message.contains(shown), "{message}");
+        assert!(ids(house.target.as_ref()).await.is_empty());
+        store.leave(node).await.unwrap();
+    }
+    // One that died long ago is in nobody's way.
+    house
+        .source
+        .renew(Renewal::new(ObjectId::new(now), now - Duration::from_secs(60), Duration::from_secs(30)))
+        .await
+        .unwrap();
+    assert!(house.migrate(house.target.as_ref()).await.unwrap().1.is_none());
+}
+
+#[test]
+fn a_summary_is_json() {
+    let summary = Summary {
+        from: EngineName::Sqlite,
+        to: EngineName::Mongodb,
+        copied: Copied {
+            emails: copy::Counts { total: 3, moved: 1 },
+            users: copy::Counts::default(),
+            statuses: [("sent", 3)].into(),
+        },
+        is_verified: true,
+        differences: Differences::default(),
+    };
+    let shown = serde_json::to_value(&summary).unwrap();
+    assert_eq!(shown["from"], "sqlite");
+    assert_eq!(shown["emails"], serde_json::json!({ "total": 3, "moved": 1 }));
+    assert_eq!(shown["statuses"]["sent"], 3);
+    assert_eq!(shown["isVerified"], true);
+    assert_eq!(shown["differences"]["missing"]["count"], 0);
+}
