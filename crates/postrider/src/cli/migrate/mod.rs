@@ -117,7 +117,7 @@ async fn move_all(
     let users = copy::users(source, target).await?;
     let (emails, mut inventory) = copy::emails(source, target, progress).await?;
     let differences = verify::compare(source, target, &mut inventory, progress).await?;
-    // What was sent meanwhile was sent by a store that has been copied.
+    // One that started meanwhile may have sent what has been copied as waiting.
     refuse_running(source, &sides.from).await?;
     refuse_running(target, &sides.to).await?;
     Ok((Copied { emails, users, statuses: inventory.statuses() }, differences))

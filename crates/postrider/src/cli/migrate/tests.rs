@@ -125,6 +125,7 @@ async fn what_is_not_the_same_is_named() {
     let ann = Address::parse("ann@example.org").unwrap();
     target.set_password(&ann, "other".into(), user("x@y.example", 7).scram, Timestamp::system()).await.unwrap();
     target.add_user(user("carl@example.org", 3)).await.unwrap();
+    source.accept(email(10)).await.unwrap();
     let differences = verify::compare(source, target, &mut inventory, &mut Progress::new()).await.unwrap();
     assert!(!differences.is_none());
     let text = differences.to_string();
@@ -133,6 +134,7 @@ async fn what_is_not_the_same_is_named() {
         format!("e-mails that differ: 1 ({})", ids[0]),
         format!("e-mails in the target only: 1 ({unknown_id})"),
         "users that differ: 2 (ann@example.org, carl@example.org)".to_owned(),
+        "e-mails: the source counts 4, but 3 could be read".to_owned(),
         "queued e-mails: the target counts 2, the source has 3".to_owned(),
         "held e-mails: the target counts 1, the source has 0".to_owned(),
     ] {
@@ -163,6 +165,18 @@ async fn where_a_server_runs_nothing_moves() {
         .await
         .unwrap();
     assert!(house.migrate(house.target.as_ref()).await.unwrap().1.is_none());
+}
+
+#[tokio::test]
+async fn a_server_that_starts_meanwhile_is_noticed() {
+    let house = House::filled(EMAILS).await;
+    let start = async {
+        while house.target.queue_stats(Timestamp::system()).await.unwrap().total == 0 {}
+        let now = Timestamp::system();
+        house.source.renew(Renewal::new(ObjectId::new(now), now, Duration::from_secs(3600))).await.unwrap();
+    };
+    let (moved, ()) = tokio::join!(house.migrate(house.target.as_ref()), start);
+    assert_eq!(moved.unwrap_err().exit_code(), 4);
 }
 
 #[test]
