@@ -158,7 +158,7 @@ fn report(summary: &Summary, (from, to): &(String, String), output: &mut Output)
             EngineName::Mongodb => "Keep MONGODB_URL set for the servers from now on.",
             EngineName::Sqlite => "Unset MONGODB_URL before a server starts.",
         })?;
-        output.line(format!("What {from} has stays there: a server that starts on it sends what waits once more."))?;
+        output.line("The source keeps what it had: a server started on it would send what waits a second time.")?;
     }
     Ok(())
 }
