@@ -19,7 +19,7 @@ pub use address::{Address, AddressError, Domain, ReversePath};
 pub use delivery::{Attempt, Category, DeliveryStatus, EmailStatus, Outcome, Reply, TlsInfo};
 pub use envelope::{BodyType, Direction, DsnReturn, Envelope, Notify, Recipient};
 pub use id::ObjectId;
-pub use message::{Attachment, Content, Message, Summary};
+pub use message::{Attachment, Bodies, Content, Message, Summary};
 pub use ports::{Clock, Control, ControlError, ResolveError, Resolver};
 pub use retry::RetrySchedule;
 pub use time::Timestamp;

@@ -77,28 +77,16 @@ pub struct Content {
 
 impl Content {
     pub fn parse(raw: &[u8]) -> Self {
-        MessageParser::default().parse(raw).map(|parsed| Self::of(&parsed)).unwrap_or_default()
-    }
-
-    /// As [`Content::parse`], with the decoded contents of the attachments.
-    pub fn parse_with_attachments(raw: &[u8]) -> (Self, Vec<Vec<u8>>) {
-        let Some(parsed) = MessageParser::default().parse(raw) else { return Default::default() };
-        let contents = parsed.attachments().map(|part| part.contents().to_vec()).collect();
-        (Self::of(&parsed), contents)
-    }
-
-    fn of(parsed: &mail_parser::Message<'_>) -> Self {
-        let has_html =
-            parsed.html_body.iter().any(|&id| parsed.part(id).is_some_and(|part| part.is_content_type("text", "html")));
+        let Some(parsed) = MessageParser::default().parse(raw) else { return Self::default() };
         Self {
-            text: parsed.body_text(0).map(|text| text.into_owned()),
-            html: has_html.then(|| parsed.body_html(0).map(|html| html.into_owned())).flatten(),
+            text: text_body(&parsed),
+            html: html_body(&parsed),
             headers: parsed
                 .headers()
                 .iter()
-                .map(|header| (header.name().to_owned(), header_text(parsed, header)))
+                .map(|header| (header.name().to_owned(), header_text(&parsed, header)))
                 .collect(),
-            attachments: attachments(parsed),
+            attachments: attachments(&parsed),
         }
     }
 
@@ -108,6 +96,38 @@ impl Content {
         let part = parsed.attachment(u32::try_from(n).ok()?)?;
         Some((describe(part), part.contents().to_vec()))
     }
+}
+
+/// The decoded contents of a message, for a store that keeps them apart.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Bodies {
+    /// As [`Content::text`].
+    pub text: Option<String>,
+    /// As [`Content::html`].
+    pub html: Option<String>,
+    /// In the order of [`Summary::attachments`].
+    pub attachments: Vec<Vec<u8>>,
+}
+
+impl Bodies {
+    pub fn parse(raw: &[u8]) -> Self {
+        let Some(parsed) = MessageParser::default().parse(raw) else { return Self::default() };
+        Self {
+            text: text_body(&parsed),
+            html: html_body(&parsed),
+            attachments: parsed.attachments().map(|part| part.contents().to_vec()).collect(),
+        }
+    }
+}
+
+fn text_body(parsed: &mail_parser::Message<'_>) -> Option<String> {
+    parsed.body_text(0).map(|text| text.into_owned())
+}
+
+fn html_body(parsed: &mail_parser::Message<'_>) -> Option<String> {
+    let has_html =
+        parsed.html_body.iter().any(|&id| parsed.part(id).is_some_and(|part| part.is_content_type("text", "html")));
+    if has_html { parsed.body_html(0).map(|html| html.into_owned()) } else { None }
 }
 
 fn attachments(parsed: &mail_parser::Message<'_>) -> Vec<Attachment> {
@@ -181,6 +201,9 @@ mod tests {
         assert_eq!(content.html, None);
         assert_eq!(Content::attachment(MESSAGE, 0).map(|(_, bytes)| bytes), Some(b"%PDF".to_vec()));
         assert_eq!(Content::attachment(MESSAGE, 1), None);
+        let bodies = Bodies::parse(MESSAGE);
+        assert_eq!((&bodies.text, &bodies.html), (&content.text, &content.html));
+        assert_eq!(bodies.attachments, [b"%PDF".to_vec()]);
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub struct MongoOptions {
     pub answer_timeout: Duration,
     /// Writes that wait for their commit, at most: one more is refused as overload.
     pub waiting_max: usize,
+    /// Asks for changes instead of listening to a change stream, as it does by itself where a server has none.
+    pub polls_for_changes: bool,
 }
 
 /// Whose time decides when a lease lapses.
@@ -31,6 +33,7 @@ impl MongoOptions {
             lease_clock: LeaseClock::Server,
             answer_timeout: Duration::from_secs(5),
             waiting_max: 10_000,
+            polls_for_changes: false,
         }
     }
 }

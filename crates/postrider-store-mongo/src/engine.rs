@@ -1,0 +1,238 @@
+//! What all parts of the engine share: the connection, time limits, transactions, and what this process knows of its nodes.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use mongodb::bson::oid;
+use mongodb::{Client, ClientSession, Collection, Database};
+use postrider_store::{DeliveryId, Membership, NodeId, StoreError};
+
+use crate::documents::{AttemptDocument, DeliveryDocument};
+use crate::failure::{self, Failure, closed, store_error, timed_out};
+use crate::files::Files;
+use crate::notices::Notices;
+use crate::options::{LeaseClock, MongoOptions};
+use crate::schema;
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// The first pause before a transaction is tried again; each next one is twice as long.
+const RETRY_FIRST: Duration = Duration::from_millis(2);
+
+/// A query that may find very much may take this many times as long as one command.
+const SELECT_COMMANDS: u32 = 12;
+
+/// A transaction may take this many times as long as one command before it is given up.
+const TRANSACTION_COMMANDS: u32 = 2;
+
+pub(crate) struct Engine {
+    pub(crate) client: Client,
+    pub(crate) database: Database,
+    pub(crate) options: MongoOptions,
+    pub(crate) files: Files,
+    pub(crate) notices: Notices,
+    /// Names this process's own counters, so that no two processes write the same document.
+    pub(crate) stripe: oid::ObjectId,
+    nodes: Mutex<HashMap<NodeId, Registered>>,
+    doubts: Mutex<Vec<(NodeId, Vec<DeliveryId>)>>,
+    is_closed: AtomicBool,
+    pub(crate) claim_conflicts: AtomicU64,
+}
+
+/// A node that this process registered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Registered {
+    /// Counted from before the server was asked: its own count can only be later.
+    pub(crate) holds_until: Instant,
+    /// As it said last.
+    pub(crate) keeps_to: u64,
+    pub(crate) membership: Membership,
+}
+
+/// What is done in one transaction. It may be carried out several times before one of them is committed.
+pub(crate) trait Work: Send {
+    type Output: Send;
+
+    fn run(
+        &mut self,
+        engine: &Engine,
+        session: &mut ClientSession,
+    ) -> impl Future<Output = std::result::Result<Self::Output, Failure>> + Send;
+}
+
+impl Engine {
+    pub(crate) fn new(client: Client, database: Database, options: MongoOptions) -> Arc<Self> {
+        let stripe = oid::ObjectId::new();
+        Arc::new(Self {
+            files: Files::new(database.clone()),
+            notices: Notices::new(database.clone(), stripe),
+            client,
+            database,
+            options,
+            stripe,
+            nodes: Mutex::default(),
+            doubts: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+            claim_conflicts: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn deliveries(&self) -> Collection<DeliveryDocument> {
+        self.database.collection(schema::DELIVERIES)
+    }
+
+    pub(crate) fn attempts(&self) -> Collection<AttemptDocument> {
+        self.database.collection(schema::ATTEMPTS)
+    }
+
+    pub(crate) fn collection<T: Send + Sync>(&self, name: &str) -> Collection<T> {
+        self.database.collection(name)
+    }
+
+    /// Runs something that only reads, or changes one document, within the time for an answer.
+    pub(crate) async fn call<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        if self.is_closed() {
+            return Err(closed());
+        }
+        tokio::time::timeout(self.options.answer_timeout, call).await.unwrap_or_else(|_| Err(timed_out()))
+    }
+
+    /// As [`Engine::call`], for a query that may find very much.
+    pub(crate) async fn select<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        if self.is_closed() {
+            return Err(closed());
+        }
+        let timeout = self.options.answer_timeout * SELECT_COMMANDS;
+        tokio::time::timeout(timeout, call).await.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable("the search takes too long; restrict it, by time for instance".into()))
+        })
+    }
+
+    /// As [`Engine::call`], for one command of the driver's.
+    pub(crate) async fn command<T>(
+        &self,
+        command: impl IntoFuture<Output = std::result::Result<T, mongodb::error::Error>>,
+    ) -> Result<T> {
+        self.call(async { command.await.map_err(|error| store_error(&error)) }).await
+    }
+
+    /// Runs `work` in a transaction until it is committed, durable on a majority, or cannot be. After an error other than
+    /// [`Failure::Refused`] nobody may know whether it was committed.
+    pub(crate) async fn transaction<W: Work>(&self, work: &mut W) -> std::result::Result<W::Output, Failure> {
+        if self.is_closed() {
+            return Err(Failure::Server(closed()));
+        }
+        let timeout = self.options.answer_timeout * TRANSACTION_COMMANDS;
+        let mut last = None;
+        let tries = async {
+            let mut session = self.client.start_session().await?;
+            let mut pause = RETRY_FIRST;
+            loop {
+                match self.try_transaction(&mut session, work).await {
+                    Err(Failure::Transient(error)) => {
+                        tracing::debug!(%error, "a transaction is tried again");
+                        last = Some(error);
+                        // Not all that were in each other's way come back at the same moment.
+                        tokio::time::sleep(pause.mul_f64(0.5 + jitter())).await;
+                        pause = (pause * 2).min(Duration::from_millis(200));
+                    }
+                    ended => return ended,
+                }
+            }
+        };
+        match tokio::time::timeout(timeout, tries).await {
+            Ok(ended) => ended,
+            Err(_) => Err(Failure::Server(last.unwrap_or_else(timed_out))),
+        }
+    }
+
+    async fn try_transaction<W: Work>(
+        &self,
+        session: &mut ClientSession,
+        work: &mut W,
+    ) -> std::result::Result<W::Output, Failure> {
+        session.start_transaction().await?;
+        let output = match work.run(self, session).await {
+            Ok(output) => output,
+            Err(failure) => {
+                // The server ends it by itself where it cannot be told.
+                let _ = session.abort_transaction().await;
+                return Err(failure);
+            }
+        };
+        loop {
+            match session.commit_transaction().await {
+                Ok(()) => return Ok(output),
+                Err(error) if failure::is_commit_unknown(&error) => {
+                    tokio::time::sleep(RETRY_FIRST * 10).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_closed(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.notices.stop();
+    }
+
+    pub(crate) fn note_registered(&self, node: NodeId, registered: Registered) {
+        lock(&self.nodes).insert(node, registered);
+    }
+
+    pub(crate) fn note_unregistered(&self, node: NodeId) {
+        lock(&self.nodes).remove(&node);
+    }
+
+    pub(crate) fn registered(&self, node: NodeId) -> Option<Registered> {
+        lock(&self.nodes).get(&node).copied()
+    }
+
+    /// Whether a node may be given claims, as far as this process knows: another's word for it would be another round trip.
+    pub(crate) fn may_hold(&self, node: NodeId) -> bool {
+        self.registered(node).is_some_and(|registered| {
+            self.options.lease_clock == LeaseClock::Callers || Instant::now() < registered.holds_until
+        })
+    }
+
+    /// Notes claims that may have been made although their taker never heard of them. They are given back before
+    /// anything else is claimed.
+    pub(crate) fn doubt(&self, claims: Vec<(NodeId, DeliveryId)>) {
+        let mut doubts = lock(&self.doubts);
+        for (node, delivery) in claims {
+            match doubts.last_mut() {
+                Some((last, deliveries)) if *last == node => deliveries.push(delivery),
+                _ => doubts.push((node, vec![delivery])),
+            }
+        }
+    }
+
+    pub(crate) fn doubts(&self) -> MutexGuard<'_, Vec<(NodeId, Vec<DeliveryId>)>> {
+        lock(&self.doubts)
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// A lock that outlives a panic of its holder: nothing guarded here can be left half-changed.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A number from 0 to 1, different each time.
+fn jitter() -> f64 {
+    let bytes = oid::ObjectId::new().bytes();
+    // The counter at the end, spread over the byte.
+    f64::from(bytes[11].wrapping_mul(167)) / 255.0
+}

@@ -1,0 +1,166 @@
+//! The nodes: their leases, and what becomes of the claims of those that are gone.
+//!
+//! Whose time decides is the server's ([`LeaseClock`]): every comparison is an expression that the server evaluates.
+//! What a node claimed hangs on its registration alone. Whoever renews gives back what is owned by nobody who is registered,
+//! so that claims made in the last moment of a lapsed node, and releases that a crash cut off, mend themselves.
+
+use std::time::Instant;
+
+use mongodb::bson::{Bson, DateTime, Document, doc, oid};
+use mongodb::error::Error;
+use postrider_core::Timestamp;
+use postrider_store::{Change, Membership, NodeId, NodeRecord, Renewal, StoreError};
+use serde::{Deserialize, Serialize};
+
+use crate::codes::{date, id, oid, timestamp};
+use crate::documents::DeliveryDocument;
+use crate::engine::{Engine, Registered};
+use crate::files::collect;
+use crate::options::LeaseClock;
+use crate::schema::{DELIVERIES, NODES};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NodeDocument {
+    #[serde(rename = "_id")]
+    id: oid::ObjectId,
+    #[serde(default)]
+    host: String,
+    lease_until: DateTime,
+    /// The fingerprint as it is, bit by bit.
+    #[serde(default)]
+    keeps_to: i64,
+}
+
+/// Registers a node or prolongs its lease; `None` if its registration is lost.
+pub(crate) async fn renew(engine: &Engine, renewal: Renewal) -> Result<Option<Membership>> {
+    let known = engine.registered(renewal.node);
+    let asked_at = Instant::now();
+    if !prolong(engine, &renewal, known.is_some()).await? {
+        engine.note_unregistered(renewal.node);
+        return Ok(None);
+    }
+    let nodes = forget_lapsed(engine, renewal.now).await?;
+    let Some(membership) = membership(&nodes, renewal.node) else {
+        engine.note_unregistered(renewal.node);
+        return Ok(None);
+    };
+    let Renewal { node, lease, keeps_to, .. } = renewal;
+    engine.note_registered(node, Registered { holds_until: asked_at + lease, keeps_to, membership });
+    if known.is_none_or(|known| known.keeps_to != keeps_to) {
+        engine.notices.tell(Change::Nodes);
+    }
+    Ok(Some(membership))
+}
+
+/// The nodes whose leases hold.
+pub(crate) async fn list(engine: &Engine, now: Timestamp) -> Result<Vec<NodeRecord>> {
+    let filter = doc! { "$expr": { "$gt": ["$leaseUntil", time(engine, now)] } };
+    let find = engine.collection::<NodeDocument>(NODES).find(filter).sort(doc! { "_id": 1 });
+    let nodes = engine.call(collect(find)).await?;
+    let record = |node: NodeDocument| NodeRecord { id: id(node.id), host: node.host, lease_until: timestamp(node.lease_until) };
+    Ok(nodes.into_iter().map(record).collect())
+}
+
+/// Whether a node's lease holds now.
+pub(crate) async fn holds(engine: &Engine, node: NodeId, now: Timestamp) -> Result<bool> {
+    let filter = doc! { "_id": oid(node), "$expr": { "$gt": ["$leaseUntil", time(engine, now)] } };
+    let found = engine.command(engine.collection::<Document>(NODES).find_one(filter)).await?;
+    Ok(found.is_some())
+}
+
+/// Gives back all that a node holds and forgets the node.
+pub(crate) async fn leave(engine: &Engine, node: NodeId) -> Result<()> {
+    engine.note_unregistered(node);
+    engine.command(engine.collection::<Document>(NODES).delete_one(doc! { "_id": oid(node) })).await?;
+    release(engine, doc! { "owner": oid(node) }).await?;
+    engine.notices.tell(Change::Nodes);
+    Ok(())
+}
+
+/// Gives back claims. Returns how many.
+pub(crate) async fn release(engine: &Engine, claims: Document) -> Result<u64> {
+    let deliveries = engine.collection::<DeliveryDocument>(DELIVERIES);
+    let update = vec![doc! { "$set": { "readyAt": "$dueAt" } }, doc! { "$unset": "owner" }];
+    let released = engine.command(deliveries.update_many(claims, update)).await?.modified_count;
+    if released > 0 {
+        engine.notices.tell(Change::Queue);
+    }
+    Ok(released)
+}
+
+/// The time that leases are compared with, as an expression.
+fn time(engine: &Engine, now: Timestamp) -> Bson {
+    match engine.options.lease_clock {
+        LeaseClock::Server => "$$NOW".into(),
+        LeaseClock::Callers => date(now).into(),
+    }
+}
+
+/// Writes the lease. `false`: the node was registered, and is no more.
+async fn prolong(engine: &Engine, renewal: &Renewal, is_known: bool) -> Result<bool> {
+    let nodes = engine.collection::<Document>(NODES);
+    let millis = i64::try_from(renewal.lease.as_millis()).unwrap_or(i64::MAX);
+    let now = time(engine, renewal.now);
+    let until = match engine.options.lease_clock {
+        LeaseClock::Server => {
+            doc! { "$dateAdd": { "startDate": now.clone(), "unit": "millisecond", "amount": millis } }.into()
+        }
+        LeaseClock::Callers => Bson::from(date(renewal.now + renewal.lease)),
+    };
+    let update = vec![doc! { "$set": {
+        "host": { "$literal": &renewal.host },
+        "leaseUntil": until,
+        "keepsTo": { "$literal": renewal.keeps_to as i64 },
+    } }];
+    let mut filter = doc! { "_id": oid(renewal.node) };
+    if is_known {
+        filter.insert("$expr", doc! { "$gt": ["$leaseUntil", now] });
+    }
+    let prolonged = engine.command(nodes.update_one(filter, update).upsert(!is_known)).await?;
+    Ok(prolonged.matched_count > 0 || prolonged.upserted_id.is_some())
+}
+
+/// Forgets nodes whose leases have lapsed, and gives back what is owned by nobody who is registered.
+/// Returns those that are left, by id.
+async fn forget_lapsed(engine: &Engine, now: Timestamp) -> Result<Vec<NodeDocument>> {
+    let nodes = engine.collection::<Document>(NODES);
+    let lapsed = doc! { "$expr": { "$lte": ["$leaseUntil", time(engine, now)] } };
+    let forgotten = engine.command(nodes.delete_many(lapsed)).await?.deleted_count;
+    // Owners first: who owns something was registered before. The other way around, a node that registers and claims in
+    // between would be taken for a stranger.
+    let deliveries = engine.collection::<Document>(DELIVERIES);
+    let owned = doc! { "owner": { "$exists": true } };
+    let owners: Vec<Bson> = engine.command(deliveries.distinct("owner", owned)).await?;
+    let find = engine.collection::<NodeDocument>(NODES).find(doc! {}).sort(doc! { "_id": 1 });
+    let registered = engine.call(collect(find)).await?;
+    let is_registered = |owner: &Bson| registered.iter().any(|node| owner.as_object_id() == Some(node.id));
+    let strangers: Vec<Bson> = owners.into_iter().filter(|owner| !is_registered(owner)).collect();
+    let mut released = 0;
+    if !strangers.is_empty() {
+        released = release(engine, doc! { "owner": { "$in": strangers } }).await?;
+    }
+    if forgotten > 0 || released > 0 {
+        tracing::info!(queue.nodes = forgotten, queue.released = released, "nodes are gone, their deliveries go on elsewhere");
+        engine.notices.tell(Change::Nodes);
+    }
+    Ok(registered)
+}
+
+fn membership(nodes: &[NodeDocument], node: NodeId) -> Option<Membership> {
+    let position = nodes.iter().position(|other| id(other.id) == node)?;
+    // FNV-1a, the same on every node; 0 says that a node keeps to nothing yet.
+    let bytes = nodes.iter().flat_map(|node| node.id.bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let fingerprint = hash.max(1);
+    Some(Membership {
+        nodes: u32::try_from(nodes.len()).unwrap_or(u32::MAX),
+        position: u32::try_from(position).unwrap_or(u32::MAX),
+        fingerprint,
+        is_agreed: nodes.len() == 1 || nodes.iter().all(|node| node.keeps_to as u64 == fingerprint),
+    })
+}

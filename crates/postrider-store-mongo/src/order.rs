@@ -1,0 +1,176 @@
+//! Orders on many deliveries at once.
+//!
+//! First the keys of the deliveries that an order may be for are listed; then it is carried out in parts, each a transaction
+//! that looks again at what it changes.
+
+use futures_util::TryStreamExt as _;
+use mongodb::ClientSession;
+use mongodb::bson::{Document, doc};
+use postrider_core::{DeliveryStatus, Timestamp};
+use postrider_store::{Change, Order, Ordered, Selection, StoreError};
+
+use crate::changes::Changes;
+use crate::claim::BEGINNING;
+use crate::codes::{date, key_range};
+use crate::counters::{Additions, update_all};
+use crate::documents::DeliveryState;
+use crate::engine::{Engine, Work};
+use crate::failure::{Failure, store_error};
+use crate::schema::DELIVERIES;
+use crate::settle::state_fields;
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// Deliveries in one part.
+const PART_DELIVERIES: usize = 500;
+
+pub(crate) async fn order(engine: &Engine, selection: &Selection, order: Order, now: Timestamp) -> Result<Ordered> {
+    let keys = select(engine, selection, order).await?;
+    let mut ordered = Ordered::default();
+    for keys in keys.chunks(PART_DELIVERIES) {
+        let done = engine.transaction(&mut Part { keys, order, now }).await.map_err(Failure::into_error)?;
+        ordered.changed += done.changed;
+        ordered.sending += done.sending;
+    }
+    if ordered.changed > 0 && matches!(order, Order::Retry | Order::Release) {
+        engine.notices.tell(Change::Queue);
+    }
+    Ok(ordered)
+}
+
+/// The statuses that an order changes something of.
+fn applies_to(order: Order) -> &'static [DeliveryStatus] {
+    use DeliveryStatus::{Cancelled, Deferred, Failed, Held, Queued};
+    match order {
+        Order::Retry => &[Queued, Deferred, Failed, Cancelled],
+        Order::Hold => &[Queued, Deferred],
+        Order::Release => &[Held],
+        Order::Cancel => &[Queued, Deferred, Held],
+    }
+}
+
+/// The keys of the deliveries of a selection that the order could change.
+async fn select(engine: &Engine, selection: &Selection, order: Order) -> Result<Vec<String>> {
+    let statuses = applies_to(order).iter().copied();
+    let statuses: Vec<_> = statuses.filter(|status| selection.status.is_none_or(|only| only == *status)).collect();
+    if statuses.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut keys = Vec::new();
+    for filter in filters(selection, &statuses) {
+        let deliveries = engine.collection::<Document>(DELIVERIES);
+        let find = deliveries.find(filter).projection(doc! { "_id": 1, "sender": 1 });
+        let select = async {
+            let mut cursor = find.await?;
+            while let Some(delivery) = cursor.try_next().await? {
+                let Ok(key) = delivery.get_str("_id") else { continue };
+                let sender = delivery.get_str("sender").unwrap_or_default();
+                if selection.sender.as_ref().is_none_or(|wanted| sender.eq_ignore_ascii_case(wanted)) {
+                    keys.push(key.to_owned());
+                }
+            }
+            Ok(())
+        };
+        engine.select(async { select.await.map_err(|error: mongodb::error::Error| store_error(&error)) }).await?;
+    }
+    // An e-mail may have been named twice.
+    keys.sort_unstable();
+    keys.dedup();
+    Ok(keys)
+}
+
+/// Queries that together find the selection, each by an index that holds only what moves or rests: what is sent is most of a
+/// database, and no order is for it.
+pub(crate) fn filters(selection: &Selection, statuses: &[DeliveryStatus]) -> Vec<Document> {
+    let (waiting, resting): (Vec<DeliveryStatus>, Vec<_>) = statuses.iter().partition(|status| status.is_waiting());
+    let texts = |statuses: &[DeliveryStatus]| statuses.iter().map(|status| status.as_str()).collect::<Vec<_>>();
+    let mut filters = Vec::new();
+    if !selection.emails.is_empty() {
+        for email in &selection.emails {
+            filters.push(doc! { "_id": key_range(*email), "status": { "$in": texts(statuses) } });
+        }
+    } else {
+        if !waiting.is_empty() {
+            filters.push(doc! { "readyAt": { "$gte": BEGINNING }, "status": { "$in": texts(&waiting) } });
+            filters.push(doc! { "owner": { "$exists": true }, "status": { "$in": texts(&waiting) } });
+        }
+        if !resting.is_empty() {
+            filters.push(doc! { "resting": true, "status": { "$in": texts(&resting) } });
+        }
+    }
+    if let Some(domain) = &selection.recipient_domain {
+        filters.iter_mut().for_each(|filter| drop(filter.insert("domain", domain.as_str())));
+    }
+    filters
+}
+
+struct Part<'a> {
+    keys: &'a [String],
+    order: Order,
+    now: Timestamp,
+}
+
+impl Work for Part<'_> {
+    type Output = Ordered;
+
+    async fn run(&mut self, engine: &Engine, session: &mut ClientSession) -> std::result::Result<Ordered, Failure> {
+        let mut ordered = Ordered::default();
+        let (mut changes, mut additions) = (Changes::default(), Additions::default());
+        let (mut waiting, mut resting) = (Vec::new(), Vec::new());
+        let find = engine.collection::<DeliveryState>(DELIVERIES).find(doc! { "_id": { "$in": self.keys } });
+        let mut cursor = find.projection(state_fields()).session(&mut *session).await?;
+        while let Some(state) = cursor.next(&mut *session).await {
+            let state = state?;
+            if !applies_to(self.order).contains(&state.status) {
+                continue;
+            }
+            if state.owner.is_some() {
+                ordered.sending += 1;
+                continue;
+            }
+            changes.note(&state, next(self.order, state.status), self.now);
+            if state.status.is_waiting() { &mut waiting } else { &mut resting }.push(state.key);
+            ordered.changed += 1;
+        }
+        let parts = [(waiting, true), (resting, false)].into_iter().filter(|(keys, _)| !keys.is_empty());
+        let updates: Vec<Document> = parts
+            .map(|(keys, is_waiting)| {
+                doc! { "q": { "_id": { "$in": keys } }, "u": update(self.order, is_waiting, self.now), "multi": true }
+            })
+            .collect();
+        update_all(engine, session, DELIVERIES, updates).await?;
+        changes.write(engine, session, &mut additions).await?;
+        additions.write(engine, session).await?;
+        Ok(ordered)
+    }
+}
+
+/// The status that an order gives to what has this one.
+fn next(order: Order, status: DeliveryStatus) -> DeliveryStatus {
+    match order {
+        Order::Retry if status.is_waiting() => status,
+        Order::Retry | Order::Release => DeliveryStatus::Queued,
+        Order::Hold => DeliveryStatus::Held,
+        Order::Cancel => DeliveryStatus::Cancelled,
+    }
+}
+
+/// What an order does to deliveries that wait, or rest.
+fn update(order: Order, is_waiting: bool, now: Timestamp) -> Document {
+    let now = date(now);
+    let requeued = doc! { "status": DeliveryStatus::Queued.as_str(), "dueAt": now, "readyAt": now };
+    match order {
+        // What is due already keeps its place among what is due.
+        Order::Retry if is_waiting => doc! { "$min": { "dueAt": now, "readyAt": now } },
+        Order::Retry => {
+            let mut requeued = requeued;
+            requeued.insert("queuedAt", now);
+            doc! { "$set": requeued, "$unset": { "resting": "" } }
+        }
+        Order::Release => doc! { "$set": requeued, "$unset": { "resting": "" } },
+        Order::Hold | Order::Cancel => {
+            let status = next(order, DeliveryStatus::Queued).as_str();
+            doc! { "$set": { "status": status, "resting": true }, "$unset": { "readyAt": "" } }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The collections, their indexes, and how an older database becomes one of this version.
+//!
+//! Why each index is there stands in docs/mongodb.md, which a test holds against this list. Indexes are built while
+//! others read and write.
+
+use mongodb::Database;
+use mongodb::bson::{Document, doc};
+use postrider_store::StoreError;
+
+use crate::failure::{is_duplicate, store_error};
+
+/// The version of this program's schema, kept in the document `schema` of `meta`. Each step from one version to the next
+/// stands in [`migrate`], is never changed, and may be carried out twice.
+pub(crate) const VERSION: i64 = 1;
+
+/// E-mails, in the shape that other programs read.
+pub(crate) const EMAILS: &str = "emails";
+/// One document for each recipient that is delivered elsewhere.
+pub(crate) const DELIVERIES: &str = "deliveries";
+/// One document for each attempt.
+pub(crate) const ATTEMPTS: &str = "attempts";
+/// The nodes and their leases.
+pub(crate) const NODES: &str = "nodes";
+/// How many e-mails have each status, and how many deliveries ended when.
+pub(crate) const COUNTERS: &str = "counters";
+/// Why a delivery to a domain was deferred last.
+pub(crate) const DOMAINS: &str = "domains";
+/// What changed: nodes hear of each other by these.
+pub(crate) const NOTICES: &str = "notices";
+pub(crate) const USERS: &str = "users";
+pub(crate) const META: &str = "meta";
+
+/// The indexes beside those on `_id`.
+pub(crate) fn indexes() -> Vec<(&'static str, Vec<Document>)> {
+    vec![
+        (
+            EMAILS,
+            vec![
+                doc! { "name": "status", "key": { "status": 1, "_id": -1 } },
+                doc! { "name": "search", "key": { "_id": -1, "createdAt": 1, "direction": 1, "search": 1 } },
+            ],
+        ),
+        (
+            DELIVERIES,
+            vec![
+                doc! {
+                    "name": "claimable",
+                    "key": { "domain": 1, "readyAt": 1, "_id": 1, "status": 1 },
+                    "partialFilterExpression": { "readyAt": { "$exists": true } },
+                },
+                doc! {
+                    "name": "owned",
+                    "key": { "owner": 1, "domain": 1, "status": 1 },
+                    "partialFilterExpression": { "owner": { "$exists": true } },
+                },
+                doc! {
+                    "name": "resting",
+                    "key": { "status": 1, "domain": 1 },
+                    "partialFilterExpression": { "resting": true },
+                },
+            ],
+        ),
+        (COUNTERS, vec![doc! { "name": "expiry", "key": { "expireAt": 1 }, "expireAfterSeconds": 0 }]),
+        (DOMAINS, vec![doc! { "name": "expiry", "key": { "at": 1 }, "expireAfterSeconds": 7 * 24 * 3600 }]),
+        (NOTICES, vec![doc! { "name": "expiry", "key": { "at": 1 }, "expireAfterSeconds": 120 }]),
+    ]
+}
+
+/// Brings the database to this version.
+pub(crate) async fn migrate(database: &Database) -> Result<(), StoreError> {
+    let version = version(database).await?.unwrap_or(0);
+    if version > VERSION {
+        return Err(StoreError::Corrupt(format!(
+            "the database is of schema version {version}, this program knows up to {VERSION}; use the newer Postrider that \
+             wrote it, or a backup from before"
+        )));
+    }
+    if version < VERSION {
+        for name in [EMAILS, DELIVERIES, ATTEMPTS, NODES, COUNTERS, DOMAINS, NOTICES, USERS, META] {
+            create(database, name).await?;
+        }
+        for (collection, indexes) in indexes() {
+            let command = doc! { "createIndexes": collection, "indexes": indexes };
+            database.run_command(command).await.map_err(|error| store_error(&error))?;
+        }
+        // Several nodes may come here at the same time: each did the same.
+        database
+            .collection::<Document>(META)
+            .update_one(doc! { "_id": "schema" }, doc! { "$max": { "version": VERSION } })
+            .upsert(true)
+            .await
+            .map_err(|error| store_error(&error))?;
+        tracing::info!(store.schema_version = VERSION, "the database was brought to a newer schema");
+    }
+    Ok(())
+}
+
+/// The version of the database; `None` for an empty one.
+pub(crate) async fn version(database: &Database) -> Result<Option<i64>, StoreError> {
+    let found = database.collection::<Document>(META).find_one(doc! { "_id": "schema" }).await;
+    let document = found.map_err(|error| store_error(&error))?;
+    // $max wrote a 64-bit number; a person's shell may have made another of it.
+    Ok(document.and_then(|document| match document.get("version") {
+        Some(mongodb::bson::Bson::Int32(version)) => Some(i64::from(*version)),
+        Some(mongodb::bson::Bson::Int64(version)) => Some(*version),
+        _ => None,
+    }))
+}
+
+async fn create(database: &Database, name: &str) -> Result<(), StoreError> {
+    const NAMESPACE_EXISTS: i32 = 48;
+    match database.create_collection(name).await {
+        Ok(()) => Ok(()),
+        Err(error) if is_duplicate(&error) => Ok(()),
+        Err(error) => match error.kind.as_ref() {
+            mongodb::error::ErrorKind::Command(command) if command.code == NAMESPACE_EXISTS => Ok(()),
+            _ => Err(store_error(&error)),
+        },
+    }
+}

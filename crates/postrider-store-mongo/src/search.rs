@@ -1,0 +1,94 @@
+//! Finding e-mails by parts of their texts: one string for each e-mail, and expressions that search it.
+//!
+//! The string stands in an index, so that a search reads the index and not the messages. Everything in it is in lower case
+//! (of ASCII), and its sections are divided by control characters, which neither addresses nor decoded fields contain:
+//! domains, each between `\x02`; `\x01`; sender, `\n`, each recipient with `\n`; `\x01`; subject; `\x01`; Message-ID.
+
+use mongodb::bson::{Document, doc};
+use postrider_core::{Address, Domain, Summary};
+use postrider_store::EmailFilter;
+
+/// The string of an e-mail.
+pub(crate) fn text(sender: Option<&Address>, recipients: &[&Address], summary: &Summary) -> String {
+    let mut domains: Vec<Domain> = sender.into_iter().chain(recipients.iter().copied()).map(Address::domain).collect();
+    domains.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+    domains.dedup();
+    let mut text = String::new();
+    for domain in domains {
+        text.extend(["\x02", domain.as_str()]);
+    }
+    text.push_str("\x02\x01");
+    text.push_str(&lower(sender.map_or("", Address::as_str)));
+    text.push('\n');
+    for recipient in recipients {
+        text.push_str(&lower(recipient.as_str()));
+        text.push('\n');
+    }
+    for field in [&summary.subject, &summary.message_id] {
+        text.push('\x01');
+        text.push_str(&lower(field.as_deref().unwrap_or_default()));
+    }
+    text
+}
+
+/// The conditions on the string, one for each thing that is looked for.
+pub(crate) fn conditions(filter: &EmailFilter) -> Vec<Document> {
+    let mut patterns = Vec::new();
+    if let Some(sender) = &filter.sender {
+        patterns.push(format!("^[^\\x01]*\\x01[^\\n]*{}", literal(sender)));
+    }
+    if let Some(recipient) = &filter.recipient {
+        patterns.push(format!("^[^\\x01]*\\x01[^\\n]*\\n[^\\x01]*{}", literal(recipient)));
+    }
+    if let Some(domain) = &filter.domain {
+        patterns.push(format!("\\x02{}\\x02", literal(domain.as_str())));
+    }
+    for word in filter.query.as_deref().unwrap_or_default().split_whitespace() {
+        patterns.push(format!("\\x01[^\\x02]*{}", literal(word)));
+    }
+    patterns.into_iter().map(|pattern| doc! { "search": { "$regex": pattern } }).collect()
+}
+
+/// An expression that matches just this text, but for the case of ASCII.
+fn literal(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 8);
+    for character in lower(text).chars() {
+        if character.is_control() {
+            // No text that is searched has one: nothing must match.
+            return "[^\\s\\S]".into();
+        }
+        if character.is_ascii() && !character.is_ascii_alphanumeric() {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern
+}
+
+fn lower(text: &str) -> String {
+    text.to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_literal_is_escaped_and_in_lower_case() {
+        assert_eq!(literal("A.b+C@x"), "a\\.b\\+c\\@x");
+        assert_eq!(literal("Grüße"), "grüße");
+        assert_eq!(literal("a\x01b"), "[^\\s\\S]");
+    }
+
+    #[test]
+    fn the_text_has_its_sections() {
+        let address = |text: &str| Address::parse(text).unwrap();
+        let (sender, recipient) = (address("Ann@Example.org"), address("bob@bücher.example"));
+        let summary = Summary { subject: Some("Hello".into()), message_id: Some("A.1@x".into()), ..Summary::default() };
+        assert_eq!(
+            text(Some(&sender), &[&recipient], &summary),
+            "\x02example.org\x02xn--bcher-kva.example\x02\x01ann@example.org\nbob@bücher.example\n\x01hello\x01a.1@x"
+        );
+        assert_eq!(text(None, &[], &Summary::default()), "\x02\x01\n\x01\x01");
+    }
+}

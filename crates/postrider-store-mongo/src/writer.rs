@@ -1,0 +1,169 @@
+//! Group commit: what waits is written together, in one transaction.
+//!
+//! Under load many sessions share the round trips and the journal's sync, and without load nobody waits for company. What
+//! the requests are, the writer does not know.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use postrider_store::StoreError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::engine::{Engine, lock};
+use crate::failure::{Failure, closed};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// Requests in one transaction. More would only lengthen the wait of the first.
+const BATCH_REQUESTS_MAX: usize = 500;
+
+/// Bytes of requests in one transaction: the server holds all of them in memory until it is committed.
+const BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// How requests of a kind are written.
+pub(crate) trait Batch: Send + Sync + 'static {
+    type Answer: Send + 'static;
+
+    /// About how much is written.
+    fn bytes(&self) -> usize;
+
+    /// Writes requests in one transaction, all or nothing, and answers each.
+    fn write(
+        engine: &Arc<Engine>,
+        batch: &[Self],
+    ) -> impl Future<Output = std::result::Result<Vec<Self::Answer>, Failure>> + Send
+    where
+        Self: Sized;
+
+    /// Nobody knows whether these were written.
+    fn doubt(engine: &Engine, batch: &[Self])
+    where
+        Self: Sized;
+}
+
+/// Writes requests of one kind.
+pub(crate) struct Writer<B: Batch> {
+    sender: Mutex<Option<mpsc::Sender<Request<B>>>>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+struct Request<B: Batch> {
+    batch: B,
+    answer: oneshot::Sender<Result<B::Answer>>,
+}
+
+type Receiver<B> = Arc<tokio::sync::Mutex<mpsc::Receiver<Request<B>>>>;
+
+impl<B: Batch> Writer<B> {
+    /// Starts `count` tasks, each with a transaction of its own.
+    pub(crate) fn start(engine: &Arc<Engine>, count: usize) -> Self {
+        let (sender, receiver) = mpsc::channel(engine.options.waiting_max);
+        let receiver = Arc::new(tokio::sync::Mutex::new(receiver));
+        let mut tasks = JoinSet::new();
+        for _ in 0..count {
+            tasks.spawn(write_all(engine.clone(), receiver.clone()));
+        }
+        Self { sender: Mutex::new(Some(sender)), tasks: Mutex::new(tasks) }
+    }
+
+    /// Answers when the request is committed. What is handed over is written also if nobody waits any more.
+    pub(crate) async fn write(&self, batch: B) -> Result<B::Answer> {
+        let (answer, answered) = oneshot::channel();
+        let sent = lock(&self.sender).as_ref().map(|sender| sender.try_send(Request { batch, answer }));
+        match sent {
+            Some(Ok(())) => answered.await.unwrap_or_else(|_| Err(closed())),
+            Some(Err(mpsc::error::TrySendError::Full(_))) => Err(StoreError::Overloaded),
+            Some(Err(mpsc::error::TrySendError::Closed(_))) | None => Err(closed()),
+        }
+    }
+
+    /// Takes no more requests, and waits until those taken are answered.
+    pub(crate) async fn stop(&self) {
+        drop(lock(&self.sender).take());
+        let mut tasks = std::mem::take(&mut *lock(&self.tasks));
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+impl<B: Batch> Drop for Writer<B> {
+    fn drop(&mut self) {
+        // What was handed over is still written: the tasks end when they have done that.
+        drop(lock(&self.sender).take());
+        std::mem::take(&mut *lock(&self.tasks)).detach_all();
+    }
+}
+
+impl<B: Batch> fmt::Debug for Writer<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
+async fn write_all<B: Batch>(engine: Arc<Engine>, receiver: Receiver<B>) {
+    loop {
+        let Some(requests) = next(&receiver).await else { return };
+        let (batch, answers): (Vec<B>, Vec<_>) =
+            requests.into_iter().map(|request| (request.batch, request.answer)).unzip();
+        // A panic would take the task with it, and all that comes after: it stays with this batch.
+        let (engine_of_task, batch) = (engine.clone(), Arc::new(batch));
+        let results = tokio::spawn(async move { write(&engine_of_task, &batch).await }).await;
+        let results = results.unwrap_or_else(|error| {
+            tracing::error!(%error, "a transaction ended with a panic");
+            Vec::new()
+        });
+        let mut results = results.into_iter();
+        for answer in answers {
+            let result = results.next().unwrap_or_else(|| Err(StoreError::Unavailable("internal error".into())));
+            // Nobody may be waiting any more; then what the answer holds is dropped, and gives back what it must.
+            let _ = answer.send(result);
+        }
+    }
+}
+
+/// The requests for the next transaction: the first that comes, and all that wait then.
+async fn next<B: Batch>(receiver: &Receiver<B>) -> Option<Vec<Request<B>>> {
+    let mut receiver = receiver.lock().await;
+    let first = receiver.recv().await?;
+    let mut bytes = first.batch.bytes();
+    let mut requests = vec![first];
+    while requests.len() < BATCH_REQUESTS_MAX
+        && bytes < BATCH_BYTES_MAX
+        && let Ok(request) = receiver.try_recv()
+    {
+        bytes += request.batch.bytes();
+        requests.push(request);
+    }
+    Some(requests)
+}
+
+/// Writes a batch; if that is refused because of one of the requests, each by itself, so that only the guilty fails.
+async fn write<B: Batch>(engine: &Arc<Engine>, batch: &[B]) -> Vec<Result<B::Answer>> {
+    match B::write(engine, batch).await {
+        Ok(answers) => answers.into_iter().map(Ok).collect(),
+        Err(Failure::Refused(_)) if batch.len() > 1 => {
+            let mut results = Vec::with_capacity(batch.len());
+            for single in batch {
+                let single = std::slice::from_ref(single);
+                let result = B::write(engine, single).await;
+                results.push(settle_doubt(engine, single, result).map(|mut answers| answers.remove(0)));
+            }
+            results
+        }
+        result => match settle_doubt(engine, batch, result) {
+            Ok(answers) => answers.into_iter().map(Ok).collect(),
+            Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
+        },
+    }
+}
+
+fn settle_doubt<B: Batch, T>(
+    engine: &Engine,
+    batch: &[B],
+    result: std::result::Result<T, Failure>,
+) -> Result<T> {
+    if let Err(Failure::Server(_) | Failure::Transient(_)) = &result {
+        B::doubt(engine, batch);
+    }
+    result.map_err(Failure::into_error)
+}
