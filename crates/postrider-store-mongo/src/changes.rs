@@ -69,7 +69,8 @@ impl Changes {
         session: &mut ClientSession,
         additions: &mut Additions,
     ) -> Result<(), Failure> {
-        let several: Vec<oid::ObjectId> = self.0.iter().filter(|(_, change)| change.of > 1).map(|(id, _)| *id).collect();
+        let several: Vec<oid::ObjectId> =
+            self.0.iter().filter(|(_, change)| change.of > 1).map(|(id, _)| *id).collect();
         let counts = counts(engine, session, several).await?;
         let mut updates = Vec::with_capacity(self.0.len());
         for (id, change) in self.0 {

@@ -67,11 +67,8 @@ pub(crate) async fn claim(engine: &Arc<Engine>, walk: &Walk, request: ClaimReque
     // What may be held without anyone's knowing comes first: given back after it was claimed again it would be lost.
     give_back_doubts(engine).await?;
     let nothing = |more| Guarded::new(Claimed { emails: Vec::new(), more }, Vec::new(), engine);
-    if request.limit == 0 {
-        return Ok(nothing(true));
-    }
     let registered = engine.registered(request.node);
-    if registered.is_none() || !nodes::holds(engine, request.node, request.now).await? {
+    if registered.is_none() || !nodes::is_registered(engine, request.node).await? {
         tracing::warn!(queue.node = %request.node, "a node without a lease asked for deliveries");
         return Ok(nothing(false));
     }
@@ -152,7 +149,8 @@ async fn plan(engine: &Engine, request: &ClaimRequest, membership: Membership, c
         }
         candidates = open;
     }
-    let has_more = |candidate: &Candidate| candidate.allowance > 0 && (candidate.has_more || !candidate.keys.is_empty());
+    let has_more =
+        |candidate: &Candidate| candidate.allowance > 0 && (candidate.has_more || !candidate.keys.is_empty());
     let more = is_more_domains || candidates.iter().any(has_more);
     Ok(Plan { keys: chosen, more, cursor: next_cursor })
 }
@@ -246,10 +244,11 @@ async fn due_keys(
 ) -> Result<(Vec<String>, bool)> {
     let nodes = membership.nodes.max(1) as usize;
     // Enough that this node's part of them is what it wants, as a rule.
-    let limit = if nodes == 1 { count } else { count.saturating_mul(nodes).saturating_add(count / 2) }.saturating_add(1);
+    let limit =
+        if nodes == 1 { count } else { count.saturating_mul(nodes).saturating_add(count / 2) }.saturating_add(1);
     let filter = doc! { "domain": domain, "readyAt": { "$gte": BEGINNING, "$lte": date(now) } };
-    let find = engine
-        .collection::<Document>(DELIVERIES)
+    let deliveries = engine.collection::<Document>(DELIVERIES);
+    let find = deliveries
         .find(filter)
         .sort(doc! { "readyAt": 1, "_id": 1 })
         .limit(i64::try_from(limit).unwrap_or(i64::MAX))

@@ -22,9 +22,9 @@ const WIRE_VERSION_MIN: i64 = 21;
 
 /// Connects, and asks the server whether it has what is needed.
 pub(crate) async fn connect(options: &MongoOptions) -> Result<(Client, Database), StoreError> {
-    let mut client_options = ClientOptions::parse(&options.url).await.map_err(|error| {
-        StoreError::Unavailable(format!("MONGODB_URL cannot be used: {}", error.kind))
-    })?;
+    let mut client_options = ClientOptions::parse(&options.url)
+        .await
+        .map_err(|error| StoreError::Unavailable(format!("MONGODB_URL cannot be used: {}", error.kind)))?;
     let timeout = options.answer_timeout;
     client_options.app_name.get_or_insert_with(|| "postrider".into());
     client_options.server_selection_timeout.get_or_insert(timeout);
@@ -38,7 +38,8 @@ pub(crate) async fn connect(options: &MongoOptions) -> Result<(Client, Database)
     let name = client_options.default_database.clone().unwrap_or_else(|| DATABASE.into());
     let hosts: Vec<String> = client_options.hosts.iter().map(ToString::to_string).collect();
     let client = Client::with_options(client_options).map_err(|error| store_error(&error))?;
-    let hello = client.database("admin").run_command(doc! { "hello": 1 });
+    let admin = client.database("admin");
+    let hello = admin.run_command(doc! { "hello": 1 });
     let asked = tokio::time::timeout(timeout + Duration::from_secs(1), hello.into_future()).await;
     let hello = asked.map_err(|_| timed_out())?.map_err(|error| match store_error(&error) {
         StoreError::Unavailable(text) => {

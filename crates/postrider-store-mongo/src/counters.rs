@@ -57,7 +57,8 @@ impl Additions {
     /// Writes the additions, as the last thing before the commit.
     pub(crate) async fn write(&self, engine: &Engine, session: &mut ClientSession) -> Result<(), Failure> {
         let changed = STATUSES.iter().zip(self.emails).filter(|(_, change)| *change != 0);
-        let changed: Document = changed.map(|(status, change)| (status.as_str().to_owned(), Bson::Int64(change))).collect();
+        let changed: Document =
+            changed.map(|(status, change)| (status.as_str().to_owned(), Bson::Int64(change))).collect();
         let mut updates = Vec::new();
         if !changed.is_empty() {
             let key = format!("emails:{}", engine.stripe);

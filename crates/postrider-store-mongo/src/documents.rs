@@ -1,9 +1,7 @@
 //! The documents of the collections that are ours alone, as they are written and read.
 
 use mongodb::bson::{DateTime, oid};
-use postrider_core::{
-    Attachment, Attempt, Category, DeliveryStatus, Direction, EmailStatus, Envelope, Recipient,
-};
+use postrider_core::{Attachment, Attempt, Category, DeliveryStatus, Direction, EmailStatus, Envelope, Recipient};
 use serde::{Deserialize, Serialize};
 
 /// One delivery. It carries what sending takes, so that a claim reads nothing else.
@@ -104,8 +102,6 @@ pub(crate) struct EmailDocument {
     pub(crate) status: EmailStatus,
     pub(crate) size: i64,
     pub(crate) return_path_bytes: u32,
-    #[serde(rename = "is8bit")]
-    pub(crate) is_8bit: bool,
     pub(crate) envelope: Option<Envelope>,
     #[serde(default)]
     pub(crate) kept: Vec<Recipient>,

@@ -5,10 +5,9 @@
 
 use mongodb::bson::raw::{RawBson, RawDocumentBuf, cstr};
 use mongodb::bson::spec::BinarySubtype;
-use mongodb::bson::{self, Binary, DateTime, Document, RawBinaryRef, doc, oid};
+use mongodb::bson::{self, Binary, Document, RawBinaryRef, doc, oid};
 use postrider_core::{
     Address, Attachment, Bodies, DeliveryStatus, Direction, EmailStatus, Envelope, Message, ObjectId, Recipient,
-    Timestamp,
 };
 use postrider_store::{DeliveryId, NewDelivery, NewEmail, NodeId, StoreError, StoredDelivery, StoredEmail};
 
@@ -67,10 +66,7 @@ impl PreparedEmail {
 }
 
 /// Turns an e-mail into documents. `holds` tells which nodes may be given claims.
-pub(crate) async fn prepare(
-    email: NewEmail,
-    holds: impl Fn(NodeId) -> bool,
-) -> Result<PreparedEmail, StoreError> {
+pub(crate) async fn prepare(email: NewEmail, holds: impl Fn(NodeId) -> bool) -> Result<PreparedEmail, StoreError> {
     let NewEmail { id, created_at, direction, envelope, message, kept, deliveries } = email;
     let claimed_by: Vec<Option<NodeId>> =
         deliveries.iter().map(|delivery| delivery.claimed_by.filter(|&node| holds(node))).collect();
@@ -324,9 +320,4 @@ fn optional(text: Option<&str>) -> RawBson {
 fn raw_bson<T: serde::Serialize + ?Sized>(value: &T) -> Result<RawBson, StoreError> {
     let bson = bson::serialize_to_bson(value).map_err(corrupt)?;
     RawBson::try_from(bson).map_err(corrupt)
-}
-
-/// The time of an e-mail's document, where it is a date.
-pub(crate) fn at(date: DateTime) -> Timestamp {
-    codes::timestamp(date)
 }

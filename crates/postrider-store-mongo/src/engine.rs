@@ -36,7 +36,8 @@ pub(crate) struct Engine {
     pub(crate) notices: Notices,
     /// Names this process's own counters, so that no two processes write the same document.
     pub(crate) stripe: oid::ObjectId,
-    nodes: Mutex<HashMap<NodeId, Registered>>,
+    /// The nodes of this process; `None` for those that lost their registration.
+    nodes: Mutex<HashMap<NodeId, Option<Registered>>>,
     doubts: Mutex<Vec<(NodeId, Vec<DeliveryId>)>>,
     is_closed: AtomicBool,
     pub(crate) claim_conflicts: AtomicU64,
@@ -184,15 +185,23 @@ impl Engine {
     }
 
     pub(crate) fn note_registered(&self, node: NodeId, registered: Registered) {
-        lock(&self.nodes).insert(node, registered);
+        lock(&self.nodes).insert(node, Some(registered));
     }
 
-    pub(crate) fn note_unregistered(&self, node: NodeId) {
+    pub(crate) fn note_left(&self, node: NodeId) {
         lock(&self.nodes).remove(&node);
     }
 
+    pub(crate) fn note_lost(&self, node: NodeId) {
+        lock(&self.nodes).insert(node, None);
+    }
+
     pub(crate) fn registered(&self, node: NodeId) -> Option<Registered> {
-        lock(&self.nodes).get(&node).copied()
+        lock(&self.nodes).get(&node).copied().flatten()
+    }
+
+    pub(crate) fn has_lost(&self, node: NodeId) -> bool {
+        lock(&self.nodes).get(&node).is_some_and(Option::is_none)
     }
 
     /// Whether a node may be given claims, as far as this process knows: another's word for it would be another round trip.

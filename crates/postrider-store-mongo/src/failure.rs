@@ -1,8 +1,6 @@
 //! What goes wrong between here and the server, and what of it is worth another try.
 
-use mongodb::error::{
-    Error, ErrorKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure,
-};
+use mongodb::error::{Error, ErrorKind, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT, WriteFailure};
 use postrider_store::StoreError;
 
 /// The server's error codes that mean something to us.
@@ -114,7 +112,8 @@ fn code_of(error: &Error) -> Option<i32> {
 
 /// Whether the server answered that it cannot now: no primary, shutting down, interrupted.
 fn is_unavailable(error: &Error) -> bool {
-    const CODES: &[i32] = &[6, 7, 50, 64, 89, 91, 100, 112, 189, 251, 262, 9001, 10_058, 10_107, 11_600, 11_602, 13_435, 13_436];
+    const CODES: &[i32] =
+        &[6, 7, 50, 64, 89, 91, 100, 112, 189, 251, 262, 9001, 10_058, 10_107, 11_600, 11_602, 13_435, 13_436];
     error.contains_label("RetryableWriteError")
         || code_of(error).is_some_and(|code| CODES.contains(&code) || code == code::OUT_OF_DISK_SPACE)
 }

@@ -88,8 +88,8 @@ impl Files {
     async fn sweep_files(&self, bound: oid::ObjectId) -> Result<u64, StoreError> {
         let (mut removed, mut after) = (0, oid::ObjectId::from_bytes([0; 12]));
         loop {
-            let found = self
-                .files()
+            let files = self.files();
+            let found = files
                 .find(doc! { "_id": { "$gt": after, "$lt": bound } })
                 .sort(doc! { "_id": 1 })
                 .limit(SWEEP_PART)
@@ -122,15 +122,16 @@ impl Files {
     async fn sweep_chunks(&self, bound: oid::ObjectId) -> Result<u64, StoreError> {
         let (mut removed, mut after) = (0, oid::ObjectId::from_bytes([0; 12]));
         loop {
-            let next = self
-                .chunks()
+            let chunks = self.chunks();
+            let next = chunks
                 .find_one(doc! { "files_id": { "$gt": after, "$lt": bound } })
                 .sort(doc! { "files_id": 1 })
                 .projection(doc! { "files_id": 1 });
             let next = next.await.map_err(|error| store_error(&error))?;
             let Some(id) = next.and_then(|chunk| chunk.get_object_id("files_id").ok()) else { return Ok(removed) };
             after = id;
-            let file = self.files().find_one(doc! { "_id": id }).projection(doc! { "_id": 1 });
+            let files = self.files();
+            let file = files.find_one(doc! { "_id": id }).projection(doc! { "_id": 1 });
             if file.await.map_err(|error| store_error(&error))?.is_none() {
                 self.remove(&[id]).await?;
                 removed += 1;

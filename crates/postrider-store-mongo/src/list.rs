@@ -99,7 +99,9 @@ pub(crate) fn index(filter: &EmailFilter) -> Option<&'static str> {
         // Most e-mails have these: of those that have the text the status is looked up, not the other way around.
         Some(EmailStatus::Sent | EmailStatus::Received) if searches => Some("search"),
         Some(_) => Some("status"),
-        None if searches || filter.direction.is_some() || filter.from.is_some() || filter.to.is_some() => Some("search"),
+        None if searches || filter.direction.is_some() || filter.from.is_some() || filter.to.is_some() => {
+            Some("search")
+        }
         None => None,
     }
 }
@@ -126,7 +128,11 @@ pub(crate) fn conditions(filter: &EmailFilter, sending: &HashSet<oid::ObjectId>)
     if let Some(direction) = filter.direction {
         conditions.push(doc! { "direction": direction_text(direction) });
     }
-    if conditions.is_empty() { doc! {} } else { doc! { "$and": conditions } }
+    if conditions.is_empty() {
+        doc! {}
+    } else {
+        doc! { "$and": conditions }
+    }
 }
 
 /// The smallest id that something made then can have.

@@ -7,7 +7,6 @@
 use std::time::Instant;
 
 use mongodb::bson::{Bson, DateTime, Document, doc, oid};
-use mongodb::error::Error;
 use postrider_core::Timestamp;
 use postrider_store::{Change, Membership, NodeId, NodeRecord, Renewal, StoreError};
 use serde::{Deserialize, Serialize};
@@ -36,15 +35,18 @@ struct NodeDocument {
 
 /// Registers a node or prolongs its lease; `None` if its registration is lost.
 pub(crate) async fn renew(engine: &Engine, renewal: Renewal) -> Result<Option<Membership>> {
+    if engine.has_lost(renewal.node) {
+        return Ok(None);
+    }
     let known = engine.registered(renewal.node);
     let asked_at = Instant::now();
     if !prolong(engine, &renewal, known.is_some()).await? {
-        engine.note_unregistered(renewal.node);
+        engine.note_lost(renewal.node);
         return Ok(None);
     }
     let nodes = forget_lapsed(engine, renewal.now).await?;
     let Some(membership) = membership(&nodes, renewal.node) else {
-        engine.note_unregistered(renewal.node);
+        engine.note_lost(renewal.node);
         return Ok(None);
     };
     let Renewal { node, lease, keeps_to, .. } = renewal;
@@ -58,22 +60,23 @@ pub(crate) async fn renew(engine: &Engine, renewal: Renewal) -> Result<Option<Me
 /// The nodes whose leases hold.
 pub(crate) async fn list(engine: &Engine, now: Timestamp) -> Result<Vec<NodeRecord>> {
     let filter = doc! { "$expr": { "$gt": ["$leaseUntil", time(engine, now)] } };
-    let find = engine.collection::<NodeDocument>(NODES).find(filter).sort(doc! { "_id": 1 });
+    let nodes = engine.collection::<NodeDocument>(NODES);
+    let find = nodes.find(filter).sort(doc! { "_id": 1 });
     let nodes = engine.call(collect(find)).await?;
-    let record = |node: NodeDocument| NodeRecord { id: id(node.id), host: node.host, lease_until: timestamp(node.lease_until) };
+    let record =
+        |node: NodeDocument| NodeRecord { id: id(node.id), host: node.host, lease_until: timestamp(node.lease_until) };
     Ok(nodes.into_iter().map(record).collect())
 }
 
-/// Whether a node's lease holds now.
-pub(crate) async fn holds(engine: &Engine, node: NodeId, now: Timestamp) -> Result<bool> {
-    let filter = doc! { "_id": oid(node), "$expr": { "$gt": ["$leaseUntil", time(engine, now)] } };
-    let found = engine.command(engine.collection::<Document>(NODES).find_one(filter)).await?;
-    Ok(found.is_some())
+/// Whether a node is registered. That its lease may have lapsed does not matter as long as nobody has taken its claims.
+pub(crate) async fn is_registered(engine: &Engine, node: NodeId) -> Result<bool> {
+    let nodes = engine.collection::<Document>(NODES);
+    Ok(engine.command(nodes.find_one(doc! { "_id": oid(node) })).await?.is_some())
 }
 
 /// Gives back all that a node holds and forgets the node.
 pub(crate) async fn leave(engine: &Engine, node: NodeId) -> Result<()> {
-    engine.note_unregistered(node);
+    engine.note_left(node);
     engine.command(engine.collection::<Document>(NODES).delete_one(doc! { "_id": oid(node) })).await?;
     release(engine, doc! { "owner": oid(node) }).await?;
     engine.notices.tell(Change::Nodes);
@@ -134,7 +137,8 @@ async fn forget_lapsed(engine: &Engine, now: Timestamp) -> Result<Vec<NodeDocume
     let deliveries = engine.collection::<Document>(DELIVERIES);
     let owned = doc! { "owner": { "$exists": true } };
     let owners: Vec<Bson> = engine.command(deliveries.distinct("owner", owned)).await?;
-    let find = engine.collection::<NodeDocument>(NODES).find(doc! {}).sort(doc! { "_id": 1 });
+    let nodes = engine.collection::<NodeDocument>(NODES);
+    let find = nodes.find(doc! {}).sort(doc! { "_id": 1 });
     let registered = engine.call(collect(find)).await?;
     let is_registered = |owner: &Bson| registered.iter().any(|node| owner.as_object_id() == Some(node.id));
     let strangers: Vec<Bson> = owners.into_iter().filter(|owner| !is_registered(owner)).collect();
@@ -143,7 +147,11 @@ async fn forget_lapsed(engine: &Engine, now: Timestamp) -> Result<Vec<NodeDocume
         released = release(engine, doc! { "owner": { "$in": strangers } }).await?;
     }
     if forgotten > 0 || released > 0 {
-        tracing::info!(queue.nodes = forgotten, queue.released = released, "nodes are gone, their deliveries go on elsewhere");
+        tracing::info!(
+            queue.nodes = forgotten,
+            queue.released = released,
+            "nodes are gone, their deliveries go on elsewhere"
+        );
         engine.notices.tell(Change::Nodes);
     }
     Ok(registered)
@@ -153,9 +161,8 @@ fn membership(nodes: &[NodeDocument], node: NodeId) -> Option<Membership> {
     let position = nodes.iter().position(|other| id(other.id) == node)?;
     // FNV-1a, the same on every node; 0 says that a node keeps to nothing yet.
     let bytes = nodes.iter().flat_map(|node| node.id.bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = bytes
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     let fingerprint = hash.max(1);
     Some(Membership {
         nodes: u32::try_from(nodes.len()).unwrap_or(u32::MAX),

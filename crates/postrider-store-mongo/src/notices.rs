@@ -199,7 +199,10 @@ async fn poll(shared: &Shared) -> Result<(), Error> {
             "startDate": "$$NOW", "unit": "millisecond", "amount": POLL_BACK_MILLIS,
         } };
         let filter = doc! { "by": { "$ne": shared.by }, "$expr": { "$gt": ["$at", back] } };
-        let Ok(found) = collect(notices.find(filter)).await else { return Ok(tokio::time::sleep(AGAIN).await) };
+        let Ok(found) = collect(notices.find(filter)).await else {
+            tokio::time::sleep(AGAIN).await;
+            return Ok(());
+        };
         let found: Vec<(oid::ObjectId, Document)> =
             found.into_iter().filter_map(|notice| Some((notice.get_object_id("_id").ok()?, notice))).collect();
         found.iter().filter(|(id, _)| !seen.contains(id)).for_each(|(_, notice)| shared.note(notice));

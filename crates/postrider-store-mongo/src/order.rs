@@ -117,7 +117,8 @@ impl Work for Part<'_> {
         let mut ordered = Ordered::default();
         let (mut changes, mut additions) = (Changes::default(), Additions::default());
         let (mut waiting, mut resting) = (Vec::new(), Vec::new());
-        let find = engine.collection::<DeliveryState>(DELIVERIES).find(doc! { "_id": { "$in": self.keys } });
+        let deliveries = engine.collection::<DeliveryState>(DELIVERIES);
+        let find = deliveries.find(doc! { "_id": { "$in": self.keys } });
         let mut cursor = find.projection(state_fields()).session(&mut *session).await?;
         while let Some(state) = cursor.next(&mut *session).await {
             let state = state?;

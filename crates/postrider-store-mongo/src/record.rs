@@ -28,7 +28,8 @@ pub(crate) fn without_contents() -> Document {
 pub(crate) async fn detail(engine: &Engine, id: ObjectId) -> Result<Option<EmailDetail>> {
     let Some(email) = document(engine, id).await? else { return Ok(None) };
     let range = doc! { "_id": key_range(id) };
-    let find = engine.collection::<DeliveryState>(DELIVERIES).find(range.clone()).projection(state_fields());
+    let deliveries = engine.collection::<DeliveryState>(DELIVERIES);
+    let find = deliveries.find(range.clone()).projection(state_fields());
     let mut deliveries = engine.call(collect(find)).await?;
     deliveries.sort_unstable_by_key(|delivery| delivery.number);
     let attempts = attempts(engine, range).await?;
@@ -59,7 +60,8 @@ pub(crate) async fn records(engine: &Engine, ids: &[oid::ObjectId]) -> Result<Ve
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let find = engine.collection::<Document>(EMAILS).find(doc! { "_id": { "$in": ids } }).projection(without_contents());
+    let emails = engine.collection::<Document>(EMAILS);
+    let find = emails.find(doc! { "_id": { "$in": ids } }).projection(without_contents());
     let documents = engine.call(collect(find)).await?;
     let mut keys = Vec::new();
     for document in &documents {
@@ -68,18 +70,19 @@ pub(crate) async fn records(engine: &Engine, ids: &[oid::ObjectId]) -> Result<Ve
         let deliveries: i64 = counts.keys().map(|status| number(&counts, status)).sum();
         keys.extend((0..deliveries).map(|number| format!("{email}:{number}")));
     }
-    let mut deliveries: HashMap<oid::ObjectId, Vec<DeliveryState>> = HashMap::new();
+    let mut by_email: HashMap<oid::ObjectId, Vec<DeliveryState>> = HashMap::new();
     if !keys.is_empty() {
         let filter = doc! { "_id": { "$in": keys } };
-        let find = engine.collection::<DeliveryState>(DELIVERIES).find(filter).projection(state_fields());
+        let deliveries = engine.collection::<DeliveryState>(DELIVERIES);
+        let find = deliveries.find(filter).projection(state_fields());
         for delivery in engine.call(collect(find)).await? {
-            deliveries.entry(delivery.email).or_default().push(delivery);
+            by_email.entry(delivery.email).or_default().push(delivery);
         }
     }
     let mut records: HashMap<ObjectId, EmailRecord> = HashMap::new();
     for document in documents {
         let email: EmailDocument = codes::from_document(document)?;
-        let deliveries = deliveries.get(&email.id).map(Vec::as_slice).unwrap_or_default();
+        let deliveries = by_email.get(&email.id).map(Vec::as_slice).unwrap_or_default();
         records.insert(id(email.id), record(email, deliveries));
     }
     // One that was deleted meanwhile is left out.

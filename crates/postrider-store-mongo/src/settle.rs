@@ -36,7 +36,11 @@ pub(crate) async fn prepare(engine: &Engine, node: NodeId, settle: Settle) -> Re
         notifications.push(email);
     }
     let keyed = |settlement: Settlement| (delivery_key(settlement.id), settlement);
-    Ok(PreparedSettle { node: oid(node), settlements: settle.settlements.into_iter().map(keyed).collect(), notifications })
+    Ok(PreparedSettle {
+        node: oid(node),
+        settlements: settle.settlements.into_iter().map(keyed).collect(),
+        notifications,
+    })
 }
 
 impl Batch for PreparedSettle {
@@ -128,7 +132,8 @@ async fn states(
     let keys: Vec<&str> = batch.iter().flat_map(|settle| &settle.settlements).map(|(key, _)| key.as_str()).collect();
     let owners: Vec<oid::ObjectId> = batch.iter().map(|settle| settle.node).collect();
     let filter = doc! { "_id": { "$in": keys }, "owner": { "$in": owners } };
-    let found = engine.collection::<DeliveryState>(DELIVERIES).find(filter);
+    let deliveries = engine.collection::<DeliveryState>(DELIVERIES);
+    let found = deliveries.find(filter);
     let mut cursor = found.projection(state_fields()).session(&mut *session).await?;
     let mut states = HashMap::new();
     while let Some(state) = cursor.next(&mut *session).await {

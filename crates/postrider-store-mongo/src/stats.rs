@@ -103,8 +103,8 @@ async fn subtract_partly_sent(engine: &Engine, counts: &mut Counts) -> Result<()
 async fn oldest(engine: &Engine) -> Result<Option<Timestamp>> {
     let mut oldest = None;
     for status in [EmailStatus::Queued, EmailStatus::Deferred] {
-        let find = engine
-            .collection::<Document>(EMAILS)
+        let emails = engine.collection::<Document>(EMAILS);
+        let find = emails
             .find_one(doc! { "status": status.as_str() })
             .sort(doc! { "_id": 1 })
             .projection(doc! { "createdAt": 1 });
@@ -158,8 +158,10 @@ async fn last_errors(engine: &Engine, domains: &[(String, (u64, u64))]) -> Resul
     if deferred.is_empty() {
         return Ok(HashMap::new());
     }
-    let find = engine.collection::<Document>(DOMAINS).find(doc! { "_id": { "$in": deferred } });
+    let domains = engine.collection::<Document>(DOMAINS);
+    let find = domains.find(doc! { "_id": { "$in": deferred } });
     let found = engine.call(collect(find)).await?;
-    let error = |domain: Document| Some((domain.get_str("_id").ok()?.to_owned(), domain.get_str("error").ok()?.to_owned()));
+    let error =
+        |domain: Document| Some((domain.get_str("_id").ok()?.to_owned(), domain.get_str("error").ok()?.to_owned()));
     Ok(found.into_iter().filter_map(error).collect())
 }

@@ -1,6 +1,6 @@
 //! Whole e-mails, out of this store and into it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::TryStreamExt as _;
 use mongodb::ClientSession;
@@ -28,12 +28,15 @@ const EXPORT_BYTES_MAX: usize = 16 << 20;
 
 /// E-mails from behind `after` on, by id.
 pub(crate) async fn export(engine: &Engine, after: Option<ObjectId>, count: usize) -> Result<Vec<StoredEmail>> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
     let filter = after.map_or_else(Document::new, |after| doc! { "_id": { "$gt": oid(after) } });
     let emails = engine.collection::<Document>(EMAILS);
     let find = emails
         .find(filter)
         .sort(doc! { "_id": 1 })
-        .limit(i64::try_from(count.max(1)).unwrap_or(i64::MAX))
+        .limit(i64::try_from(count).unwrap_or(i64::MAX))
         .projection(doc! { "text": 0, "html": 0, "attachments.content": 0, "search": 0, "files": 0 });
     let read = async {
         let mut cursor = find.await?;
@@ -62,7 +65,8 @@ async fn stored(engine: &Engine, email: EmailDocument, raw: Option<Bson>) -> Res
         return Err(corrupt(format!("e-mail {email_id} has no message")));
     };
     let range = doc! { "_id": key_range(email_id) };
-    let find = engine.collection::<DeliveryDocument>(DELIVERIES).find(range.clone());
+    let deliveries = engine.collection::<DeliveryDocument>(DELIVERIES);
+    let find = deliveries.find(range.clone());
     let mut deliveries = engine.call(collect(find)).await?;
     deliveries.sort_unstable_by_key(|delivery| delivery.number);
     let mut attempts_by_number: HashMap<u32, Vec<_>> = HashMap::new();
@@ -98,11 +102,12 @@ async fn stored(engine: &Engine, email: EmailDocument, raw: Option<Bson>) -> Res
 /// Stores e-mails as they are, but for those that are there. Returns how many are new.
 pub(crate) async fn import(engine: &Engine, emails: Vec<StoredEmail>) -> Result<usize> {
     let ids: Vec<_> = emails.iter().map(|email| oid(email.id)).collect();
-    let known = engine.collection::<Document>(EMAILS).find(doc! { "_id": { "$in": ids } }).projection(doc! { "_id": 1 });
+    let collection = engine.collection::<Document>(EMAILS);
+    let known = collection.find(doc! { "_id": { "$in": ids } }).projection(doc! { "_id": 1 });
     let known = engine.call(collect(known)).await?;
-    let is_known = |email: ObjectId| known.iter().any(|known| known.get_object_id("_id") == Ok(oid(email)));
+    let mut known: HashSet<_> = known.iter().filter_map(|email| email.get_object_id("_id").ok()).collect();
     let (mut prepared, mut domain_errors) = (Vec::new(), HashMap::new());
-    for email in emails.into_iter().filter(|email| !is_known(email.id)) {
+    for email in emails.into_iter().filter(|email| known.insert(oid(email.id))) {
         email.deliveries.iter().for_each(|delivery| last_deferral(delivery, &mut domain_errors));
         let email = prepare_stored(email).await?;
         engine.files.put(oid(email.id), &email.files).await?;

@@ -48,7 +48,11 @@ pub(crate) async fn add(engine: &Engine, user: &User) -> Result<()> {
     let users = engine.collection::<UserDocument>(USERS);
     let added = engine.call(async {
         users.insert_one(document).await.map_err(|error| {
-            if is_duplicate(&error) { StoreError::Exists(format!("user {}", user.address)) } else { store_error(&error) }
+            if is_duplicate(&error) {
+                StoreError::Exists(format!("user {}", user.address))
+            } else {
+                store_error(&error)
+            }
         })
     });
     added.await?;
@@ -62,7 +66,8 @@ pub(crate) async fn find(engine: &Engine, address: &Address) -> Result<Option<Us
 }
 
 pub(crate) async fn all(engine: &Engine) -> Result<Vec<User>> {
-    let find = engine.collection::<UserDocument>(USERS).find(doc! {}).sort(doc! { "_id": 1 });
+    let users = engine.collection::<UserDocument>(USERS);
+    let find = users.find(doc! {}).sort(doc! { "_id": 1 });
     engine.call(collect(find)).await?.into_iter().map(user).collect()
 }
 

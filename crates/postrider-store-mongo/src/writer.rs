@@ -157,11 +157,7 @@ async fn write<B: Batch>(engine: &Arc<Engine>, batch: &[B]) -> Vec<Result<B::Ans
     }
 }
 
-fn settle_doubt<B: Batch, T>(
-    engine: &Engine,
-    batch: &[B],
-    result: std::result::Result<T, Failure>,
-) -> Result<T> {
+fn settle_doubt<B: Batch, T>(engine: &Engine, batch: &[B], result: std::result::Result<T, Failure>) -> Result<T> {
     if let Err(Failure::Server(_) | Failure::Transient(_)) = &result {
         B::doubt(engine, batch);
     }
