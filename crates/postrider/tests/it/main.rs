@@ -19,6 +19,7 @@ mod delivery_relay;
 mod delivery_retry;
 mod delivery_route;
 mod delivery_time;
+mod migrate;
 mod process;
 mod shutdown;
 mod simulator;
