@@ -1,7 +1,11 @@
 //! The command line beside a running server: both see the same store.
 
-use postrider_core::EmailStatus;
-use postrider_testkit::{CommandOutput, LineClient, Script, Site, TestPostrider, mail};
+use std::time::Duration;
+
+use postrider_core::{EmailStatus, ObjectId, Timestamp};
+use postrider_store::Renewal;
+use postrider_store_mongo::MongoOptions;
+use postrider_testkit::{CommandOutput, LineClient, MongoServer, Script, Site, TestPostrider, mail};
 use serde_json::{Value, json};
 
 use crate::support::binary;
@@ -156,4 +160,31 @@ async fn dev_starts_everything_and_says_how_to_try_it() {
     .await;
     let said = process.output();
     assert!(said.contains("swaks") && said.contains("curl"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_tells_of_a_mongodb_and_who_runs_on_it() {
+    let database = MongoServer::shared().await.database();
+    let site = Site::new().await.set("MONGODB_URL", database.url());
+    let findings = async || {
+        // Other areas may find fault with this machine.
+        let output = run(&site, &["check", "--json"]).await;
+        let findings: Vec<Value> = serde_json::from_str(&output.stdout).unwrap();
+        let of_store = findings.iter().filter(|finding| finding["area"] == "store");
+        of_store.map(|finding| format!("{} {}", finding["level"], finding["message"])).collect::<Vec<_>>()
+    };
+    let found = findings().await;
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains("ok") && found[0].contains("the MongoDB of MONGODB_URL is well"), "{found:?}");
+    assert!(found[1].contains("no node runs on it now"), "{found:?}");
+
+    let store = postrider_store_mongo::open(MongoOptions::new(database.url())).await.unwrap();
+    let now = Timestamp::system();
+    for host in ["mx1.example", "mx2.example"] {
+        let renewal = Renewal::new(ObjectId::new(now), now, Duration::from_secs(60));
+        store.renew(Renewal { host: host.into(), ..renewal }).await.unwrap();
+    }
+    let found = findings().await;
+    assert!(found[1].contains("2 nodes run on it: mx1.example, mx2.example"), "{found:?}");
+    store.close().await.unwrap();
 }

@@ -101,7 +101,8 @@ async fn mongodb(engine: Engine) -> Result<Vec<Finding>, StoreError> {
     let health = store.health().await?;
     let nodes = store.nodes(Timestamp::system()).await?;
     store.close().await?;
-    let hosts: Vec<&str> = nodes.iter().map(|node| node.host.as_str()).collect();
+    let mut hosts: Vec<&str> = nodes.iter().map(|node| node.host.as_str()).collect();
+    hosts.sort_unstable();
     let running = match hosts.len() {
         0 => "no node runs on it now".to_owned(),
         1 => format!("one node runs on it: {}", hosts.join(", ")),
