@@ -80,6 +80,12 @@ impl ManualClock {
         self.let_the_woken_run(expected, SLEEP_AGAIN_AFTER_LEAP_MAX).await;
     }
 
+    /// Moves the clock on and wakes nobody: so a process sees the time that was stopped, before its tasks have noticed.
+    pub fn skip(&self, duration: Duration) {
+        let mut state = self.lock();
+        state.now = state.now + duration;
+    }
+
     /// Lets the clock run, much faster than real time, until the returned value is dropped: for tests that wait for
     /// something which takes its time, and do not care how much.
     pub fn run(&self) -> RunningClock {

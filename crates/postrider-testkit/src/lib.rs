@@ -11,6 +11,7 @@ mod loopback;
 pub mod mail;
 mod mongo;
 mod mx;
+mod nodes;
 mod postrider;
 mod process;
 mod proxy;

@@ -45,6 +45,15 @@ impl Site {
         TestPostrider::start(self, TestClock::Manual(ManualClock::new())).await
     }
 
+    /// Starts a server here on a clock that others go by, too.
+    ///
+    /// # Panics
+    ///
+    /// When the settings are refused, or the server does not start.
+    pub async fn start_on(self, clock: &ManualClock) -> TestPostrider {
+        TestPostrider::start(self, TestClock::Manual(clock.clone())).await
+    }
+
     /// Starts a server here on the machine's clock: for tests that other programs take part in.
     ///
     /// # Panics

@@ -108,6 +108,33 @@ impl Site {
         Self { ip, folder, dns, hosts: Mutex::default(), environment, limits, faults: None, _database: database }
     }
 
+    /// A site for one more node on this site's store, which has to be [`StoreFaults::of_nodes`], in the same Internet.
+    ///
+    /// # Panics
+    ///
+    /// As [`Site::new`], and when this site's store is its own.
+    pub async fn beside(&self) -> Self {
+        let faults = self.faults().for_another_node();
+        assert!(faults.nodes.is_some(), "the store is one site's own");
+        let mut site = Self::new().await.with_store_faults(&faults);
+        site.limits = self.limits.clone();
+        for name in ["DNS_SERVERS", MONGODB_SETTING] {
+            if let Some(value) = self.environment.get(name) {
+                site.change(name, value);
+            }
+        }
+        site
+    }
+
+    /// The faults of this site's store, as its server sees it.
+    ///
+    /// # Panics
+    ///
+    /// When it has none.
+    pub fn faults(&self) -> &StoreFaults {
+        self.faults.as_ref().expect("this site's store has faults")
+    }
+
     /// Changes a setting. It counts from the next start.
     pub fn set(mut self, name: &str, value: &str) -> Self {
         self.change(name, value);
@@ -137,8 +164,14 @@ impl Site {
         let store: Arc<dyn Store> = match (self.environment.get(MONGODB_SETTING), &self.faults) {
             (Some(url), _) => {
                 let options = MongoOptions { lease_clock: LeaseClock::Callers, ..MongoOptions::new(url) };
-                postrider_store_mongo::open(options).await?
+                let store = postrider_store_mongo::open(options).await?;
+                // This engine knows nodes itself.
+                return Ok(Some(match &self.faults {
+                    Some(faults) => faults.without_nodes().between(store),
+                    None => store,
+                }));
             }
+            (None, Some(StoreFaults { nodes: Some(nodes), .. })) => nodes.store(&self.data_dir()).await?,
             (None, Some(_)) => Arc::new(SqliteStore::open(SqliteOptions::new(self.data_dir()))?),
             (None, None) => return Ok(None),
         };

@@ -1,7 +1,7 @@
 //! A store that fails when the test says so, and that can pretend to be shared with other nodes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use postrider_core::{Address, ObjectId, Timestamp};
@@ -10,7 +10,9 @@ use postrider_store::{
     NodeId, NodeRecord, Order, Ordered, Queue, QueueStats, RawMessage, Renewal, ScramKeys, Selection, Settle, Store,
     StoreError, StoreHealth, StoredEmail, Transfer, User,
 };
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
+
+use crate::nodes::Nodes;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -20,7 +22,12 @@ pub struct StoreFaults {
     fails: Arc<AtomicBool>,
     /// Calls that succeed yet, where `fails` is set.
     calls_left: Arc<AtomicUsize>,
+    hangs: Arc<watch::Sender<bool>>,
+    forgets_node: Arc<AtomicBool>,
+    claims: Arc<AtomicUsize>,
+    membership: Arc<Mutex<Option<Membership>>>,
     is_shared: bool,
+    pub(crate) nodes: Option<Arc<Nodes>>,
 }
 
 impl StoreFaults {
@@ -32,6 +39,45 @@ impl StoreFaults {
     /// A store that other nodes could send from too.
     pub fn of_shared_store() -> Self {
         Self { is_shared: true, ..Self::default() }
+    }
+
+    /// A store that the servers of several sites send from; see [`Site::beside`](crate::Site::beside).
+    pub fn of_nodes() -> Self {
+        Self { is_shared: true, nodes: Some(Arc::default()), ..Self::default() }
+    }
+
+    /// The same store, as another node sees it: with faults of its own.
+    pub fn for_another_node(&self) -> Self {
+        Self { is_shared: self.is_shared, nodes: self.nodes.clone(), ..Self::default() }
+    }
+
+    pub(crate) fn without_nodes(&self) -> Self {
+        Self { nodes: None, ..self.clone() }
+    }
+
+    /// From now on the store does not answer, or does: also what it was asked meanwhile.
+    pub fn set_hanging(&self, hangs: bool) {
+        self.hangs.send_replace(hangs);
+    }
+
+    /// The store says once that the node which renews its lease is not registered any more.
+    pub fn forget_node(&self) {
+        self.forgets_node.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it is still to say so.
+    pub fn is_to_forget_node(&self) -> bool {
+        self.forgets_node.load(Ordering::SeqCst)
+    }
+
+    /// What the store said last of the nodes, when this one renewed its lease.
+    pub fn membership(&self) -> Option<Membership> {
+        *self.membership.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often the store was asked for due deliveries.
+    pub fn claims(&self) -> usize {
+        self.claims.load(Ordering::SeqCst)
     }
 
     /// From now on the store answers that it is unavailable, or does not.
@@ -59,7 +105,9 @@ struct FaultyStore {
 }
 
 impl FaultyStore {
-    fn working(&self) -> Result<&dyn Store> {
+    async fn working(&self) -> Result<&dyn Store> {
+        // The switch lives as long as this store does, so that the wait can only end by answering.
+        let _ = self.faults.hangs.subscribe().wait_for(|hangs| !hangs).await;
         let left = &self.faults.calls_left;
         let is_spared = || left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
         if self.faults.fails.load(Ordering::SeqCst) && !is_spared() {
@@ -72,49 +120,53 @@ impl FaultyStore {
 #[async_trait]
 impl Store for FaultyStore {
     async fn health(&self) -> Result<StoreHealth> {
-        self.working()?.health().await
+        self.working().await?.health().await
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {
-        self.store.changes()
+        match &self.faults.nodes {
+            Some(nodes) => nodes.changes(),
+            None => self.store.changes(),
+        }
     }
 
     async fn close(&self) -> Result<()> {
-        self.store.close().await
+        // The others go on.
+        if self.faults.nodes.is_some() { Ok(()) } else { self.store.close().await }
     }
 }
 
 #[async_trait]
 impl Transfer for FaultyStore {
     async fn export(&self, after: Option<ObjectId>, count: usize) -> Result<Vec<StoredEmail>> {
-        self.working()?.export(after, count).await
+        self.working().await?.export(after, count).await
     }
 
     async fn import(&self, emails: Vec<StoredEmail>) -> Result<usize> {
-        self.working()?.import(emails).await
+        self.working().await?.import(emails).await
     }
 }
 
 #[async_trait]
 impl Emails for FaultyStore {
     async fn accept(&self, email: NewEmail) -> Result<()> {
-        self.working()?.accept(email).await
+        self.working().await?.accept(email).await
     }
 
     async fn list(&self, filter: &EmailFilter, page: u64, limit: u64) -> Result<EmailPage> {
-        self.working()?.list(filter, page, limit).await
+        self.working().await?.list(filter, page, limit).await
     }
 
     async fn email(&self, id: ObjectId) -> Result<Option<EmailDetail>> {
-        self.working()?.email(id).await
+        self.working().await?.email(id).await
     }
 
     async fn raw(&self, id: ObjectId) -> Result<Option<RawMessage>> {
-        self.working()?.raw(id).await
+        self.working().await?.raw(id).await
     }
 
     async fn delete(&self, id: ObjectId) -> Result<bool> {
-        self.working()?.delete(id).await
+        self.working().await?.delete(id).await
     }
 }
 
@@ -125,50 +177,65 @@ impl Queue for FaultyStore {
     }
 
     async fn renew(&self, renewal: Renewal) -> Result<Option<Membership>> {
-        self.working()?.renew(renewal).await
+        let store = self.working().await?;
+        if self.faults.forgets_node.swap(false, Ordering::SeqCst) {
+            self.leave(renewal.node).await?;
+            return Ok(None);
+        }
+        let membership = match &self.faults.nodes {
+            Some(nodes) => nodes.renew(store, renewal).await?,
+            None => store.renew(renewal).await?,
+        };
+        *self.faults.membership.lock().unwrap_or_else(PoisonError::into_inner) = membership;
+        Ok(membership)
     }
 
     async fn nodes(&self, now: Timestamp) -> Result<Vec<NodeRecord>> {
-        self.working()?.nodes(now).await
+        self.working().await?.nodes(now).await
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Claimed> {
-        self.working()?.claim(request).await
+        self.faults.claims.fetch_add(1, Ordering::SeqCst);
+        self.working().await?.claim(request).await
     }
 
     async fn settle(&self, node: NodeId, settle: Settle) -> Result<usize> {
-        self.working()?.settle(node, settle).await
+        self.working().await?.settle(node, settle).await
     }
 
     async fn release(&self, node: NodeId, deliveries: Vec<postrider_store::DeliveryId>) -> Result<()> {
-        self.working()?.release(node, deliveries).await
+        self.working().await?.release(node, deliveries).await
     }
 
     async fn leave(&self, node: NodeId) -> Result<()> {
-        self.working()?.leave(node).await
+        let store = self.working().await?;
+        if let Some(nodes) = &self.faults.nodes {
+            nodes.leave(node);
+        }
+        store.leave(node).await
     }
 
     async fn order(&self, selection: Selection, order: Order, now: Timestamp) -> Result<Ordered> {
-        self.working()?.order(selection, order, now).await
+        self.working().await?.order(selection, order, now).await
     }
 
     async fn queue_stats(&self, now: Timestamp) -> Result<QueueStats> {
-        self.working()?.queue_stats(now).await
+        self.working().await?.queue_stats(now).await
     }
 }
 
 #[async_trait]
 impl Directory for FaultyStore {
     async fn add_user(&self, user: User) -> Result<()> {
-        self.working()?.add_user(user).await
+        self.working().await?.add_user(user).await
     }
 
     async fn user(&self, address: &Address) -> Result<Option<User>> {
-        self.working()?.user(address).await
+        self.working().await?.user(address).await
     }
 
     async fn users(&self) -> Result<Vec<User>> {
-        self.working()?.users().await
+        self.working().await?.users().await
     }
 
     async fn set_password(
@@ -178,10 +245,10 @@ impl Directory for FaultyStore {
         scram: ScramKeys,
         now: Timestamp,
     ) -> Result<bool> {
-        self.working()?.set_password(address, password_hash, scram, now).await
+        self.working().await?.set_password(address, password_hash, scram, now).await
     }
 
     async fn remove_user(&self, address: &Address) -> Result<bool> {
-        self.working()?.remove_user(address).await
+        self.working().await?.remove_user(address).await
     }
 }
