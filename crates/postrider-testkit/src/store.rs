@@ -25,6 +25,7 @@ pub struct StoreFaults {
     hangs: Arc<watch::Sender<bool>>,
     forgets_node: Arc<AtomicBool>,
     claims: Arc<AtomicUsize>,
+    releases: Arc<AtomicUsize>,
     membership: Arc<Mutex<Option<Membership>>>,
     is_shared: bool,
     pub(crate) nodes: Option<Arc<Nodes>>,
@@ -49,6 +50,11 @@ impl StoreFaults {
     /// The same store, as another node sees it: with faults of its own.
     pub fn for_another_node(&self) -> Self {
         Self { is_shared: self.is_shared, nodes: self.nodes.clone(), ..Self::default() }
+    }
+
+    /// How often deliveries were given back untried.
+    pub fn releases(&self) -> usize {
+        self.releases.load(Ordering::SeqCst)
     }
 
     pub(crate) fn without_nodes(&self) -> Self {
@@ -204,6 +210,7 @@ impl Queue for FaultyStore {
     }
 
     async fn release(&self, node: NodeId, deliveries: Vec<postrider_store::DeliveryId>) -> Result<()> {
+        self.faults.releases.fetch_add(1, Ordering::SeqCst);
         self.working().await?.release(node, deliveries).await
     }
 
