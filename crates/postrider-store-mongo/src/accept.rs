@@ -35,11 +35,11 @@ impl Batch for PreparedEmail {
         if batch.iter().any(PreparedEmail::has_unclaimed) {
             engine.notices.tell(Change::Queue);
         }
-        Ok(batch.iter().map(|email| Guarded::new((), email.claims(), engine)).collect())
+        Ok(batch.iter().map(|email| Guarded::new((), email.claim(), engine)).collect())
     }
 
-    fn doubt(engine: &Engine, batch: &[Self]) {
-        engine.doubt(batch.iter().flat_map(PreparedEmail::claims).collect());
+    fn doubt(engine: &Arc<Engine>, batch: &[Self]) {
+        batch.iter().filter_map(PreparedEmail::claim).for_each(|claim| engine.doubt(claim));
     }
 }
 

@@ -13,16 +13,14 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use mongodb::bson::{DateTime, Document, doc, oid};
 use postrider_core::{Envelope, Recipient, ReversePath, Timestamp};
-use postrider_store::{
-    ClaimRequest, Claimed, ClaimedDelivery, ClaimedEmail, DeliveryId, Membership, NodeId, StoreError,
-};
+use postrider_store::{ClaimRequest, Claimed, ClaimedDelivery, ClaimedEmail, Membership, StoreError};
 
-use crate::codes::{address, date, delivery_key, id, oid, timestamp};
+use crate::codes::{address, date, id, oid, timestamp};
 use crate::documents::DeliveryDocument;
 use crate::engine::Engine;
 use crate::failure::closed;
 use crate::files::collect;
-use crate::guard::Guarded;
+use crate::guard::{Claim, Guarded};
 use crate::nodes;
 use crate::schema::DELIVERIES;
 
@@ -37,11 +35,15 @@ const DOMAINS_MAX: usize = 2_000;
 /// What is due this long is taken by whichever node comes first.
 const LEFT_ALONE: Duration = Duration::from_secs(1);
 
-/// Before all times: the lower bound that makes a query one on what can be claimed.
-pub(crate) const BEGINNING: DateTime = DateTime::from_millis(0);
+/// Before all times.
+const BEGINNING: DateTime = DateTime::from_millis(0);
 
-/// Where claims of this process are on their way around all domains. One claim at a time: two would read back each
-/// other's.
+/// All that can be claimed, now or later: put so that the index `claimable` serves it.
+pub(crate) fn claimable() -> Document {
+    doc! { "domain": { "$gte": "" }, "readyAt": { "$gte": BEGINNING } }
+}
+
+/// Where claims of this process are on their way around all domains. One claim at a time: two would want the same.
 #[derive(Debug, Default)]
 pub(crate) struct Walk(tokio::sync::Mutex<String>);
 
@@ -64,9 +66,7 @@ pub(crate) async fn claim(engine: &Arc<Engine>, walk: &Walk, request: ClaimReque
     if engine.is_closed() {
         return Err(closed());
     }
-    // What may be held without anyone's knowing comes first: given back after it was claimed again it would be lost.
-    give_back_doubts(engine).await?;
-    let nothing = |more| Guarded::new(Claimed { emails: Vec::new(), more }, Vec::new(), engine);
+    let nothing = |more| Guarded::new(Claimed { emails: Vec::new(), more }, None, engine);
     let registered = engine.registered(request.node);
     if registered.is_none() || !nodes::is_registered(engine, request.node).await? {
         tracing::warn!(queue.node = %request.node, "a node without a lease asked for deliveries");
@@ -78,35 +78,14 @@ pub(crate) async fn claim(engine: &Arc<Engine>, walk: &Walk, request: ClaimReque
     if plan.keys.is_empty() {
         return Ok(nothing(plan.more));
     }
-    let claims = plan.keys.iter().filter_map(|key| Some((request.node, parse_key(key)?))).collect();
-    match take(engine, &request, &plan).await {
-        Ok(claimed) => {
-            let claims = claims_of(request.node, &claimed);
-            Ok(Guarded::new(claimed, claims, engine))
-        }
+    let claim = Claim { name: oid::ObjectId::new(), keys: plan.keys };
+    match take(engine, &request, &claim, plan.more).await {
+        Ok(claimed) => Ok(Guarded::new(claimed, Some(claim), engine)),
         Err(error) => {
-            engine.doubt(claims);
+            engine.doubt(claim);
             Err(error)
         }
     }
-}
-
-/// Gives back what may have been claimed without its taker's knowing.
-pub(crate) async fn give_back_doubts(engine: &Engine) -> Result<()> {
-    loop {
-        let Some((node, deliveries)) = engine.doubts().last().cloned() else { return Ok(()) };
-        give_back(engine, node, &deliveries).await?;
-        let mut doubts = engine.doubts();
-        if let Some(place) = doubts.iter().position(|doubt| doubt.0 == node && doubt.1 == deliveries) {
-            doubts.remove(place);
-        }
-    }
-}
-
-/// Gives back deliveries that the node holds; others are left alone.
-pub(crate) async fn give_back(engine: &Engine, node: NodeId, deliveries: &[DeliveryId]) -> Result<()> {
-    let keys: Vec<String> = deliveries.iter().map(|&delivery| delivery_key(delivery)).collect();
-    nodes::release(engine, doc! { "_id": { "$in": keys }, "owner": oid(node) }).await.map(drop)
 }
 
 /// What a node could claim.
@@ -265,9 +244,10 @@ async fn due_keys(
             others.push(key.to_owned());
         }
     }
-    // What is another's and was left for long comes last, and only for want of one's own.
-    if mine.len() < count {
-        mine.extend(others);
+    // What is another's and was left for long is taken only for want of one's own, and from the end that the other comes
+    // to last.
+    if mine.is_empty() {
+        mine.extend(others.into_iter().rev());
     }
     mine.truncate(limit.saturating_sub(1).max(1));
     Ok((mine, has_more))
@@ -279,25 +259,29 @@ fn is_mine(key: &str, membership: Membership) -> bool {
 }
 
 /// Gives the planned deliveries to the node, and reads back which it got.
-async fn take(engine: &Engine, request: &ClaimRequest, plan: &Plan) -> Result<Claimed> {
+async fn take(engine: &Engine, request: &ClaimRequest, claim: &Claim, more: bool) -> Result<Claimed> {
     let deliveries = engine.deliveries();
     let node = oid(request.node);
-    let filter = doc! { "_id": { "$in": &plan.keys }, "readyAt": { "$gte": BEGINNING, "$lte": date(request.now) } };
-    let update = doc! { "$set": { "owner": node }, "$unset": { "readyAt": "" } };
+    let filter = doc! {
+        "_id": { "$in": &claim.keys },
+        "readyAt": { "$gte": BEGINNING, "$lte": date(request.now) },
+        "$expr": { "$lt": ["$$NOW", engine.deadline().await?] },
+    };
+    let update = doc! { "$set": { "owner": node, "claim": claim.name }, "$unset": { "readyAt": "" } };
     let taken = engine.command(deliveries.update_many(filter, update)).await?.modified_count as usize;
-    let missed = plan.keys.len().saturating_sub(taken);
+    let missed = claim.keys.len().saturating_sub(taken);
     engine.claim_conflicts.fetch_add(missed as u64, Ordering::Relaxed);
     tracing::debug!(queue.claimed = taken, queue.missed = missed, "claimed");
-    let mut claimed = Claimed { emails: Vec::new(), more: plan.more || missed > 0 };
+    let mut claimed = Claimed { emails: Vec::new(), more: more || missed > 0 };
     if taken == 0 {
         return Ok(claimed);
     }
-    let got = deliveries.find(doc! { "_id": { "$in": &plan.keys }, "owner": node });
+    let got = deliveries.find(doc! { "_id": { "$in": &claim.keys }, "claim": claim.name });
     let got: Vec<DeliveryDocument> = engine.call(collect(got)).await?;
     let mut by_key: HashMap<String, DeliveryDocument> =
         got.into_iter().map(|delivery| (delivery.key.clone(), delivery)).collect();
     let mut places: HashMap<oid::ObjectId, usize> = HashMap::new();
-    for delivery in plan.keys.iter().filter_map(|key| by_key.remove(key)) {
+    for delivery in claim.keys.iter().filter_map(|key| by_key.remove(key)) {
         let place = match places.get(&delivery.email) {
             Some(&place) => place,
             None => {
@@ -346,16 +330,4 @@ pub(crate) fn envelope(told: Option<Envelope>, sender: &str) -> Result<Envelope>
         None if sender.is_empty() => Ok(Envelope::default()),
         None => Ok(Envelope { reverse_path: ReversePath(Some(address(sender)?)), ..Envelope::default() }),
     }
-}
-
-fn claims_of(node: NodeId, claimed: &Claimed) -> Vec<(NodeId, DeliveryId)> {
-    let ids = claimed.emails.iter().flat_map(|email| {
-        email.deliveries.iter().map(|delivery| DeliveryId { email: email.id, number: delivery.number })
-    });
-    ids.map(|id| (node, id)).collect()
-}
-
-fn parse_key(key: &str) -> Option<DeliveryId> {
-    let (email, number) = key.split_once(':')?;
-    Some(DeliveryId { email: email.parse().ok()?, number: number.parse().ok()? })
 }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
+use mongodb::event::EventHandler;
+use mongodb::event::command::CommandEvent;
 use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Database};
 use postrider_store::StoreError;
@@ -35,6 +37,13 @@ pub(crate) async fn connect(options: &MongoOptions) -> Result<(Client, Database)
     client_options.read_concern = Some(ReadConcern::majority());
     client_options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
     client_options.retry_writes = Some(true);
+    if let Some(observer) = options.command_observer.clone() {
+        client_options.command_event_handler = Some(EventHandler::callback(move |event| {
+            if let CommandEvent::Started(event) = event {
+                observer(&event.command);
+            }
+        }));
+    }
     let name = client_options.default_database.clone().unwrap_or_else(|| DATABASE.into());
     let hosts: Vec<String> = client_options.hosts.iter().map(ToString::to_string).collect();
     let client = Client::with_options(client_options).map_err(|error| store_error(&error))?;

@@ -23,6 +23,10 @@ pub(crate) struct DeliveryDocument {
     /// The node that sends it now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) owner: Option<oid::ObjectId>,
+    /// The claim by which that node has it: each has a name of its own, so that one can be given back without touching
+    /// another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) claim: Option<oid::ObjectId>,
     /// `true` while it is held, failed or cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) resting: Option<bool>,

@@ -14,6 +14,7 @@ use postrider_store::{DeliveryId, NewDelivery, NewEmail, NodeId, StoreError, Sto
 use crate::codes::{self, date, oid};
 use crate::documents::{AttemptDocument, DeliveryDocument};
 use crate::failure::corrupt;
+use crate::guard::Claim;
 use crate::search;
 
 /// Contents up to this many bytes stand in the e-mail's document. MongoDB's limit is 16 MiB for the whole of it.
@@ -35,6 +36,8 @@ pub(crate) struct PreparedEmail {
     pub(crate) attempts: Vec<AttemptDocument>,
     /// What must be in GridFS before the document is written.
     pub(crate) files: Vec<File>,
+    /// Names the claims that it makes.
+    claim: oid::ObjectId,
 }
 
 /// Content for GridFS.
@@ -51,12 +54,11 @@ impl PreparedEmail {
         self.document.as_bytes().len() + ROW_BYTES * (1 + self.deliveries.len() + self.attempts.len())
     }
 
-    /// The claims that it makes.
-    pub(crate) fn claims(&self) -> Vec<(NodeId, DeliveryId)> {
-        let claims = self.deliveries.iter().filter_map(|delivery| {
-            Some((codes::id(delivery.owner?), DeliveryId { email: self.id, number: delivery.number }))
-        });
-        claims.collect()
+    /// The claim that it makes, if it makes one.
+    pub(crate) fn claim(&self) -> Option<Claim> {
+        let claimed = self.deliveries.iter().filter(|delivery| delivery.owner.is_some());
+        let keys: Vec<String> = claimed.map(|delivery| delivery.key.clone()).collect();
+        (!keys.is_empty()).then_some(Claim { name: self.claim, keys })
     }
 
     /// Whether it has deliveries that any node may claim.
@@ -94,6 +96,7 @@ pub(crate) async fn prepare(email: NewEmail, holds: impl Fn(NodeId) -> bool) -> 
     for (delivery, node) in prepared.deliveries.iter_mut().zip(claimed_by) {
         if let Some(node) = node {
             delivery.owner = Some(oid(node));
+            delivery.claim = Some(prepared.claim);
             delivery.ready_at = None;
         }
     }
@@ -122,6 +125,7 @@ fn documents(email: &StoredEmail) -> Result<PreparedEmail, StoreError> {
         attempts: deliveries.clone().flat_map(|(number, delivery)| attempts(email.id, number, delivery)).collect(),
         deliveries: deliveries.map(|(number, delivery)| delivery_document(email, number, delivery)).collect(),
         files,
+        claim: oid::ObjectId::new(),
     })
 }
 
@@ -254,6 +258,7 @@ fn delivery_document(email: &StoredEmail, number: u32, delivery: &StoredDelivery
         due_at: date(*due_at),
         ready_at: status.is_waiting().then(|| date(*due_at)),
         owner: None,
+        claim: None,
         resting: codes::rests(*status).then_some(true),
         queued_at: date(queued_at.unwrap_or(email.created_at)),
         attempts: u32::try_from(attempts.len()).unwrap_or(u32::MAX),

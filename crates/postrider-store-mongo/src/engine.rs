@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use mongodb::bson::oid;
+use mongodb::bson::{DateTime, doc, oid};
 use mongodb::{Client, ClientSession, Collection, Database};
-use postrider_store::{DeliveryId, Membership, NodeId, StoreError};
+use postrider_store::{Membership, NodeId, StoreError};
 
 use crate::documents::{AttemptDocument, DeliveryDocument};
 use crate::failure::{self, Failure, closed, store_error, timed_out};
 use crate::files::Files;
+use crate::guard::Claim;
+use crate::nodes;
 use crate::notices::Notices;
 use crate::options::{LeaseClock, MongoOptions};
 use crate::schema;
@@ -24,6 +26,13 @@ const RETRY_FIRST: Duration = Duration::from_millis(2);
 
 /// A query that may find very much may take this many times as long as one command.
 const SELECT_COMMANDS: u32 = 12;
+
+/// How long a server may keep a transaction open whose commit is still on its way (transactionLifetimeLimitSeconds is 60), and
+/// some.
+const LATE_COMMIT_MAX: Duration = Duration::from_secs(75);
+
+/// Between tries to give back what may have been claimed.
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(1);
 
 /// A transaction may take this many times as long as one command before it is given up.
 const TRANSACTION_COMMANDS: u32 = 2;
@@ -38,7 +47,6 @@ pub(crate) struct Engine {
     pub(crate) stripe: oid::ObjectId,
     /// The nodes of this process; `None` for those that lost their registration.
     nodes: Mutex<HashMap<NodeId, Option<Registered>>>,
-    doubts: Mutex<Vec<(NodeId, Vec<DeliveryId>)>>,
     is_closed: AtomicBool,
     pub(crate) claim_conflicts: AtomicU64,
 }
@@ -75,7 +83,6 @@ impl Engine {
             options,
             stripe,
             nodes: Mutex::default(),
-            doubts: Mutex::default(),
             is_closed: AtomicBool::new(false),
             claim_conflicts: AtomicU64::new(0),
         })
@@ -211,20 +218,31 @@ impl Engine {
         })
     }
 
-    /// Notes claims that may have been made although their taker never heard of them. They are given back before
-    /// anything else is claimed.
-    pub(crate) fn doubt(&self, claims: Vec<(NodeId, DeliveryId)>) {
-        let mut doubts = lock(&self.doubts);
-        for (node, delivery) in claims {
-            match doubts.last_mut() {
-                Some((last, deliveries)) if *last == node => deliveries.push(delivery),
-                _ => doubts.push((node, vec![delivery])),
+    /// Gives back a claim that may have been made without its taker's knowing: as soon as the server answers, and again for
+    /// as long as what was sent to it before may still come into effect.
+    pub(crate) fn doubt(self: &Arc<Self>, claim: Claim) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let engine = Arc::downgrade(self);
+        runtime.spawn(async move {
+            let mut answered: Option<Instant> = None;
+            while answered.is_none_or(|answered| answered.elapsed() < LATE_COMMIT_MAX) {
+                let Some(engine) = engine.upgrade().filter(|engine| !engine.is_closed()) else { return };
+                if nodes::give_back(&engine, &claim).await.is_ok() {
+                    answered.get_or_insert_with(Instant::now);
+                }
+                drop(engine);
+                tokio::time::sleep(GIVE_BACK_EVERY).await;
             }
-        }
+        });
     }
 
-    pub(crate) fn doubts(&self) -> MutexGuard<'_, Vec<(NodeId, Vec<DeliveryId>)>> {
-        lock(&self.doubts)
+    /// The server's time, `answer_timeout` from now: what it is asked to do only until then cannot come into effect after it
+    /// was given up here.
+    pub(crate) async fn deadline(&self) -> Result<DateTime> {
+        let hello = self.command(self.database.run_command(doc! { "hello": 1 })).await?;
+        let now = hello.get_datetime("localTime").map_err(failure::corrupt)?;
+        let patience = i64::try_from(self.options.answer_timeout.as_millis()).unwrap_or(i64::MAX);
+        Ok(DateTime::from_millis(now.timestamp_millis().saturating_add(patience)))
     }
 }
 

@@ -6,22 +6,28 @@
 
 use std::sync::{Arc, Weak};
 
-use postrider_store::{DeliveryId, NodeId};
+use mongodb::bson::oid;
 
-use crate::claim;
 use crate::engine::Engine;
+
+/// Deliveries that were given to a node together.
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
+    pub(crate) name: oid::ObjectId,
+    pub(crate) keys: Vec<String>,
+}
 
 /// An answer together with the claims that it tells of.
 #[derive(Debug)]
 pub(crate) struct Guarded<T> {
     answer: Option<T>,
-    claims: Vec<(NodeId, DeliveryId)>,
+    claims: Vec<Claim>,
     engine: Weak<Engine>,
 }
 
 impl<T> Guarded<T> {
-    pub(crate) fn new(answer: T, claims: Vec<(NodeId, DeliveryId)>, engine: &Arc<Engine>) -> Self {
-        Self { answer: Some(answer), claims, engine: Arc::downgrade(engine) }
+    pub(crate) fn new(answer: T, claims: impl IntoIterator<Item = Claim>, engine: &Arc<Engine>) -> Self {
+        Self { answer: Some(answer), claims: claims.into_iter().collect(), engine: Arc::downgrade(engine) }
     }
 
     /// The answer has reached its caller, and the claims with it.
@@ -33,14 +39,8 @@ impl<T> Guarded<T> {
 
 impl<T> Drop for Guarded<T> {
     fn drop(&mut self) {
-        if self.claims.is_empty() {
-            return;
-        }
-        let Some(engine) = self.engine.upgrade() else { return };
-        engine.doubt(std::mem::take(&mut self.claims));
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            // If it does not succeed, whoever claims next gives them back.
-            runtime.spawn(async move { claim::give_back_doubts(&engine).await });
+        if let Some(engine) = self.engine.upgrade() {
+            self.claims.drain(..).for_each(|claim| engine.doubt(claim));
         }
     }
 }

@@ -41,7 +41,7 @@ use postrider_store::*;
 use tokio::sync::broadcast;
 use tokio::task::AbortHandle;
 
-pub use options::{LeaseClock, MongoOptions};
+pub use options::{CommandObserver, LeaseClock, MongoOptions};
 
 use crate::claim::Walk;
 use crate::codes::oid;
@@ -236,7 +236,7 @@ impl Queue for MongoStore {
     }
 
     async fn release(&self, node: NodeId, deliveries: Vec<DeliveryId>) -> Result<()> {
-        claim::give_back(&self.engine, node, &deliveries).await
+        nodes::release_some(&self.engine, node, &deliveries).await
     }
 
     async fn leave(&self, node: NodeId) -> Result<()> {

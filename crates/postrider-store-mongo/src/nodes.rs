@@ -8,13 +8,14 @@ use std::time::Instant;
 
 use mongodb::bson::{Bson, DateTime, Document, doc, oid};
 use postrider_core::Timestamp;
-use postrider_store::{Change, Membership, NodeId, NodeRecord, Renewal, StoreError};
+use postrider_store::{Change, DeliveryId, Membership, NodeId, NodeRecord, Renewal, StoreError};
 use serde::{Deserialize, Serialize};
 
-use crate::codes::{date, id, oid, timestamp};
+use crate::codes::{date, delivery_key, id, oid, timestamp};
 use crate::documents::DeliveryDocument;
 use crate::engine::{Engine, Registered};
 use crate::files::collect;
+use crate::guard::Claim;
 use crate::options::LeaseClock;
 use crate::schema::{DELIVERIES, NODES};
 
@@ -83,10 +84,23 @@ pub(crate) async fn leave(engine: &Engine, node: NodeId) -> Result<()> {
     Ok(())
 }
 
-/// Gives back claims. Returns how many.
-pub(crate) async fn release(engine: &Engine, claims: Document) -> Result<u64> {
+/// Gives back deliveries that the node holds; others are left alone.
+pub(crate) async fn release_some(engine: &Engine, node: NodeId, deliveries: &[DeliveryId]) -> Result<()> {
+    let keys: Vec<String> = deliveries.iter().map(|&delivery| delivery_key(delivery)).collect();
+    // Not later: by then the node may have claimed them again.
+    let in_time = doc! { "$lt": ["$$NOW", engine.deadline().await?] };
+    release(engine, doc! { "_id": { "$in": keys }, "owner": oid(node), "$expr": in_time }).await.map(drop)
+}
+
+/// Gives back a claim, as far as it is still this one.
+pub(crate) async fn give_back(engine: &Engine, claim: &Claim) -> Result<()> {
+    release(engine, doc! { "_id": { "$in": &claim.keys }, "claim": claim.name }).await.map(drop)
+}
+
+/// Gives back what a filter names. Returns how many.
+async fn release(engine: &Engine, claims: Document) -> Result<u64> {
     let deliveries = engine.collection::<DeliveryDocument>(DELIVERIES);
-    let update = vec![doc! { "$set": { "readyAt": "$dueAt" } }, doc! { "$unset": "owner" }];
+    let update = vec![doc! { "$set": { "readyAt": "$dueAt" } }, doc! { "$unset": ["owner", "claim"] }];
     let released = engine.command(deliveries.update_many(claims, update)).await?.modified_count;
     if released > 0 {
         engine.notices.tell(Change::Queue);

@@ -1,7 +1,10 @@
 //! How the engine is opened.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+
+use mongodb::bson::Document;
 
 /// What the engine needs to know.
 #[derive(Clone)]
@@ -15,7 +18,12 @@ pub struct MongoOptions {
     pub waiting_max: usize,
     /// Asks for changes instead of listening to a change stream, as it does by itself where a server has none.
     pub polls_for_changes: bool,
+    /// Sees every command that is sent: for tests.
+    pub command_observer: Option<CommandObserver>,
 }
+
+/// Is shown the commands that are sent to the server, before they are.
+pub type CommandObserver = Arc<dyn Fn(&Document) + Send + Sync>;
 
 /// Whose time decides when a lease lapses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +42,7 @@ impl MongoOptions {
             answer_timeout: Duration::from_secs(5),
             waiting_max: 10_000,
             polls_for_changes: false,
+            command_observer: None,
         }
     }
 }

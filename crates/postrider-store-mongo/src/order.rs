@@ -10,7 +10,7 @@ use postrider_core::{DeliveryStatus, Timestamp};
 use postrider_store::{Change, Order, Ordered, Selection, StoreError};
 
 use crate::changes::Changes;
-use crate::claim::BEGINNING;
+use crate::claim::claimable;
 use crate::codes::{date, key_range};
 use crate::counters::{Additions, update_all};
 use crate::documents::DeliveryState;
@@ -91,7 +91,9 @@ pub(crate) fn filters(selection: &Selection, statuses: &[DeliveryStatus]) -> Vec
         }
     } else {
         if !waiting.is_empty() {
-            filters.push(doc! { "readyAt": { "$gte": BEGINNING }, "status": { "$in": texts(&waiting) } });
+            let mut claimable = claimable();
+            claimable.insert("status", doc! { "$in": texts(&waiting) });
+            filters.push(claimable);
             filters.push(doc! { "owner": { "$exists": true }, "status": { "$in": texts(&waiting) } });
         }
         if !resting.is_empty() {

@@ -59,7 +59,7 @@ impl Batch for PreparedSettle {
             // What was not recorded brought no notifications either.
             let notifications = settle.notifications.iter().filter(|_| recorded > 0);
             has_unclaimed |= notifications.clone().any(PreparedEmail::has_unclaimed);
-            Guarded::new(recorded, notifications.flat_map(PreparedEmail::claims).collect(), engine)
+            Guarded::new(recorded, notifications.filter_map(PreparedEmail::claim), engine)
         });
         let answers = answers.collect();
         if has_unclaimed {
@@ -68,9 +68,9 @@ impl Batch for PreparedSettle {
         Ok(answers)
     }
 
-    fn doubt(engine: &Engine, batch: &[Self]) {
+    fn doubt(engine: &Arc<Engine>, batch: &[Self]) {
         let notifications = batch.iter().flat_map(|settle| &settle.notifications);
-        engine.doubt(notifications.flat_map(PreparedEmail::claims).collect());
+        notifications.filter_map(PreparedEmail::claim).for_each(|claim| engine.doubt(claim));
     }
 }
 
@@ -171,7 +171,7 @@ fn update(node: oid::ObjectId, key: &str, settlement: &Settlement, state: &Deliv
         "attempts": i64::from(state.attempts) + 1,
         "triedAt": date(ended_at(attempt)),
     };
-    let mut unset = doc! { "owner": "" };
+    let mut unset = doc! { "owner": "", "claim": "" };
     if *delay_notified {
         set.insert("delayNotified", true);
     }

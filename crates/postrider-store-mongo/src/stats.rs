@@ -6,7 +6,7 @@ use mongodb::bson::{Document, doc};
 use postrider_core::{EmailStatus, Timestamp};
 use postrider_store::{DomainStats, QueueStats, StoreError};
 
-use crate::claim::BEGINNING;
+use crate::claim::claimable;
 use crate::codes::{self, STATUSES, slot, timestamp};
 use crate::counters::{self, number};
 use crate::engine::Engine;
@@ -121,7 +121,7 @@ async fn oldest(engine: &Engine) -> Result<Option<Timestamp>> {
 /// Recipient domains with deliveries that wait, most first.
 async fn domains(engine: &Engine) -> Result<Vec<DomainStats>> {
     // Either condition is that of an index which holds nothing else.
-    let conditions = [doc! { "readyAt": { "$gte": BEGINNING } }, doc! { "owner": { "$exists": true } }];
+    let conditions = [claimable(), doc! { "owner": { "$exists": true } }];
     let mut waiting: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for condition in conditions {
         let pipeline = vec![

@@ -37,7 +37,7 @@ pub(crate) trait Batch: Send + Sync + 'static {
         Self: Sized;
 
     /// Nobody knows whether these were written.
-    fn doubt(engine: &Engine, batch: &[Self])
+    fn doubt(engine: &Arc<Engine>, batch: &[Self])
     where
         Self: Sized;
 }
@@ -157,7 +157,7 @@ async fn write<B: Batch>(engine: &Arc<Engine>, batch: &[B]) -> Vec<Result<B::Ans
     }
 }
 
-fn settle_doubt<B: Batch, T>(engine: &Engine, batch: &[B], result: std::result::Result<T, Failure>) -> Result<T> {
+fn settle_doubt<B: Batch, T>(engine: &Arc<Engine>, batch: &[B], result: std::result::Result<T, Failure>) -> Result<T> {
     if let Err(Failure::Server(_) | Failure::Transient(_)) = &result {
         B::doubt(engine, batch);
     }

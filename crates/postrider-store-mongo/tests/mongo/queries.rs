@@ -1,0 +1,182 @@
+//! Whether every query has its index, as the server sees it, and whether every index has its reason.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use mongodb::bson::{Bson, Document, doc};
+use postrider_core::{Domain, EmailStatus};
+
+use super::*;
+
+/// Collections of which a pass over all is right: they have one document for each node, or are read a minute back.
+const SMALL: &[&str] = &["nodes", "notices"];
+
+#[tokio::test]
+async fn no_query_scans_a_collection() {
+    let mongo = Mongo::default();
+    let seen: Arc<Mutex<Vec<Document>>> = Arc::default();
+    let observer = seen.clone();
+    let options = MongoOptions {
+        command_observer: Some(Arc::new(move |command| observer.lock().unwrap().push(command.clone()))),
+        ..options(mongo.url().await)
+    };
+    let store = MongoStore::open(options).await.unwrap();
+    everything(&store).await;
+    let commands = std::mem::take(&mut *seen.lock().unwrap());
+    let database = Client::with_uri_str(mongo.url().await).await.unwrap().default_database().unwrap();
+    let mut explained = BTreeMap::new();
+    for command in commands.iter().flat_map(queries) {
+        let collection = command.get_str("find").or(command.get_str("aggregate")).or(command.get_str("distinct"));
+        let collection = collection.unwrap().to_owned();
+        let shape = format!("{collection} {}", shape(&command));
+        if SMALL.contains(&collection.as_str()) || explained.contains_key(&shape) {
+            continue;
+        }
+        let explain = doc! { "explain": command, "verbosity": "queryPlanner" };
+        let plan = database.run_command(explain).await.unwrap().to_string();
+        assert!(!plan.contains("COLLSCAN"), "{shape}\n{plan}");
+        explained.insert(shape, plan);
+    }
+    let used = |name: &str| explained.values().any(|plan| plan.contains(&format!("\"indexName\": \"{name}\"")));
+    for name in ["claimable", "owned", "resting", "status", "search"] {
+        assert!(used(name), "nothing uses the index {name}: {:#?}", explained.keys());
+    }
+}
+
+/// Calls whatever the store can do.
+async fn everything(store: &MongoStore) {
+    let node = register(store).await;
+    for n in 0..30 {
+        let mut new = small(&[&format!("a@d{}.example", n % 7), "b@two.example"]);
+        new.deliveries[1].claimed_by = (n % 2 == 0).then_some(node);
+        store.accept(new).await.unwrap();
+    }
+    let claimed = ids(&store.claim(request(node, 12)).await.unwrap());
+    let retry = Next::Retry { at: NOW + Duration::from_secs(60) };
+    for (&id, next) in claimed.iter().zip([Next::Sent, Next::Failed, retry].into_iter().cycle()).take(9) {
+        assert_eq!(store.settle(node, settled(id, next)).await.unwrap(), 1);
+    }
+    store.release(node, claimed[9..].to_vec()).await.unwrap();
+    let emails = vec![claimed[0].email, claimed[1].email];
+    for selection in [
+        Selection::default(),
+        Selection { emails, ..Selection::default() },
+        Selection { recipient_domain: Some(Domain::parse("two.example").unwrap()), ..Selection::default() },
+    ] {
+        for order in [Order::Hold, Order::Release, Order::Cancel, Order::Retry] {
+            store.order(selection.clone(), order, NOW).await.unwrap();
+        }
+    }
+    store.claim(request(node, 5)).await.unwrap();
+    lists(store).await;
+    store.queue_stats(NOW).await.unwrap();
+    store.email(claimed[0].email).await.unwrap().unwrap();
+    store.raw(claimed[0].email).await.unwrap().unwrap();
+    store.delete(claimed[0].email).await.unwrap();
+    let exported = store.export(None, 5).await.unwrap();
+    store.export(Some(exported[0].id), 5).await.unwrap();
+    store.import(exported).await.unwrap();
+    let address = Address::parse("ann@example.org").unwrap();
+    store.user(&address).await.unwrap();
+    store.users().await.unwrap();
+    store.remove_user(&address).await.unwrap();
+    store.sweep().await.unwrap();
+    store.health().await.unwrap();
+    store.leave(node).await.unwrap();
+}
+
+async fn lists(store: &MongoStore) {
+    let text = || Some("small".to_owned());
+    let mut filters = vec![
+        EmailFilter::default(),
+        EmailFilter { query: text(), ..EmailFilter::default() },
+        EmailFilter { sender: text(), recipient: text(), ..EmailFilter::default() },
+        EmailFilter { domain: Some(Domain::parse("two.example").unwrap()), ..EmailFilter::default() },
+        EmailFilter { direction: Some(Direction::Outbound), ..EmailFilter::default() },
+        EmailFilter { from: Some(NOW), to: Some(NOW + LEASE), ..EmailFilter::default() },
+    ];
+    for &status in EmailStatus::ALL {
+        filters.push(EmailFilter { status: Some(status), ..EmailFilter::default() });
+        filters.push(EmailFilter { status: Some(status), query: text(), ..EmailFilter::default() });
+    }
+    for filter in filters {
+        store.list(&filter, 1, 10).await.unwrap();
+    }
+}
+
+/// What a command looks for, as commands that can be explained: what it writes does not matter.
+fn queries(command: &Document) -> Vec<Document> {
+    let name = command.keys().next().unwrap().as_str();
+    let find = |collection: &str, filter: &Bson| doc! { "find": collection, "filter": filter.clone() };
+    let statements = |name: &str| command.get_array(name).cloned().unwrap_or_default();
+    let query = |statement: Bson| statement.as_document().and_then(|statement| statement.get("q").cloned()).unwrap();
+    match name {
+        "find" | "aggregate" | "distinct" => {
+            let fields = ["find", "filter", "sort", "hint", "limit", "projection", "aggregate", "pipeline", "cursor"];
+            let kept = fields.iter().chain(&["distinct", "key", "query"]);
+            let mut kept: Document =
+                kept.filter_map(|&field| Some((field.to_owned(), command.get(field)?.clone()))).collect();
+            if let Ok(pipeline) = kept.get_array("pipeline")
+                && pipeline
+                    .iter()
+                    .any(|stage| stage.as_document().is_some_and(|stage| stage.contains_key("$changeStream")))
+            {
+                return Vec::new();
+            }
+            // A distinct is planned as the query in it.
+            if let Ok(collection) = kept.get_str("distinct").map(str::to_owned) {
+                kept = find(&collection, command.get("query").unwrap());
+            }
+            vec![kept]
+        }
+        "update" => {
+            let collection = command.get_str("update").unwrap();
+            statements("updates").into_iter().map(|statement| find(collection, &query(statement))).collect()
+        }
+        "delete" => {
+            let collection = command.get_str("delete").unwrap();
+            statements("deletes").into_iter().map(|statement| find(collection, &query(statement))).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A query without its values: those of one shape have one plan.
+fn shape(command: &Document) -> String {
+    fn of(value: &Bson) -> String {
+        match value {
+            Bson::Document(document) => {
+                let fields: Vec<String> =
+                    document.iter().map(|(name, value)| format!("{name}: {}", of(value))).collect();
+                format!("{{{}}}", fields.join(", "))
+            }
+            Bson::Array(values) => values.first().map(|value| format!("[{}]", of(value))).unwrap_or_default(),
+            Bson::String(_) => "\"\"".into(),
+            _ => "_".into(),
+        }
+    }
+    let wanted = ["filter", "sort", "hint", "pipeline"];
+    wanted.iter().filter_map(|&field| Some(format!("{field} {}", of(command.get(field)?)))).collect()
+}
+
+#[tokio::test]
+async fn every_index_has_its_reason() {
+    let mongo = Mongo::default();
+    mongo.store().await;
+    let told = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/mongodb.md")).unwrap();
+    let database = Client::with_uri_str(mongo.url().await).await.unwrap().default_database().unwrap();
+    let mut collections = database.list_collection_names().await.unwrap();
+    collections.retain(|name| !name.starts_with("fs."));
+    collections.sort();
+    assert_eq!(
+        collections,
+        ["attempts", "counters", "deliveries", "domains", "emails", "meta", "nodes", "notices", "users"]
+    );
+    for collection in collections {
+        assert!(told.contains(&format!("### `{collection}`")), "docs/mongodb.md says nothing of {collection}");
+        for index in database.collection::<Document>(&collection).list_index_names().await.unwrap() {
+            let row = format!("| `{collection}` | `{index}` |");
+            assert!(index == "_id_" || told.contains(&row), "docs/mongodb.md has no row {row}");
+        }
+    }
+}
