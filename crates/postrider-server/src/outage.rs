@@ -75,3 +75,32 @@ pub(crate) async fn in_time<T>(
 pub(crate) fn too_slow() -> StoreError {
     StoreError::Unavailable("it does not answer in time".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+
+    #[tokio::test]
+    async fn an_outage_begins_with_the_first_who_meets_it_and_ends_once() {
+        let outage = Outage::new();
+        for error in [StoreError::Overloaded, StoreError::Full(String::new()), StoreError::Corrupt(String::new())] {
+            outage.note("nothing", &error, NOW);
+            assert!(!outage.is_on(), "{error}: the store can be reached");
+        }
+        assert!(!outage.end(NOW), "there was none");
+        for seconds in 0..3 {
+            outage.note("nothing", &too_slow(), NOW + Duration::from_secs(seconds));
+            assert!(outage.is_on());
+            assert_eq!(*outage.began_at(), Some(NOW));
+        }
+        let mut waiting = std::pin::pin!(outage.over());
+        assert!(
+            std::future::poll_fn(|context| std::task::Poll::Ready(waiting.as_mut().poll(context).is_pending())).await
+        );
+        assert!(outage.end(NOW + Duration::from_secs(9)));
+        assert!(!outage.end(NOW + Duration::from_secs(9)));
+        waiting.await;
+    }
+}

@@ -158,6 +158,16 @@ impl Site {
         self
     }
 
+    /// This site's store, which has to be [`StoreFaults::of_nodes`], as a command line beside its server opens it.
+    ///
+    /// # Panics
+    ///
+    /// When it does not open.
+    pub async fn store_beside(&self) -> Arc<dyn Store> {
+        let opened = self.store().await.unwrap_or_else(|error| panic!("the store does not open: {error}"));
+        opened.expect("a store with faults is opened here")
+    }
+
     /// The store for a server inside the test: on MongoDB with leases by the test's clock, and with the faults, if there are
     /// any. `None`: the server opens its store as its settings say.
     pub(crate) async fn store(&self) -> Result<Option<Arc<dyn Store>>, StoreError> {

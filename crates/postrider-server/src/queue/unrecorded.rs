@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use postrider_core::{Attempt, Timestamp};
-use postrider_store::{ClaimedEmail, DeliveryId, NodeId, Settlement};
+use postrider_store::{ClaimedEmail, DeliveryId, Next, NodeId, Settlement};
 use tracing::info;
 
 use super::{Job, Queue};
@@ -47,11 +47,13 @@ impl Unrecorded {
 }
 
 impl Queue {
-    /// Keeps in mind what could not be recorded before the claims were lost.
+    /// Keeps in mind what could not be recorded before the claims were lost, where it was final: what failed for now is
+    /// tried again anyhow, and may have failed because this process was stopped.
     pub(super) fn remember(&self, settlements: Vec<Settlement>, peer_reports: bool) {
         let now = self.now();
         let mut unrecorded = self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
-        for Settlement { id, attempt, .. } in settlements {
+        let of_final = settlements.into_iter().filter(|settlement| !matches!(settlement.next, Next::Retry { .. }));
+        for Settlement { id, attempt, .. } in of_final {
             unrecorded.insert(id, Outcome { attempt, peer_reports, lost_at: now }, now);
         }
     }
@@ -79,5 +81,58 @@ impl Queue {
             self.settle(job, vec![(0, outcome.attempt)], outcome.peer_reports);
         }
         (!email.deliveries.is_empty()).then_some(email)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postrider_core::{Outcome as Result, Reply};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+
+    fn outcome(number: u32) -> Outcome {
+        let reply = Reply { code: 250, enhanced_code: None, text: "Kept".to_owned() };
+        let attempt = Attempt {
+            number,
+            started_at: NOW,
+            duration: Duration::ZERO,
+            mx: None,
+            mx_ip: None,
+            source_ip: None,
+            tls: None,
+            exchanges: Vec::new(),
+            outcome: Result::Delivered { reply },
+        };
+        Outcome { attempt, peer_reports: false, lost_at: NOW }
+    }
+
+    fn id(number: u32) -> DeliveryId {
+        DeliveryId { email: NodeId::default(), number }
+    }
+
+    #[test]
+    fn an_outcome_counts_once_and_only_if_nobody_has_tried_since() {
+        let mut unrecorded = Unrecorded::default();
+        for number in 0..3 {
+            unrecorded.insert(id(number), outcome(2), NOW);
+        }
+        assert!(unrecorded.take(id(0), 1, NOW).is_some());
+        assert!(unrecorded.take(id(0), 1, NOW).is_none());
+        assert!(unrecorded.take(id(1), 2, NOW).is_none(), "another node has tried it");
+        assert!(unrecorded.take(id(2), 1, NOW + KEPT).is_none(), "long ago");
+        assert!(unrecorded.outcomes.is_empty());
+    }
+
+    #[test]
+    fn there_are_no_more_than_memory_allows() {
+        let mut unrecorded = Unrecorded::default();
+        for number in 0..=OUTCOMES_MAX as u32 {
+            unrecorded.insert(id(number), outcome(1), NOW);
+        }
+        assert_eq!(unrecorded.outcomes.len(), OUTCOMES_MAX);
+        unrecorded.insert(id(u32::MAX), outcome(1), NOW + KEPT);
+        assert_eq!(unrecorded.outcomes.len(), 1, "the old make room");
     }
 }
