@@ -76,7 +76,7 @@ impl Engine {
     pub(crate) fn new(client: Client, database: Database, options: MongoOptions) -> Arc<Self> {
         let stripe = oid::ObjectId::new();
         Arc::new(Self {
-            files: Files::new(database.clone()),
+            files: Files::new(database.clone(), options.answer_timeout),
             notices: Notices::new(database.clone(), stripe),
             client,
             database,

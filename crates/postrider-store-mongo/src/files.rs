@@ -2,20 +2,26 @@
 //!
 //! A crash between leaves files that no e-mail names. [`sweep`] finds and removes them.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::{AsyncReadExt as _, AsyncWriteExt as _, TryStreamExt as _};
 use mongodb::bson::{Document, doc, oid};
-use mongodb::error::Error;
+use mongodb::error::{Error, ErrorKind};
 use mongodb::gridfs::GridFsBucket;
 use mongodb::{Collection, Database};
 use postrider_store::StoreError;
 
 use crate::email::File;
-use crate::failure::{corrupt, store_error};
+use crate::failure::{corrupt, store_error, timed_out};
 use crate::schema::EMAILS;
 
 /// Files that one look of a sweep takes up.
 const SWEEP_PART: i64 = 200;
+
+/// A file may take as long as so many commands, and a sweep as many.
+const TRANSFER_COMMANDS: u32 = 12;
+const SWEEP_COMMANDS: u32 = 120;
 
 /// Files and their chunks younger than this are left alone by a sweep: their e-mail may be about to be written. In seconds.
 const YOUNG_SECONDS: i64 = 3600;
@@ -25,17 +31,28 @@ const YOUNG_SECONDS: i64 = 3600;
 pub(crate) struct Files {
     bucket: GridFsBucket,
     database: Database,
+    answer_timeout: Duration,
 }
 
 impl Files {
-    pub(crate) fn new(database: Database) -> Self {
-        Self { bucket: database.gridfs_bucket(None), database }
+    pub(crate) fn new(database: Database, answer_timeout: Duration) -> Self {
+        Self { bucket: database.gridfs_bucket(None), database, answer_timeout }
+    }
+
+    /// Ends what takes as long as so many commands that are not answered.
+    async fn within<T>(
+        &self,
+        commands: u32,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        tokio::time::timeout(self.answer_timeout * commands, work).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
     /// Stores contents for an e-mail that is to be written next.
     pub(crate) async fn put(&self, email: oid::ObjectId, files: &[File]) -> Result<(), StoreError> {
         for file in files {
-            self.put_one(email, file).await.map_err(|error| store_error(&error))?;
+            let put = async { self.put_one(email, file).await.map_err(|error| store_error(&error)) };
+            self.within(TRANSFER_COMMANDS, put).await?;
         }
         Ok(())
     }
@@ -50,10 +67,13 @@ impl Files {
     }
 
     pub(crate) async fn get(&self, id: oid::ObjectId) -> Result<Bytes, StoreError> {
-        let mut stream = self.bucket.open_download_stream(id.into()).await.map_err(|error| store_error(&error))?;
-        let mut content = Vec::new();
-        stream.read_to_end(&mut content).await.map_err(|error| corrupt(format!("file {id}: {error}")))?;
-        Ok(content.into())
+        let get = async {
+            let mut stream = self.bucket.open_download_stream(id.into()).await.map_err(|error| store_error(&error))?;
+            let mut content = Vec::new();
+            stream.read_to_end(&mut content).await.map_err(|error| read_error(id, &error))?;
+            Ok(content.into())
+        };
+        self.within(TRANSFER_COMMANDS, get).await
     }
 
     /// Removes files whose e-mail is gone, or was never written. What cannot be removed now the next sweep finds.
@@ -66,11 +86,16 @@ impl Files {
             self.files().delete_many(doc! { "_id": { "$in": ids } }).await?;
             self.chunks().delete_many(doc! { "files_id": { "$in": ids } }).await
         };
-        remove.await.map(drop).map_err(|error| store_error(&error))
+        let remove = async { remove.await.map(drop).map_err(|error: Error| store_error(&error)) };
+        self.within(2, remove).await
     }
 
     /// Removes what no e-mail names: files, and chunks of files that were never finished. Returns how many.
     pub(crate) async fn sweep(&self) -> Result<u64, StoreError> {
+        self.within(SWEEP_COMMANDS, self.sweep_all()).await
+    }
+
+    async fn sweep_all(&self) -> Result<u64, StoreError> {
         let server_time = self.server_seconds().await?;
         let oldest_kept = u32::try_from(server_time - YOUNG_SECONDS).unwrap_or(0);
         // Ids carry the time of their making.
@@ -151,6 +176,14 @@ impl Files {
 
     fn chunks(&self) -> Collection<Document> {
         self.database.collection("fs.chunks")
+    }
+}
+
+/// What the driver tells of a file that cannot be read: the connection failed, or what is there makes no sense.
+fn read_error(id: oid::ObjectId, error: &std::io::Error) -> StoreError {
+    match error.get_ref().and_then(|cause| cause.downcast_ref::<Error>()) {
+        Some(cause) if !matches!(*cause.kind, ErrorKind::GridFs(_)) => store_error(cause),
+        _ => corrupt(format!("file {id}: {error}")),
     }
 }
 

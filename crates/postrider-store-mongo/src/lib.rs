@@ -21,6 +21,7 @@ mod nodes;
 mod notices;
 mod options;
 mod order;
+mod plan;
 mod record;
 mod schema;
 mod search;

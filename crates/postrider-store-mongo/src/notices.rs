@@ -1,9 +1,9 @@
 //! Telling other processes what changed, and hearing it from them.
 //!
 //! A notice is a small document, written when something was committed that others should look at, at most some times a second
-//! however much changes; everyone hears the notices of all others through a change stream on that one collection, or by
-//! asking for them where the server has no change streams. Nothing depends on a notice alone: who waits for one looks by
-//! itself now and then.
+//! however much changes. Everyone hears the notices of all others through a change stream on that one collection, and asks for
+//! them twice a second besides: that is how it hears where the server has no change streams, or where one has fallen silent.
+//! Nothing depends on a notice alone: who waits for one looks by itself now and then.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mongodb::Database;
-use mongodb::bson::{Document, doc, oid};
+use mongodb::bson::{DateTime, Document, doc, oid};
 use mongodb::error::{Error, ErrorKind};
-use postrider_store::Change;
+use postrider_store::{Change, StoreError};
 use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinSet;
 
@@ -25,10 +25,11 @@ use crate::schema::NOTICES;
 /// Between the notices of a process, so that many changes become one.
 const TELL_EVERY: Duration = Duration::from_millis(50);
 
-/// How often notices are asked for where there are no change streams.
+/// How often notices are asked for.
 const POLL_EVERY: Duration = Duration::from_millis(500);
 
-/// How far back a poll looks, in milliseconds: notices may become visible in another order than that of their times.
+/// How far back a poll looks, in milliseconds: notices may become visible in another order than that of their times, which
+/// the server notes to the millisecond.
 const POLL_BACK_MILLIS: i64 = 10_000;
 
 /// After a failure.
@@ -55,6 +56,8 @@ struct Shared {
     untold: Mutex<HashSet<Change>>,
     wake: Notify,
     heard: broadcast::Sender<Change>,
+    /// Notices of late, so that none is heard twice.
+    seen: Mutex<HashSet<oid::ObjectId>>,
 }
 
 impl Notices {
@@ -65,6 +68,7 @@ impl Notices {
             untold: Mutex::default(),
             wake: Notify::new(),
             heard: broadcast::Sender::new(WAITING_MAX),
+            seen: Mutex::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -84,10 +88,14 @@ impl Notices {
     }
 
     /// Hears from now on.
-    pub(crate) fn hear(&self, answer_timeout: Duration, polls: bool) -> broadcast::Receiver<Change> {
+    pub(crate) fn hear(&self, answer_timeout: Duration, only_polls: bool) -> broadcast::Receiver<Change> {
         let receiver = self.shared.heard.subscribe();
         if !self.is_hearing.swap(true, Ordering::Relaxed) {
-            lock(&self.tasks).spawn(hear_all(self.shared.clone(), answer_timeout, polls));
+            let mut tasks = lock(&self.tasks);
+            tasks.spawn(poll_all(self.shared.clone(), answer_timeout));
+            if !only_polls {
+                tasks.spawn(stream_all(self.shared.clone(), answer_timeout));
+            }
         }
         receiver
     }
@@ -118,17 +126,47 @@ impl Shared {
         }
     }
 
+    /// Looks at the notices of late. By their own times, so that an index serves it: not by a clock of this machine.
+    async fn poll(&self, newest: &mut Option<DateTime>) -> Result<(), StoreError> {
+        let notices = self.database.collection::<Document>(NOTICES);
+        let filter = match newest {
+            Some(newest) => {
+                let from = newest.timestamp_millis().saturating_sub(POLL_BACK_MILLIS);
+                doc! { "at": { "$gte": DateTime::from_millis(from) } }
+            }
+            None => doc! { "at": { "$gte": DateTime::from_millis(0) } },
+        };
+        let found = collect(notices.find(filter).sort(doc! { "at": 1 })).await?;
+        if let Some(last) = found.last().and_then(|notice| notice.get_datetime("at").ok()) {
+            *newest = Some(*last);
+        }
+        found.iter().for_each(|notice| self.note(notice));
+        let of_late: HashSet<_> = found.iter().filter_map(|notice| notice.get_object_id("_id").ok()).collect();
+        lock(&self.seen).retain(|id| of_late.contains(id) || is_young(*id));
+        Ok(())
+    }
+
     /// Something may have been missed: everyone looks everywhere.
     fn look_everywhere(&self) {
         CHANGES.iter().for_each(|&change| drop(self.heard.send(change)));
     }
 
     fn note(&self, notice: &Document) {
+        let Ok(id) = notice.get_object_id("_id") else { return };
+        if notice.get_object_id("by").is_ok_and(|by| by == self.by) || !lock(&self.seen).insert(id) {
+            return;
+        }
         let change = notice.get_str("change").ok().and_then(|text| CHANGES.into_iter().find(|c| name(*c) == text));
         if let Some(change) = change {
             let _ = self.heard.send(change);
         }
     }
+}
+
+/// Whether a notice may not have been there yet when notices were asked for last. By its id, which carries the time of its
+/// maker's clock: one that is forgotten too early is heard twice.
+fn is_young(id: oid::ObjectId) -> bool {
+    id.timestamp().timestamp_millis() > DateTime::now().timestamp_millis() - POLL_BACK_MILLIS
 }
 
 fn name(change: Change) -> &'static str {
@@ -147,21 +185,33 @@ async fn tell_all(shared: Arc<Shared>) {
     }
 }
 
-async fn hear_all(shared: Arc<Shared>, answer_timeout: Duration, polls: bool) {
-    let mut polls = polls;
+/// Hears through change streams, one after the other.
+async fn stream_all(shared: Arc<Shared>, answer_timeout: Duration) {
     loop {
-        let ended = if polls { poll(&shared).await } else { stream(&shared, answer_timeout).await };
-        match ended {
-            Ok(()) => {}
-            Err(error) if is_unsupported(&error) => {
-                tracing::info!(%error, "the server has no change streams; it is asked for changes instead");
-                polls = true;
+        if let Err(error) = stream(&shared, answer_timeout).await {
+            if is_unsupported(&error) {
+                tracing::info!(%error, "the server has no change streams; it is only asked for changes");
+                return;
             }
-            Err(error) => {
-                tracing::debug!(%error, "changes are not heard for now");
-                tokio::time::sleep(AGAIN).await;
-            }
+            tracing::debug!(%error, "the change stream ended");
+            tokio::time::sleep(AGAIN).await;
         }
+    }
+}
+
+/// Asks for notices again and again.
+async fn poll_all(shared: Arc<Shared>, answer_timeout: Duration) {
+    let mut was_answered = false;
+    let mut newest: Option<DateTime> = None;
+    loop {
+        let polled = tokio::time::timeout(answer_timeout, shared.poll(&mut newest)).await;
+        let is_answered = matches!(polled, Ok(Ok(())));
+        if is_answered && !was_answered {
+            // What was told meanwhile may be forgotten already.
+            shared.look_everywhere();
+        }
+        was_answered = is_answered;
+        tokio::time::sleep(POLL_EVERY).await;
     }
 }
 
@@ -173,7 +223,6 @@ async fn stream(shared: &Shared, answer_timeout: Duration) -> Result<(), Error> 
     let watch = notices.watch().pipeline([others]).max_await_time(answer_timeout / 2);
     let Ok(stream) = tokio::time::timeout(answer_timeout, watch).await else { return Ok(()) };
     let mut stream = stream?;
-    shared.look_everywhere();
     loop {
         match tokio::time::timeout(answer_timeout, stream.next_if_any()).await {
             Ok(event) => {
@@ -186,28 +235,6 @@ async fn stream(shared: &Shared, answer_timeout: Duration) -> Result<(), Error> 
             }
             Err(_) => return Ok(()),
         }
-    }
-}
-
-/// Asks for notices until that fails.
-async fn poll(shared: &Shared) -> Result<(), Error> {
-    let notices = shared.database.collection::<Document>(NOTICES);
-    let mut seen: HashSet<oid::ObjectId> = HashSet::new();
-    shared.look_everywhere();
-    loop {
-        let back = doc! { "$dateSubtract": {
-            "startDate": "$$NOW", "unit": "millisecond", "amount": POLL_BACK_MILLIS,
-        } };
-        let filter = doc! { "by": { "$ne": shared.by }, "$expr": { "$gt": ["$at", back] } };
-        let Ok(found) = collect(notices.find(filter)).await else {
-            tokio::time::sleep(AGAIN).await;
-            return Ok(());
-        };
-        let found: Vec<(oid::ObjectId, Document)> =
-            found.into_iter().filter_map(|notice| Some((notice.get_object_id("_id").ok()?, notice))).collect();
-        found.iter().filter(|(id, _)| !seen.contains(id)).for_each(|(_, notice)| shared.note(notice));
-        seen = found.into_iter().map(|(id, _)| id).collect();
-        tokio::time::sleep(POLL_EVERY).await;
     }
 }
 

@@ -16,7 +16,7 @@ pub struct MongoOptions {
     pub answer_timeout: Duration,
     /// Writes that wait for their commit, at most: one more is refused as overload.
     pub waiting_max: usize,
-    /// Asks for changes instead of listening to a change stream, as it does by itself where a server has none.
+    /// Only asks for changes, without a change stream, as it does by itself where a server has none.
     pub polls_for_changes: bool,
     /// Sees every command that is sent: for tests.
     pub command_observer: Option<CommandObserver>,

@@ -49,6 +49,11 @@ pub(crate) fn indexes() -> Vec<(&'static str, Vec<Document>)> {
                     "partialFilterExpression": { "readyAt": { "$exists": true } },
                 },
                 doc! {
+                    "name": "due",
+                    "key": { "readyAt": 1, "_id": 1, "domain": 1 },
+                    "partialFilterExpression": { "readyAt": { "$exists": true } },
+                },
+                doc! {
                     "name": "owned",
                     "key": { "owner": 1, "domain": 1, "status": 1 },
                     "partialFilterExpression": { "owner": { "$exists": true } },

@@ -59,7 +59,8 @@ impl Membership {
         let hash = key
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-        let turn = (self.position as usize + (hash >> 32) as usize) % nodes;
+        // The last bytes of a key change the low half most.
+        let turn = (self.position as usize + ((hash ^ (hash >> 32)) as u32) as usize) % nodes;
         limit / nodes + usize::from(turn < limit % nodes)
     }
 }
