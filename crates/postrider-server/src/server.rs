@@ -20,7 +20,7 @@ use crate::deliver::route::Router;
 use crate::limits::Limits;
 use crate::listen::{self, Sessions};
 use crate::memory::MemoryBudget;
-use crate::queue::{Queue, QueueOptions, Registered};
+use crate::queue::{NodeFile, Queue, QueueOptions, Registered};
 use crate::simulator::Simulator;
 use crate::smtp::Context;
 use crate::smtp::policy::{Listener, Policies};
@@ -90,7 +90,7 @@ impl Server {
             opportunistic_tls: tls::opportunistic_client(),
             verifying_tls: tls::verifying_client(),
         };
-        let registered = register(store.as_ref(), clock.now(), limits.lease, host(&settings.mail_hostname)).await?;
+        let registered = register(store.as_ref(), clock.now(), limits.lease, settings).await?;
         let options = QueueOptions {
             registered,
             retry: settings.retry,
@@ -164,12 +164,28 @@ impl Server {
 }
 
 /// Makes this process known to the store, as one of its nodes.
-async fn register(store: &dyn Store, now: Timestamp, lease: Duration, host: String) -> Result<Registered, StoreError> {
+async fn register(
+    store: &dyn Store,
+    now: Timestamp,
+    lease: Duration,
+    settings: &Settings,
+) -> Result<Registered, StoreError> {
     let node = ObjectId::new(now);
+    let host = host(&settings.mail_hostname);
+    let mut file = NodeFile::default();
+    if !store.is_exclusive() {
+        let (taken_over, predecessor) = NodeFile::take_over(&settings.data_dir);
+        file = taken_over;
+        if let Some(predecessor) = predecessor {
+            // Its claims go on at once. If it left in order, there is nothing to do.
+            store.leave(predecessor).await?;
+        }
+        file.note(node);
+    }
     let renewal = Renewal { host: host.clone(), ..Renewal::new(node, now, lease) };
     let membership = store.renew(renewal).await?;
     let membership = membership.ok_or_else(|| StoreError::Unavailable("it registers no node".to_owned()))?;
-    Ok(Registered { node, host, at: now, membership })
+    Ok(Registered { node, host, at: now, membership, file })
 }
 
 /// What people know this node by. Nodes may share the name that they show to the world.

@@ -102,6 +102,9 @@ impl Queue {
         };
         let node = current.unwrap_or_else(|| ObjectId::new(asked_at));
         let host = self.options.registered.host.clone();
+        if current.is_none() {
+            self.options.registered.file.note(node);
+        }
         let keeps_to = if current.is_some() { keeps_to } else { 0 };
         let asked_at_instant = Instant::now();
         // Whether there is an answer must be known before it is too late to stop sending.

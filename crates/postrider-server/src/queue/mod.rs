@@ -11,6 +11,7 @@ mod changes;
 mod holdings;
 mod lanes;
 mod lease;
+mod predecessor;
 mod routing;
 mod settle;
 mod shares;
@@ -35,6 +36,7 @@ use crate::memory::{MemoryBudget, MemoryShare};
 use crate::outage::Outage;
 use lanes::{LaneLimits, Lanes};
 use lease::Lease;
+pub(crate) use predecessor::NodeFile;
 use unrecorded::Unrecorded;
 
 /// The queue's limits and the values that outcomes are computed with.
@@ -58,6 +60,8 @@ pub(crate) struct Registered {
     pub(crate) at: Timestamp,
     /// The nodes as they were then.
     pub(crate) membership: Membership,
+    /// Names it to the process that comes after this one.
+    pub(crate) file: NodeFile,
 }
 
 /// The queue of this node.
