@@ -9,7 +9,7 @@ use postrider_core::{EmailStatus, ObjectId};
 use postrider_store::{Change, StoreError};
 
 use crate::codes::{self, key_range};
-use crate::counters::Additions;
+use crate::counters::{Additions, Stripe};
 use crate::email::PreparedEmail;
 use crate::engine::{Engine, Work};
 use crate::failure::{Failure, corrupt};
@@ -50,10 +50,10 @@ struct Accept<'a> {
 impl Work for Accept<'_> {
     type Output = ();
 
-    async fn run(&mut self, engine: &Engine, session: &mut ClientSession) -> Result<(), Failure> {
+    async fn run(&mut self, engine: &Engine, session: &mut ClientSession, stripe: Stripe) -> Result<(), Failure> {
         let mut additions = Additions::default();
         insert(engine, session, self.emails, &mut additions).await?;
-        additions.write(engine, session).await
+        additions.write(engine, session, stripe).await
     }
 }
 
@@ -99,7 +99,12 @@ impl Work for Delete {
     /// Its files; `None` if there is no such e-mail.
     type Output = Option<Vec<oid::ObjectId>>;
 
-    async fn run(&mut self, engine: &Engine, session: &mut ClientSession) -> Result<Self::Output, Failure> {
+    async fn run(
+        &mut self,
+        engine: &Engine,
+        session: &mut ClientSession,
+        stripe: Stripe,
+    ) -> Result<Self::Output, Failure> {
         let emails = engine.collection::<Document>(EMAILS);
         let filter = doc! { "_id": codes::oid(self.id) };
         let wanted = doc! { "status": 1, "files": 1 };
@@ -118,7 +123,7 @@ impl Work for Delete {
         }
         let mut additions = Additions::default();
         additions.went(status);
-        additions.write(engine, session).await?;
+        additions.write(engine, session, stripe).await?;
         Ok(Some(files.unwrap_or_default()))
     }
 }

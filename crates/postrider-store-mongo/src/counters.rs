@@ -1,17 +1,19 @@
 //! How many e-mails have each status, and how many deliveries ended when.
 //!
-//! Each process counts in documents of its own, by additions within the transactions that change what is counted: two
-//! nodes never write the same document, and the sum of all is true at every moment. Where many processes have come and
-//! gone their documents are added into one.
+//! Each transaction counts in documents that no other one writes at the same time, by additions: so neither two nodes nor two
+//! transactions of one node are in each other's way, and the sum of all documents is true at every moment. Where there
+//! are many of them they are added into one.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use mongodb::ClientSession;
 use mongodb::bson::{Bson, DateTime, Document, doc, oid};
 use postrider_core::{EmailStatus, Timestamp};
 use postrider_store::StoreError;
-use std::collections::BTreeMap;
 
 use crate::codes::{STATUSES, slot};
-use crate::engine::{Engine, Work};
+use crate::engine::{Engine, Work, lock};
 use crate::failure::Failure;
 use crate::files::collect;
 use crate::schema::COUNTERS;
@@ -27,6 +29,33 @@ const RATE_KEPT_MILLIS: i64 = 600_000;
 
 /// From this many on, the documents of processes are added into one.
 const STRIPES_MAX: usize = 32;
+
+/// Names the documents that a transaction counts in.
+pub(crate) type Stripe = oid::ObjectId;
+
+/// The stripes of this process that no transaction uses now.
+#[derive(Debug, Default)]
+pub(crate) struct Stripes(Mutex<Vec<Stripe>>);
+
+impl Stripes {
+    /// A stripe for one transaction alone.
+    pub(crate) fn take(&self) -> Stripe {
+        let free = lock(&self.0).pop();
+        match free {
+            Some(stripe) => stripe,
+            None => Stripe::new(),
+        }
+    }
+
+    /// For a transaction that is over on the server too. Those of others are left: the server may keep them open for a
+    /// while, and nobody else could write what they wrote.
+    pub(crate) fn give_back(&self, stripe: Stripe) {
+        lock(&self.0).push(stripe);
+    }
+}
+
+/// A stripe that was written so long ago was left by its process. Were it not, nothing would be lost. In milliseconds.
+const STRIPE_LEFT_MILLIS: i64 = 60_000;
 
 /// What a transaction adds.
 #[derive(Debug, Default, Clone)]
@@ -55,19 +84,25 @@ impl Additions {
     }
 
     /// Writes the additions, as the last thing before the commit.
-    pub(crate) async fn write(&self, engine: &Engine, session: &mut ClientSession) -> Result<(), Failure> {
+    pub(crate) async fn write(
+        &self,
+        engine: &Engine,
+        session: &mut ClientSession,
+        stripe: Stripe,
+    ) -> Result<(), Failure> {
         let changed = STATUSES.iter().zip(self.emails).filter(|(_, change)| *change != 0);
         let changed: Document =
             changed.map(|(status, change)| (status.as_str().to_owned(), Bson::Int64(change))).collect();
         let mut updates = Vec::new();
         if !changed.is_empty() {
-            let key = format!("emails:{}", engine.stripe);
-            updates.push(doc! { "q": { "_id": key }, "u": { "$inc": changed }, "upsert": true });
+            let key = format!("emails:{stripe}");
+            let update = doc! { "$inc": changed, "$currentDate": { "at": true } };
+            updates.push(doc! { "q": { "_id": key }, "u": update, "upsert": true });
         }
         for (span, (sent, failed)) in &self.rates {
             let expire_at = DateTime::from_millis(span * RATE_SPAN_MILLIS + RATE_KEPT_MILLIS);
             updates.push(doc! {
-                "q": { "_id": format!("rate:{span:015}:{}", engine.stripe) },
+                "q": { "_id": format!("rate:{span:015}:{stripe}") },
                 "u": { "$inc": { "sent": sent, "failed": failed }, "$set": { "expireAt": expire_at } },
                 "upsert": true,
             });
@@ -113,13 +148,19 @@ pub(crate) async fn rates(engine: &Engine, now: Timestamp) -> Result<(u64, u64),
     Ok((sum("sent"), sum("failed")))
 }
 
-/// Adds the documents of all processes into one, if there are many. Who counts on meanwhile counts in a new one.
-pub(crate) async fn fold(engine: &Engine) -> Result<(), StoreError> {
-    let count = engine.command(engine.collection::<Document>(COUNTERS).count_documents(stripes())).await?;
-    if count as usize > STRIPES_MAX {
-        engine.transaction(&mut Fold).await.map_err(Failure::into_error)?;
+/// Adds the documents that nobody seems to write any more into one, if there are many. Who does all the same counts on in a new
+/// one. What does not succeed now is for whoever comes next.
+pub(crate) async fn fold(engine: &Engine) {
+    let folding = async {
+        let count = engine.command(engine.collection::<Document>(COUNTERS).count_documents(stripes())).await?;
+        if count as usize > STRIPES_MAX {
+            engine.transaction_once(&mut Fold).await.map_err(Failure::into_error)?;
+        }
+        Ok::<_, StoreError>(())
+    };
+    if let Err(error) = folding.await {
+        tracing::debug!(%error, "the counters of many processes stay as they are");
     }
-    Ok(())
 }
 
 struct Fold;
@@ -127,9 +168,12 @@ struct Fold;
 impl Work for Fold {
     type Output = ();
 
-    async fn run(&mut self, engine: &Engine, session: &mut ClientSession) -> Result<(), Failure> {
+    async fn run(&mut self, engine: &Engine, session: &mut ClientSession, _: Stripe) -> Result<(), Failure> {
         let counters = engine.collection::<Document>(COUNTERS);
-        let mut cursor = counters.find(stripes()).session(&mut *session).await?;
+        let mut left = stripes();
+        let until = DateTime::from_millis(DateTime::now().timestamp_millis() - STRIPE_LEFT_MILLIS);
+        left.insert("at", doc! { "$lt": until });
+        let mut cursor = counters.find(left).session(&mut *session).await?;
         let mut found = Vec::new();
         while let Some(stripe) = cursor.next(&mut *session).await {
             found.push(stripe?);
@@ -138,7 +182,8 @@ impl Work for Fold {
         counters.delete_many(doc! { "_id": { "$in": keys } }).session(&mut *session).await?;
         let sums = STATUSES.iter().zip(sum(&found));
         let mut all: Document = sums.map(|(status, count)| (status.as_str().to_owned(), Bson::Int64(count))).collect();
-        all.insert("_id", format!("emails:{}", oid::ObjectId::new()));
+        all.insert("_id", format!("emails:{}", Stripe::new()));
+        all.insert("at", until);
         counters.insert_one(all).session(session).await?;
         Ok(())
     }
@@ -164,4 +209,20 @@ pub(crate) fn number(document: &Document, name: &str) -> i64 {
 
 fn span(at: Timestamp) -> i64 {
     at.as_millis().div_euclid(RATE_SPAN_MILLIS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_transactions_count_in_the_same_place_at_the_same_time() {
+        let stripes = Stripes::default();
+        let (one, two) = (stripes.take(), stripes.take());
+        assert_ne!(one, two);
+        stripes.give_back(one);
+        assert_eq!(stripes.take(), one, "else there would be ever more of them");
+        let third = stripes.take();
+        assert!(third != one && third != two);
+    }
 }

@@ -10,6 +10,7 @@ use mongodb::bson::{DateTime, doc, oid};
 use mongodb::{Client, ClientSession, Collection, Database};
 use postrider_store::{Membership, NodeId, StoreError};
 
+use crate::counters::{Stripe, Stripes};
 use crate::documents::{AttemptDocument, DeliveryDocument};
 use crate::failure::{self, Failure, closed, store_error, timed_out};
 use crate::files::Files;
@@ -43,8 +44,7 @@ pub(crate) struct Engine {
     pub(crate) options: MongoOptions,
     pub(crate) files: Files,
     pub(crate) notices: Notices,
-    /// Names this process's own counters, so that no two processes write the same document.
-    pub(crate) stripe: oid::ObjectId,
+    stripes: Stripes,
     /// The nodes of this process; `None` for those that lost their registration.
     nodes: Mutex<HashMap<NodeId, Option<Registered>>>,
     is_closed: AtomicBool,
@@ -69,19 +69,19 @@ pub(crate) trait Work: Send {
         &mut self,
         engine: &Engine,
         session: &mut ClientSession,
+        stripe: Stripe,
     ) -> impl Future<Output = std::result::Result<Self::Output, Failure>> + Send;
 }
 
 impl Engine {
     pub(crate) fn new(client: Client, database: Database, options: MongoOptions) -> Arc<Self> {
-        let stripe = oid::ObjectId::new();
         Arc::new(Self {
             files: Files::new(database.clone(), options.answer_timeout),
-            notices: Notices::new(database.clone(), stripe),
+            notices: Notices::new(database.clone(), oid::ObjectId::new()),
             client,
             database,
             options,
-            stripe,
+            stripes: Stripes::default(),
             nodes: Mutex::default(),
             is_closed: AtomicBool::new(false),
             claim_conflicts: AtomicU64::new(0),
@@ -140,7 +140,7 @@ impl Engine {
             let mut pause = RETRY_FIRST;
             loop {
                 match self.try_transaction(&mut session, work).await {
-                    Err(Failure::Transient(error)) => {
+                    Err(Failure::Conflict(error) | Failure::Transient(error)) => {
                         tracing::debug!(%error, "a transaction is tried again");
                         last = Some(error);
                         // Not all that were in each other's way come back at the same moment.
@@ -157,23 +157,41 @@ impl Engine {
         }
     }
 
+    /// As [`Engine::transaction`], once: [`Failure::Conflict`] if another transaction is in the way.
+    pub(crate) async fn transaction_once<W: Work>(&self, work: &mut W) -> std::result::Result<W::Output, Failure> {
+        let tried = async {
+            let mut session = self.client.start_session().await?;
+            self.try_transaction(&mut session, work).await
+        };
+        tokio::time::timeout(self.options.answer_timeout, tried)
+            .await
+            .unwrap_or_else(|_| Err(Failure::Server(timed_out())))
+    }
+
     async fn try_transaction<W: Work>(
         &self,
         session: &mut ClientSession,
         work: &mut W,
     ) -> std::result::Result<W::Output, Failure> {
         session.start_transaction().await?;
-        let output = match work.run(self, session).await {
+        let stripe = self.stripes.take();
+        let output = match work.run(self, session, stripe).await {
             Ok(output) => output,
             Err(failure) => {
                 // The server ends it by itself where it cannot be told.
                 let _ = session.abort_transaction().await;
+                if matches!(failure, Failure::Conflict(_)) {
+                    self.stripes.give_back(stripe);
+                }
                 return Err(failure);
             }
         };
         loop {
             match session.commit_transaction().await {
-                Ok(()) => return Ok(output),
+                Ok(()) => {
+                    self.stripes.give_back(stripe);
+                    return Ok(output);
+                }
                 Err(error) if failure::is_commit_unknown(&error) => {
                     tokio::time::sleep(RETRY_FIRST * 10).await;
                 }

@@ -8,6 +8,7 @@ mod code {
     pub(super) const DUPLICATE_KEY: i32 = 11_000;
     pub(super) const ILLEGAL_OPERATION: i32 = 20;
     pub(super) const OUT_OF_DISK_SPACE: i32 = 14_031;
+    pub(super) const WRITE_CONFLICT: i32 = 112;
     pub(super) const UNAUTHORIZED: i32 = 13;
     pub(super) const AUTHENTICATION_FAILED: i32 = 18;
 }
@@ -15,6 +16,8 @@ mod code {
 /// What stopped a transaction.
 #[derive(Debug)]
 pub(crate) enum Failure {
+    /// Another transaction is in the way. The server has ended this one, and it may be tried again.
+    Conflict(StoreError),
     /// Something came between; the whole transaction may be tried again.
     Transient(StoreError),
     /// What was asked for cannot be done, whoever asks when: others in the same transaction did not cause it.
@@ -26,13 +29,16 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn into_error(self) -> StoreError {
         match self {
-            Self::Transient(error) | Self::Refused(error) | Self::Server(error) => error,
+            Self::Conflict(error) | Self::Transient(error) | Self::Refused(error) | Self::Server(error) => error,
         }
     }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
+        if code_of(&error) == Some(code::WRITE_CONFLICT) {
+            return Self::Conflict(store_error(&error));
+        }
         if error.contains_label(TRANSIENT_TRANSACTION_ERROR) {
             return Self::Transient(store_error(&error));
         }

@@ -91,7 +91,7 @@ impl MongoStore {
         let (client, database) = connect::connect(&options).await?;
         schema::migrate(&database).await?;
         let engine = Engine::new(client, database, options);
-        counters::fold(&engine).await?;
+        counters::fold(&engine).await;
         Ok(Self {
             accepts: Writer::start(&engine, ACCEPTING),
             settles: Writer::start(&engine, SETTLING),

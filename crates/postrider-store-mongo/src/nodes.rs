@@ -6,20 +6,29 @@
 
 use std::time::Instant;
 
+use mongodb::ClientSession;
 use mongodb::bson::{Bson, DateTime, Document, doc, oid};
 use postrider_core::Timestamp;
 use postrider_store::{Change, DeliveryId, Membership, NodeId, NodeRecord, Renewal, StoreError};
 use serde::{Deserialize, Serialize};
 
 use crate::codes::{date, delivery_key, id, oid, timestamp};
+use crate::counters::Stripe;
 use crate::documents::DeliveryDocument;
-use crate::engine::{Engine, Registered};
+use crate::engine::{Engine, Registered, Work};
+use crate::failure::Failure;
 use crate::files::collect;
 use crate::guard::Claim;
 use crate::options::LeaseClock;
 use crate::schema::{DELIVERIES, NODES};
 
 type Result<T> = std::result::Result<T, StoreError>;
+
+/// Deliveries that are given back in one transaction.
+const RELEASE_PART: usize = 500;
+
+/// Parts that may be in the way of other transactions before the rest is left for later.
+const RELEASE_CONFLICTS_MAX: usize = 64;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -79,7 +88,7 @@ pub(crate) async fn is_registered(engine: &Engine, node: NodeId) -> Result<bool>
 pub(crate) async fn leave(engine: &Engine, node: NodeId) -> Result<()> {
     engine.note_left(node);
     engine.command(engine.collection::<Document>(NODES).delete_one(doc! { "_id": oid(node) })).await?;
-    release(engine, doc! { "owner": oid(node) }).await?;
+    release_all(engine, vec![oid(node).into()]).await?;
     engine.notices.tell(Change::Nodes);
     Ok(())
 }
@@ -100,12 +109,67 @@ pub(crate) async fn give_back(engine: &Engine, claim: &Claim) -> Result<()> {
 /// Gives back what a filter names. Returns how many.
 async fn release(engine: &Engine, claims: Document) -> Result<u64> {
     let deliveries = engine.collection::<DeliveryDocument>(DELIVERIES);
-    let update = vec![doc! { "$set": { "readyAt": "$dueAt" } }, doc! { "$unset": ["owner", "claim"] }];
-    let released = engine.command(deliveries.update_many(claims, update)).await?.modified_count;
+    let released = engine.command(deliveries.update_many(claims, released())).await?.modified_count;
     if released > 0 {
         engine.notices.tell(Change::Queue);
     }
     Ok(released)
+}
+
+/// Gives back all that these hold. One of them may have died within a transaction, which the server keeps open for a minute: what
+/// that one changed is left for later. It is asked for within transactions too, because these do not wait for each other.
+async fn release_all(engine: &Engine, owners: Vec<Bson>) -> Result<u64> {
+    if owners.is_empty() {
+        return Ok(0);
+    }
+    let deliveries = engine.collection::<Document>(DELIVERIES);
+    let held = deliveries.find(doc! { "owner": { "$in": &owners } }).projection(doc! { "_id": 1 });
+    let held: Vec<Document> = engine.call(collect(held)).await?;
+    let keys: Vec<&str> = held.iter().filter_map(|delivery| delivery.get_str("_id").ok()).collect();
+    let mut parts: Vec<&[&str]> = keys.chunks(RELEASE_PART).collect();
+    let (mut released, mut conflicts) = (0, 0);
+    while let Some(keys) = parts.pop()
+        && conflicts < RELEASE_CONFLICTS_MAX
+    {
+        match engine.transaction_once(&mut Release { keys, owners: &owners }).await {
+            Ok(count) => released += count,
+            Err(Failure::Conflict(_)) => {
+                conflicts += 1;
+                let (left, right) = keys.split_at(keys.len() / 2);
+                parts.extend([left, right].into_iter().filter(|part| !part.is_empty() && part.len() < keys.len()));
+            }
+            Err(failure) => return Err(failure.into_error()),
+        }
+    }
+    if released > 0 {
+        engine.notices.tell(Change::Queue);
+    }
+    Ok(released)
+}
+
+struct Release<'a> {
+    keys: &'a [&'a str],
+    owners: &'a [Bson],
+}
+
+impl Work for Release<'_> {
+    type Output = u64;
+
+    async fn run(
+        &mut self,
+        engine: &Engine,
+        session: &mut ClientSession,
+        _: Stripe,
+    ) -> std::result::Result<u64, Failure> {
+        let deliveries = engine.collection::<Document>(DELIVERIES);
+        let claims = doc! { "_id": { "$in": self.keys }, "owner": { "$in": self.owners } };
+        Ok(deliveries.update_many(claims, released()).session(session).await?.modified_count)
+    }
+}
+
+/// What makes a delivery nobody's, due when it was before.
+fn released() -> Vec<Document> {
+    vec![doc! { "$set": { "readyAt": "$dueAt" } }, doc! { "$unset": ["owner", "claim"] }]
 }
 
 /// The time that leases are compared with, as an expression.
@@ -156,10 +220,14 @@ async fn forget_lapsed(engine: &Engine, now: Timestamp) -> Result<Vec<NodeDocume
     let registered = engine.call(collect(find)).await?;
     let is_registered = |owner: &Bson| registered.iter().any(|node| owner.as_object_id() == Some(node.id));
     let strangers: Vec<Bson> = owners.into_iter().filter(|owner| !is_registered(owner)).collect();
-    let mut released = 0;
-    if !strangers.is_empty() {
-        released = release(engine, doc! { "owner": { "$in": strangers } }).await?;
-    }
+    let released = match release_all(engine, strangers).await {
+        Ok(released) => released,
+        Err(error) => {
+            // The renewal has succeeded all the same, and the next one mends this.
+            tracing::debug!(%error, "the deliveries of nodes that are gone are still theirs");
+            0
+        }
+    };
     if forgotten > 0 || released > 0 {
         tracing::info!(
             queue.nodes = forgotten,

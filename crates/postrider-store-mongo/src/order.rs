@@ -12,7 +12,7 @@ use postrider_store::{Change, Order, Ordered, Selection, StoreError};
 use crate::changes::Changes;
 use crate::claim::claimable;
 use crate::codes::{date, key_range};
-use crate::counters::{Additions, update_all};
+use crate::counters::{Additions, Stripe, update_all};
 use crate::documents::DeliveryState;
 use crate::engine::{Engine, Work};
 use crate::failure::{Failure, store_error};
@@ -115,7 +115,12 @@ struct Part<'a> {
 impl Work for Part<'_> {
     type Output = Ordered;
 
-    async fn run(&mut self, engine: &Engine, session: &mut ClientSession) -> std::result::Result<Ordered, Failure> {
+    async fn run(
+        &mut self,
+        engine: &Engine,
+        session: &mut ClientSession,
+        stripe: Stripe,
+    ) -> std::result::Result<Ordered, Failure> {
         let mut ordered = Ordered::default();
         let (mut changes, mut additions) = (Changes::default(), Additions::default());
         let (mut waiting, mut resting) = (Vec::new(), Vec::new());
@@ -143,7 +148,7 @@ impl Work for Part<'_> {
             .collect();
         update_all(engine, session, DELIVERIES, updates).await?;
         changes.write(engine, session, &mut additions).await?;
-        additions.write(engine, session).await?;
+        additions.write(engine, session, stripe).await?;
         Ok(ordered)
     }
 }

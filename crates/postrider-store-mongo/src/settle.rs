@@ -11,7 +11,7 @@ use postrider_store::{Change, Next, NodeId, Settle, Settlement, StoreError};
 use crate::accept::insert;
 use crate::changes::Changes;
 use crate::codes::{date, delivery_key, oid, rests};
-use crate::counters::{Additions, update_all};
+use crate::counters::{Additions, Stripe, update_all};
 use crate::documents::{AttemptDocument, DeliveryState};
 use crate::email::{self, PreparedEmail};
 use crate::engine::{Engine, Work};
@@ -87,7 +87,7 @@ struct Record<'a> {
 impl Work for Record<'_> {
     type Output = Settled;
 
-    async fn run(&mut self, engine: &Engine, session: &mut ClientSession) -> Result<Settled, Failure> {
+    async fn run(&mut self, engine: &Engine, session: &mut ClientSession, stripe: Stripe) -> Result<Settled, Failure> {
         let mut states = states(engine, session, self.batch).await?;
         let (mut changes, mut additions) = (Changes::default(), Additions::default());
         let (mut updates, mut attempts) = (Vec::new(), Vec::new());
@@ -118,7 +118,7 @@ impl Work for Record<'_> {
         let with_recorded = self.batch.iter().zip(&settled.recorded).filter(|(_, recorded)| **recorded > 0);
         let notifications = with_recorded.flat_map(|(settle, _)| &settle.notifications);
         insert(engine, session, notifications, &mut additions).await?;
-        additions.write(engine, session).await?;
+        additions.write(engine, session, stripe).await?;
         Ok(settled)
     }
 }

@@ -11,7 +11,7 @@ use postrider_store::{Change, StoreError, StoredDelivery, StoredEmail};
 use crate::accept::insert;
 use crate::claim::envelope;
 use crate::codes::{address, from_document, id, key_range, oid, timestamp};
-use crate::counters::Additions;
+use crate::counters::{Additions, Stripe};
 use crate::documents::{DeliveryDocument, EmailDocument};
 use crate::email::{PreparedEmail, prepare_stored};
 use crate::engine::{Engine, Work};
@@ -129,10 +129,15 @@ struct Import<'a> {
 impl Work for Import<'_> {
     type Output = ();
 
-    async fn run(&mut self, engine: &Engine, session: &mut ClientSession) -> std::result::Result<(), Failure> {
+    async fn run(
+        &mut self,
+        engine: &Engine,
+        session: &mut ClientSession,
+        stripe: Stripe,
+    ) -> std::result::Result<(), Failure> {
         let mut additions = Additions::default();
         insert(engine, session, self.emails, &mut additions).await?;
-        additions.write(engine, session).await
+        additions.write(engine, session, stripe).await
     }
 }
 

@@ -58,6 +58,39 @@ async fn what_is_owned_by_nobody_who_is_registered_goes_on() {
     assert_eq!(store.claim(request(node, 10)).await.unwrap().emails.len(), 1);
 }
 
+/// The server keeps it open for a minute, and nothing that it changed can be changed before.
+#[tokio::test]
+async fn a_transaction_that_a_node_left_open_holds_up_nothing_else() {
+    use mongodb::bson::doc;
+    const DELIVERIES: usize = 20;
+    let mongo = Mongo::default();
+    let (dead, alive) = (mongo.store().await, mongo.store().await);
+    let node = register(&dead).await;
+    for _ in 0..DELIVERIES {
+        let mut new = small(&["a@one.example"]);
+        new.deliveries[0].claimed_by = Some(node);
+        dead.accept(new).await.unwrap();
+    }
+    let client = Client::with_uri_str(mongo.url().await).await.unwrap();
+    let mut session = client.start_session().await.unwrap();
+    session.start_transaction().await.unwrap();
+    let deliveries = client.default_database().unwrap().collection::<Document>("deliveries");
+    let settle = doc! { "$unset": { "owner": "" } };
+    deliveries.update_one(doc! {}, settle).session(&mut session).await.unwrap();
+
+    let later = NOW + LEASE * 2;
+    let second = ObjectId::new(later);
+    let started = Instant::now();
+    let membership = alive.renew(Renewal::new(second, later, LEASE)).await.unwrap().unwrap();
+    assert_eq!(membership.nodes, 1);
+    let claim = ClaimRequest { now: later + Duration::from_secs(10), ..request(second, 100) };
+    assert_eq!(ids(&alive.claim(claim.clone()).await.unwrap()).len(), DELIVERIES - 1);
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    session.abort_transaction().await.unwrap();
+    alive.renew(Renewal::new(second, later, LEASE)).await.unwrap().unwrap();
+    assert_eq!(ids(&alive.claim(claim).await.unwrap()).len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_seldom_want_the_same() {
     const DELIVERIES: usize = 600;
