@@ -7,6 +7,7 @@ mod bench;
 mod docs;
 mod packages;
 mod test;
+mod test_server;
 mod tidy;
 
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use self::Part::{PerlModule, Program};
+use self::Part::{PerlModule, Program, PythonModule};
 
 /// Something that a chore uses, and the package that brings it.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +17,8 @@ pub(crate) struct Tool {
 pub(crate) enum Part {
     Program(&'static str),
     PerlModule(&'static str),
+    /// Of Debian's own Python.
+    PythonModule(&'static str),
 }
 
 /// What the tests start: real mail clients, the judges of what Postrider says.
@@ -26,6 +28,9 @@ pub(crate) const TEST_TOOLS: &[Tool] = &[
     Tool { part: Program("swaks"), package: "swaks" },
     // What swaks needs for TLS, and does without unless asked. AUTH PLAIN and LOGIN it has itself.
     Tool { part: PerlModule("Net::SSLeay"), package: "libnet-ssleay-perl" },
+    // A reader of the MongoDB store that is no program of ours.
+    Tool { part: PythonModule("pymongo"), package: "python3-pymongo" },
+    Tool { part: PythonModule("gridfs"), package: "python3-gridfs" },
 ];
 
 /// What `bench` starts.
@@ -34,6 +39,9 @@ pub(crate) const BENCH_TOOLS: &[Tool] = &[
     Tool { part: Program("smtp-sink"), package: "postfix" },
     Tool { part: Program("smtp-source"), package: "postfix" },
 ];
+
+/// The one that finds the modules that packages bring; another one may come first in PATH.
+const DEBIAN_PYTHON: &str = "/usr/bin/python3";
 
 /// Debian keeps daemons and their tools out of a user's PATH.
 const FURTHER_FOLDERS: &[&str] = &["/usr/sbin", "/usr/local/sbin", "/sbin"];
@@ -79,12 +87,14 @@ pub(crate) fn is_root() -> bool {
 fn is_there(part: Part) -> bool {
     match part {
         Program(program) => find(program).is_some(),
-        PerlModule(module) => {
-            let mut perl = Command::new("perl");
-            perl.arg(format!("-M{module}")).args(["-e", "1"]).stderr(Stdio::null());
-            perl.status().is_ok_and(|status| status.success())
-        }
+        PerlModule(module) => runs("perl", &[&format!("-M{module}"), "-e", "1"]),
+        PythonModule(module) => runs(DEBIAN_PYTHON, &["-c", &format!("import {module}")]),
     }
+}
+
+fn runs(program: &str, arguments: &[&str]) -> bool {
+    let status = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
 }
 
 /// The packages of the tools that are not there, each once.
@@ -126,5 +136,6 @@ mod tests {
     fn sees_what_is_there() {
         assert!(is_there(Program("sh")));
         assert!(!is_there(PerlModule("No::Such::Module::Of::Any::Name")));
+        assert!(!is_there(PythonModule("no_such_module_of_any_name")));
     }
 }

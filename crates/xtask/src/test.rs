@@ -7,15 +7,46 @@ use std::time::Instant;
 
 use crate::cargo;
 use crate::packages::{self, TEST_TOOLS};
+use crate::test_server;
 
 /// How long each fuzz target runs. Its corpus is replayed by the normal tests in any case.
 const FUZZ_SECONDS: u32 = 10;
 
-/// Installs, tests, fuzzes briefly, and sums up. `arguments` go to `cargo test`; with any, nothing is fuzzed, because then
+/// The tests of a started server that are run once more on MongoDB: all but those that bring their own.
+const MONGODB_RUN: &[&str] = &["--package", "postrider", "--test", "it", "--", "--skip", "mongodb_"];
+
+/// Installs, tests, fuzzes briefly, and sums up. `arguments` go to `cargo test`; with any, that is all, because then
 /// somebody is after one thing.
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     packages::install(TEST_TOOLS)?;
+    test_server::install()?;
     let started = Instant::now();
+    let tests = cargo_test(root, arguments)?;
+    let (on_mongodb, fuzz) = if arguments.is_empty() {
+        println!("once more on MongoDB");
+        (Some(on_mongodb(root)?), fuzz(root))
+    } else {
+        (None, Fuzz::Skipped("arguments were given".to_owned()))
+    };
+
+    println!("\nsummary, after {} s:", started.elapsed().as_secs());
+    println!("  tests       {}", summary(Some(tests)));
+    println!("  on MongoDB  {}", summary(on_mongodb));
+    println!("  fuzz        {}", fuzz.summary());
+    let holds = tests && on_mongodb != Some(false) && !matches!(fuzz, Fuzz::Failed(_));
+    if holds { Ok(()) } else { Err("the tests do not pass".to_owned()) }
+}
+
+fn summary(holds: Option<bool>) -> &'static str {
+    match holds {
+        Some(true) => "pass",
+        Some(false) => "FAIL; cargo's list above names them",
+        None => "skipped: arguments were given; POSTRIDER_TEST_STORE=mongodb runs what they name on MongoDB",
+    }
+}
+
+/// Whether the tests pass.
+fn cargo_test(root: &Path, arguments: &[String]) -> Result<bool, String> {
     let mut command = cargo();
     command.current_dir(root).arg("test");
     if !names_a_package(arguments) {
@@ -25,13 +56,19 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     if !arguments.iter().any(|argument| argument == "--no-fail-fast") {
         command.arg("--no-fail-fast");
     }
-    let tests_hold = command.args(arguments).status().map_err(|error| format!("cargo test: {error}"))?.success();
-    let fuzz = if arguments.is_empty() { fuzz(root) } else { Fuzz::Skipped("arguments were given".to_owned()) };
+    succeeded(command.args(arguments))
+}
 
-    println!("\nsummary, after {} s:", started.elapsed().as_secs());
-    println!("  tests  {}", if tests_hold { "pass" } else { "FAIL; cargo's list above names them" });
-    println!("  fuzz   {}", fuzz.summary());
-    if tests_hold && !matches!(fuzz, Fuzz::Failed(_)) { Ok(()) } else { Err("the tests do not pass".to_owned()) }
+/// Whether the tests pass on the other store.
+fn on_mongodb(root: &Path) -> Result<bool, String> {
+    let mut command = cargo();
+    command.current_dir(root).arg("test").args(MONGODB_RUN).env("POSTRIDER_TEST_STORE", "mongodb");
+    succeeded(&mut command)
+}
+
+fn succeeded(cargo_test: &mut Command) -> Result<bool, String> {
+    let status = cargo_test.status().map_err(|error| format!("cargo test: {error}"))?;
+    Ok(status.success())
 }
 
 fn names_a_package(arguments: &[String]) -> bool {
