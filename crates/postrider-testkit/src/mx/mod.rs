@@ -79,6 +79,15 @@ impl ScriptedMx {
         self.shared.read().transactions_open_peak
     }
 
+    /// How many connections of clients that called themselves so are open.
+    pub fn connections_open_of(&self, helo: &str) -> usize {
+        let inner = self.shared.read();
+        let of_client = |record: &&ConnectionRecord| {
+            record.transcript.iter().any(|line| line.strip_prefix("C: EHLO ").is_some_and(|name| name == helo))
+        };
+        inner.connections.iter().filter(|record| record.open).filter(of_client).count()
+    }
+
     /// What clients did that they may not do.
     pub fn violations(&self) -> Vec<String> {
         self.shared.read().violations.clone()

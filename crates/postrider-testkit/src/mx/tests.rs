@@ -20,9 +20,11 @@ async fn takes_a_message_and_remembers_it() {
     client.demand("RCPT TO:<b@example.org> NOTIFY=NEVER", 250).await;
     let reply = client.send_data(b"Subject: dots\r\n\r\n.\r\n..two\r\n").await;
     assert_eq!(reply.code, 250);
+    assert_eq!((mx.connections_open_of("client.test"), mx.connections_open_of("other.test")), (1, 0));
     client.demand("QUIT", 221).await;
     client.expect_end().await;
     mx.wait_for_ended(1).await;
+    assert_eq!(mx.connections_open_of("client.test"), 0);
 
     let messages = mx.wait_for_messages(1).await;
     assert_eq!(&messages[0].data[..], b"Subject: dots\r\n\r\n.\r\n..two\r\n");

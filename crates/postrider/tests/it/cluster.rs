@@ -1,0 +1,169 @@
+//! Several nodes, each a process of its own, on one MongoDB database.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postrider::app::{App, Ports};
+use postrider_config::{Profile, Sources};
+use postrider_server::Limits;
+use postrider_store::Store;
+use postrider_store_mongo::MongoOptions;
+use postrider_testkit::{HttpRequest, PostriderProcess, Script, ScriptedMx, Site, eventually};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::load;
+
+/// Tells this test program to be a node, and how long its lease is.
+const NODE_VARIABLE: &str = "TEST_NODE_LEASE_MILLISECONDS";
+
+/// The nodes, and what they share.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Node>,
+    /// Where their mail for the world goes.
+    pub(crate) mx: ScriptedMx,
+    /// Beside the nodes, to look at what they did.
+    pub(crate) store: Arc<dyn Store>,
+}
+
+/// One node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// What it calls itself.
+    pub(crate) name: String,
+    site: Site,
+    lease: Duration,
+    process: PostriderProcess,
+}
+
+impl Cluster {
+    /// Starts a node for each URL, all of the same database. The first URL is for the observer too.
+    pub(crate) async fn start(urls: &[&str], lease: Duration, script: Script) -> Self {
+        let first = site(0).await;
+        let mx = first.mx(load::AWAY, script).await;
+        let dns = first.environment()["DNS_SERVERS"].clone();
+        let mut nodes = Vec::new();
+        let mut first = Some(first);
+        for (number, url) in urls.iter().enumerate() {
+            let site = match first.take() {
+                Some(first) => first,
+                None => site(number).await.set("DNS_SERVERS", &dns),
+            };
+            nodes.push(Node::start(site.set("MONGODB_URL", url), lease).await);
+        }
+        let store = postrider_store_mongo::open(MongoOptions::new(urls[0])).await.unwrap();
+        Self { nodes, mx, store }
+    }
+
+    /// Where the nodes take mail.
+    pub(crate) fn servers(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().map(|node| node.site.smtp()).collect()
+    }
+
+    /// SIGKILL for one node. Returns when what it sent has arrived.
+    pub(crate) async fn kill(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        node.process.kill();
+        let name = node.name.clone();
+        eventually("its connections to end", async || (self.mx.connections_open_of(&name) == 0).then_some(())).await;
+    }
+
+    /// How many messages a node has sent.
+    pub(crate) fn sent_by(&self, number: usize) -> usize {
+        let name = &self.nodes[number].name;
+        self.mx.all_messages().iter().filter(|message| message.helo == *name).count()
+    }
+
+    /// SIGTERM for all: each must end in order.
+    pub(crate) async fn shut_down(&mut self) {
+        for node in &mut self.nodes {
+            node.process.signal("TERM");
+        }
+        for node in &mut self.nodes {
+            let status = node.process.wait().await;
+            assert_eq!(status.code(), Some(0), "{}: {}", node.name, node.process.output());
+        }
+    }
+}
+
+impl Node {
+    async fn start(site: Site, lease: Duration) -> Self {
+        let name = site.environment()["MAIL_HOSTNAME"].clone();
+        let process = spawn(&site, lease);
+        let mut node = Self { name, site, lease, process };
+        node.wait_until_listening().await;
+        node
+    }
+
+    pub(crate) async fn restart(&mut self) {
+        self.process = spawn(&self.site, self.lease);
+        self.wait_until_listening().await;
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    pub(crate) fn smtp(&self) -> SocketAddr {
+        self.site.smtp()
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.has_ended()
+    }
+
+    /// What `/health` answers.
+    pub(crate) async fn health(&self) -> u16 {
+        HttpRequest::get("/health").send(self.site.api()).await.status
+    }
+
+    pub(crate) async fn wait_for_health(&self, code: u16) {
+        let what = format!("the health of {} to be {code}", self.name);
+        eventually(&what, async || (self.health().await == code).then_some(())).await;
+    }
+
+    pub(crate) fn output(&self) -> String {
+        self.process.output()
+    }
+
+    async fn wait_until_listening(&mut self) {
+        self.process.wait_until_listening(self.site.smtp()).await;
+    }
+}
+
+async fn site(number: usize) -> Site {
+    Site::new()
+        .await
+        .set("MAIL_HOSTNAME", &format!("node{number}.postrider.test"))
+        .set("ALLOWED_DOMAINS", load::HERE)
+        .set("RETRY_FIRST_SECONDS", "1")
+        .set("RETRY_MAX_SECONDS", "2")
+}
+
+/// This test program, run once more to be a node: so that its lease can be as short as a test needs it.
+fn spawn(site: &Site, lease: Duration) -> PostriderProcess {
+    let program: PathBuf = std::env::current_exe().unwrap();
+    let mut environment: BTreeMap<String, String> = site.environment().clone();
+    environment.insert(NODE_VARIABLE.to_owned(), lease.as_millis().to_string());
+    PostriderProcess::start(&program, &["--exact", "cluster::be_a_node", "--nocapture"], &environment, site.folder())
+}
+
+/// No test: what [`spawn`] runs.
+#[test]
+fn be_a_node() {
+    let Ok(lease) = std::env::var(NODE_VARIABLE) else { return };
+    let limits = Limits { lease: Duration::from_millis(lease.parse().unwrap()), ..Limits::default() };
+    let variables = std::env::vars().filter(|(name, _)| name != NODE_VARIABLE);
+    let loaded = postrider_config::load(Profile::Serve, Sources::from_variables(variables)).unwrap();
+    tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_ansi(false).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).unwrap();
+        let app = App::start(loaded.settings, Ports { limits, ..Ports::default() }).await.unwrap();
+        terminate.recv().await;
+        app.shutdown().await;
+    });
+}
