@@ -4,7 +4,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -24,8 +24,8 @@ const CACHED_BINARY: &str = "postrider/secantus-mdb-0.5.3-beta.196/bin/secantusd
 /// The port of a server that is started here. Its address is its own, so that a restarted one comes back at the same place.
 const SERVER_PORT: u16 = 27_117;
 
-/// Starts the server and sends it the signals that are named on the standard input. At the end of the input, which the
-/// end of the test process brings about however it came, the server ends too, and its folder goes.
+/// Starts the server and sends it the signals that are named on the standard input; says which it has sent. At the end of the
+/// input, which the end of the test process brings about however it came, the server ends too, and its folder goes.
 const SUPERVISOR: &str = r#"
 folder=$1; shift
 "$@" </dev/null >>"$folder/server.log" 2>&1 &
@@ -33,6 +33,7 @@ server=$!
 while read -r signal; do
     kill -s "$signal" "$server"
     if [ "$signal" = KILL ]; then wait "$server"; exit 0; fi
+    echo "$signal"
 done
 kill -s KILL "$server"; wait "$server"; rm -rf -- "$folder"
 "#;
@@ -199,16 +200,24 @@ impl ServerProcess {
         }
     }
 
+    /// Returns when the signal is sent.
     fn signal(&mut self, name: &str) {
+        self.order(name);
+        let stdout = self.supervisor.stdout.as_mut().expect("it is piped");
+        let sent = BufReader::with_capacity(1, stdout).lines().next();
+        assert!(sent.is_some_and(|line| line.is_ok_and(|sent| sent == name)), "SIG{name} was not sent");
+    }
+
+    fn order(&mut self, name: &str) {
         if let Some(stdin) = &mut self.supervisor.stdin {
-            // One that has ended needs no signal.
+            // One that has ended takes no orders.
             let _ = writeln!(stdin, "{name}");
         }
     }
 
     /// Kills the server and waits for its end; its folder stays.
     fn end(&mut self) {
-        self.signal("KILL");
+        self.order("KILL");
         let _ = self.supervisor.wait();
     }
 }
@@ -233,7 +242,7 @@ fn spawn(address: SocketAddr, folder: &Path) -> Child {
         .arg("--sync-on-commit")
         .args(["--write-tickets", "2", "--cache-size", "256M", "--log-level", "WARNING"])
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
         // An interrupt from the terminal is for the tests; the supervisor outlives them to tidy up.
         .process_group(0)
