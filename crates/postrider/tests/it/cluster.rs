@@ -8,16 +8,26 @@ use std::time::Duration;
 
 use postrider::app::{App, Ports};
 use postrider_config::{Profile, Sources};
+use postrider_core::Timestamp;
 use postrider_server::Limits;
 use postrider_store::Store;
 use postrider_store_mongo::MongoOptions;
-use postrider_testkit::{HttpRequest, PostriderProcess, Script, ScriptedMx, Site, eventually};
+use postrider_testkit::{
+    HttpRequest, LineClient, PostriderProcess, Script, ScriptedMx, Site, eventually, eventually_within, mail,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::load;
 
 /// Tells this test program to be a node, and how long its lease is.
 const NODE_VARIABLE: &str = "TEST_NODE_LEASE_MILLISECONDS";
+
+/// How long it may take until a node that was just started sends: leases of dead ones lapse first, and all must know that.
+const SENDS_AGAIN_MAX: Duration = Duration::from_secs(30);
+
+/// How long a queue may take to drain: what a node held when it died within a transaction is free when the database gives that
+/// up, after a minute.
+const DRAINED_MAX: Duration = Duration::from_secs(120);
 
 /// The nodes, and what they share.
 #[derive(Debug)]
@@ -77,6 +87,52 @@ impl Cluster {
         self.mx.all_messages().iter().filter(|message| message.helo == *name).count()
     }
 
+    /// Hands a message in at a node, which must take it.
+    pub(crate) async fn hand_in(&self, number: usize, subject: &str) {
+        let recipient = format!("b@{}", load::AWAY);
+        let mut client = LineClient::hello(self.nodes[number].smtp()).await;
+        let reply = client.send_mail("", &[&recipient], &mail::plain("", &recipient, subject)).await;
+        assert_eq!(reply.code, 250, "{}", reply.text());
+    }
+
+    /// Waits until a node sends what it is handed: at first it has to come to an understanding with the others.
+    pub(crate) async fn warm_up(&self, number: usize) {
+        eventually("the node to send its own", async || {
+            self.hand_in(number, "warm-up").await;
+            self.wait_until_drained().await;
+            (self.sent_by(number) > 0).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until a node sends something more.
+    pub(crate) async fn wait_until_it_sends(&self, number: usize) {
+        let before = self.sent_by(number);
+        let what = format!("{} to send", self.nodes[number].name);
+        self.wait(SENDS_AGAIN_MAX, &what, async || (self.sent_by(number) > before).then_some(())).await;
+    }
+
+    /// Waits until nothing waits for delivery any more.
+    pub(crate) async fn wait_until_drained(&self) {
+        self.wait(DRAINED_MAX, "the queue to drain", async || {
+            let stats = self.store.queue_stats(Timestamp::system()).await.ok()?;
+            (stats.queued + stats.sending + stats.deferred == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// As `eventually`, telling in a panic how all stands.
+    async fn wait(&self, limit: Duration, what: &str, condition: impl AsyncFnMut() -> Option<()>) {
+        // The time-out is the shorter one.
+        let waiting = eventually_within(2 * limit, what, condition);
+        if tokio::time::timeout(limit, waiting).await.is_err() {
+            let stats = self.store.queue_stats(Timestamp::system()).await;
+            let nodes = self.store.nodes(Timestamp::system()).await;
+            let said: Vec<_> = self.nodes.iter().map(Node::troubles).collect();
+            panic!("waited in vain for {what}; {stats:#?}\n{nodes:#?}\n{}", said.join("\n"));
+        }
+    }
+
     /// SIGTERM for all: each must end in order.
     pub(crate) async fn shut_down(&mut self) {
         for node in &mut self.nodes {
@@ -129,6 +185,13 @@ impl Node {
         self.process.output()
     }
 
+    /// What it said of more than single messages.
+    fn troubles(&self) -> String {
+        let output = self.output();
+        let lines = output.lines().filter(|line| !["accepted", "delivered"].iter().any(|word| line.contains(word)));
+        format!("{}:\n{}", self.name, lines.collect::<Vec<_>>().join("\n"))
+    }
+
     async fn wait_until_listening(&mut self) {
         self.process.wait_until_listening(self.site.smtp()).await;
     }
@@ -158,7 +221,7 @@ fn be_a_node() {
     let limits = Limits { lease: Duration::from_millis(lease.parse().unwrap()), ..Limits::default() };
     let variables = std::env::vars().filter(|(name, _)| name != NODE_VARIABLE);
     let loaded = postrider_config::load(Profile::Serve, Sources::from_variables(variables)).unwrap();
-    tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_ansi(false).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_ansi(false).with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).unwrap();

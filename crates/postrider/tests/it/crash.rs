@@ -36,7 +36,7 @@ async fn nothing_that_was_acknowledged_is_lost_and_nothing_settled_is_sent_again
     for round in 0..ROUNDS {
         let mut process = site.process(binary(), &["serve"]);
         process.wait_until_listening(site.smtp()).await;
-        let load = Load::start(&ledger, &[site.smtp()], CLIENTS);
+        let load = Load::start(&ledger, &[site.smtp()], CLIENTS, Duration::ZERO);
         tokio::time::sleep(Duration::from_millis(load::random(round) % LIFE_MILLISECONDS_MAX)).await;
         process.kill();
         load.end().await;

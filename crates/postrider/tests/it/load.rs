@@ -65,11 +65,17 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// So many clients at each server.
-    pub(crate) fn start(ledger: &Arc<Ledger>, servers: &[SocketAddr], clients_per_server: usize) -> Self {
+    /// So many clients at each server, each with so much rest between messages.
+    pub(crate) fn start(
+        ledger: &Arc<Ledger>,
+        servers: &[SocketAddr],
+        clients_per_server: usize,
+        rest: Duration,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let clients = servers.iter().flat_map(|&server| std::iter::repeat_n(server, clients_per_server));
-        let clients = clients.map(|server| tokio::spawn(send_until(server, stop.clone(), ledger.clone()))).collect();
+        let clients =
+            clients.map(|server| tokio::spawn(send_until(server, stop.clone(), ledger.clone(), rest))).collect();
         Self { stop, clients }
     }
 
@@ -82,10 +88,12 @@ impl Load {
 }
 
 /// Hands in messages until told to stop: every other one for here, every other one for the world.
-async fn send_until(server: SocketAddr, stop: Arc<AtomicBool>, ledger: Arc<Ledger>) {
+async fn send_until(server: SocketAddr, stop: Arc<AtomicBool>, ledger: Arc<Ledger>, rest: Duration) {
     while !stop.load(Ordering::SeqCst) {
         if let Some(mut client) = connect(server).await {
-            while !stop.load(Ordering::SeqCst) && send_one(&mut client, &ledger).await.is_some() {}
+            while !stop.load(Ordering::SeqCst) && send_one(&mut client, &ledger).await.is_some() {
+                tokio::time::sleep(rest).await;
+            }
         }
         tokio::time::sleep(PAUSE).await;
     }

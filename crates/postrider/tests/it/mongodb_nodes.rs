@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postrider_testkit::{Answer, Gate, LineClient, MongoServer, Script, eventually, eventually_within, mail};
+use postrider_testkit::{Answer, Gate, MongoServer, Script, eventually};
 
 use crate::cluster::Cluster;
 use crate::load::{self, Ledger, Load, Repeats};
@@ -12,26 +12,20 @@ use crate::load::{self, Ledger, Load, Repeats};
 const NODES: usize = 3;
 const ROUNDS: usize = 24;
 const CLIENTS_PER_NODE: usize = 2;
+const REST: Duration = Duration::from_millis(50);
 
 /// Short, so that many leases lapse in a test, and still long beside what a busy machine makes a renewal wait.
 const LEASE: Duration = Duration::from_secs(3);
-
-/// How long it may take until a node that was just started sends: until leases of dead ones have lapsed, and all know it.
-const SHARES_AGREED_MAX: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mail_is_delivered_once_whatever_becomes_of_the_nodes() {
     let database = MongoServer::shared().await.database();
     let mut cluster = Cluster::start(&[database.url(); NODES], LEASE, Script::new()).await;
     let (ledger, mut repeats) = (Arc::new(Ledger::default()), Repeats::default());
-    let load = Load::start(&ledger, &cluster.servers(), CLIENTS_PER_NODE);
+    let load = Load::start(&ledger, &cluster.servers(), CLIENTS_PER_NODE, REST);
     for round in 0..ROUNDS {
         let number = load::random(round) as usize % NODES;
-        let before = cluster.sent_by(number);
-        eventually_within(SHARES_AGREED_MAX, "the node to send", async || {
-            (cluster.sent_by(number) > before).then_some(())
-        })
-        .await;
+        cluster.wait_until_it_sends(number).await;
         tokio::time::sleep(Duration::from_millis(load::random(round + ROUNDS) % 300)).await;
         match round % 4 {
             0 => stop_until_the_lease_has_lapsed(&cluster, number, &mut repeats).await,
@@ -41,7 +35,7 @@ async fn mail_is_delivered_once_whatever_becomes_of_the_nodes() {
         repeats.check_settled(cluster.store.as_ref(), &cluster.mx).await;
     }
     load.end().await;
-    load::drained(cluster.store.as_ref(), Duration::from_secs(120)).await;
+    cluster.wait_until_drained().await;
     repeats.check_settled(cluster.store.as_ref(), &cluster.mx).await;
     repeats.check(&cluster.mx);
     ledger.check_delivered(&cluster.mx);
@@ -79,25 +73,19 @@ async fn stop_briefly(cluster: &Cluster, number: usize, round: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_wakes_up_too_late_does_not_send() {
     let database = MongoServer::shared().await.database();
-    let gate = Gate::new();
-    let script = Script::new().first(1, "DATA", Answer::after(&gate, "354 Go ahead"));
-    let cluster = Cluster::start(&[database.url(); 2], LEASE, script).await;
-    let sleeper = &cluster.nodes[0];
-    let mut client = LineClient::hello(sleeper.smtp()).await;
-    let reply = client.send_mail("", &["b@example.org"], &mail::plain("", "b@example.org", "once")).await;
-    assert_eq!(reply.code, 250, "{}", reply.text());
-    eventually("the transaction", async || (cluster.mx.transactions_open_peak() == 1).then_some(())).await;
-    cluster.mx.wait_for_line("DATA", 1).await;
+    let cluster = Cluster::start(&[database.url(); 2], LEASE, Script::new()).await;
+    cluster.warm_up(0).await;
+    let (sleeper, before, gate) = (&cluster.nodes[0], cluster.mx.all_messages().len(), Gate::new());
+    cluster.mx.set_script(Script::new().first(1, "DATA", Answer::after(&gate, "354 Go ahead")));
+    cluster.hand_in(0, "once").await;
+    cluster.mx.wait_for_line("DATA", before + 1).await;
     sleeper.signal("STOP");
     gate.open();
-    let by_other = eventually_within(SHARES_AGREED_MAX, "the other node to send", async || {
-        cluster.mx.messages().into_iter().next()
-    })
-    .await;
+    let by_other = cluster.mx.wait_for_messages(before + 1).await.remove(before);
     assert_eq!(by_other.helo, cluster.nodes[1].name);
     sleeper.signal("CONT");
     eventually("it to give up", async || (cluster.mx.connections_open_of(&sleeper.name) == 0).then_some(())).await;
-    assert_eq!(cluster.mx.all_messages().len(), 1);
+    assert_eq!(cluster.mx.all_messages().len(), before + 1);
     sleeper.wait_for_health(200).await;
-    load::drained(cluster.store.as_ref(), Duration::from_secs(20)).await;
+    cluster.wait_until_drained().await;
 }

@@ -148,6 +148,9 @@ async fn a_second_signal_ends_it_at_once() {
 
 #[tokio::test]
 async fn a_second_server_on_the_same_folder_does_not_start() {
+    if !Site::is_on_sqlite() {
+        return;
+    }
     let site = Site::new().await;
     let mut process = site.process(binary(), &["serve"]);
     process.wait_until_listening(site.smtp()).await;
