@@ -30,27 +30,42 @@ const RATE_KEPT_MILLIS: i64 = 600_000;
 /// From this many on, the documents of processes are added into one.
 const STRIPES_MAX: usize = 32;
 
-/// Names the documents that a transaction counts in.
-pub(crate) type Stripe = oid::ObjectId;
+/// What a transaction leaves behind in any case: its additions, in documents of this name, and its own mark there, by which one
+/// sees whether it was committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stripe {
+    name: oid::ObjectId,
+    mark: oid::ObjectId,
+}
 
-/// The stripes of this process that no transaction uses now.
+impl Stripe {
+    fn key(&self) -> String {
+        format!("emails:{}", self.name)
+    }
+
+    /// Whether the transaction was committed. To be asked when the server has forgotten it, and for one that counted.
+    pub(crate) async fn is_committed(&self, engine: &Engine) -> Result<bool, StoreError> {
+        let filter = doc! { "_id": self.key(), "last": self.mark };
+        let counters = engine.collection::<Document>(COUNTERS);
+        Ok(engine.command(counters.find_one(filter)).await?.is_some())
+    }
+}
+
+/// The stripes of this process that no transaction uses now, by name.
 #[derive(Debug, Default)]
-pub(crate) struct Stripes(Mutex<Vec<Stripe>>);
+pub(crate) struct Stripes(Mutex<Vec<oid::ObjectId>>);
 
 impl Stripes {
     /// A stripe for one transaction alone.
     pub(crate) fn take(&self) -> Stripe {
         let free = lock(&self.0).pop();
-        match free {
-            Some(stripe) => stripe,
-            None => Stripe::new(),
-        }
+        Stripe { name: free.unwrap_or_else(new_name), mark: new_name() }
     }
 
     /// For a transaction that is over on the server too. Those of others are left: the server may keep them open for a
     /// while, and nobody else could write what they wrote.
     pub(crate) fn give_back(&self, stripe: Stripe) {
-        lock(&self.0).push(stripe);
+        lock(&self.0).push(stripe.name);
     }
 }
 
@@ -93,16 +108,15 @@ impl Additions {
         let changed = STATUSES.iter().zip(self.emails).filter(|(_, change)| *change != 0);
         let changed: Document =
             changed.map(|(status, change)| (status.as_str().to_owned(), Bson::Int64(change))).collect();
-        let mut updates = Vec::new();
+        let mut update = doc! { "$set": { "last": stripe.mark }, "$currentDate": { "at": true } };
         if !changed.is_empty() {
-            let key = format!("emails:{stripe}");
-            let update = doc! { "$inc": changed, "$currentDate": { "at": true } };
-            updates.push(doc! { "q": { "_id": key }, "u": update, "upsert": true });
+            update.insert("$inc", changed);
         }
+        let mut updates = vec![doc! { "q": { "_id": stripe.key() }, "u": update, "upsert": true }];
         for (span, (sent, failed)) in &self.rates {
             let expire_at = DateTime::from_millis(span * RATE_SPAN_MILLIS + RATE_KEPT_MILLIS);
             updates.push(doc! {
-                "q": { "_id": format!("rate:{span:015}:{stripe}") },
+                "q": { "_id": format!("rate:{span:015}:{}", stripe.name) },
                 "u": { "$inc": { "sent": sent, "failed": failed }, "$set": { "expireAt": expire_at } },
                 "upsert": true,
             });
@@ -182,11 +196,15 @@ impl Work for Fold {
         counters.delete_many(doc! { "_id": { "$in": keys } }).session(&mut *session).await?;
         let sums = STATUSES.iter().zip(sum(&found));
         let mut all: Document = sums.map(|(status, count)| (status.as_str().to_owned(), Bson::Int64(count))).collect();
-        all.insert("_id", format!("emails:{}", Stripe::new()));
+        all.insert("_id", format!("emails:{}", new_name()));
         all.insert("at", until);
         counters.insert_one(all).session(session).await?;
         Ok(())
     }
+}
+
+fn new_name() -> oid::ObjectId {
+    oid::ObjectId::new()
 }
 
 fn stripes() -> Document {
@@ -219,10 +237,12 @@ mod tests {
     fn no_two_transactions_count_in_the_same_place_at_the_same_time() {
         let stripes = Stripes::default();
         let (one, two) = (stripes.take(), stripes.take());
-        assert_ne!(one, two);
+        assert_ne!(one.name, two.name);
         stripes.give_back(one);
-        assert_eq!(stripes.take(), one, "else there would be ever more of them");
+        let again = stripes.take();
+        assert_eq!(again.name, one.name, "else there would be ever more of them");
+        assert_ne!(again.mark, one.mark, "it is another transaction");
         let third = stripes.take();
-        assert!(third != one && third != two);
+        assert!(third.name != one.name && third.name != two.name);
     }
 }

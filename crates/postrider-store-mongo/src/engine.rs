@@ -188,16 +188,16 @@ impl Engine {
         };
         loop {
             match session.commit_transaction().await {
-                Ok(()) => {
-                    self.stripes.give_back(stripe);
-                    return Ok(output);
-                }
-                Err(error) if failure::is_commit_unknown(&error) => {
-                    tokio::time::sleep(RETRY_FIRST * 10).await;
-                }
+                Ok(()) => break,
+                Err(error) if failure::is_commit_unknown(&error) => tokio::time::sleep(RETRY_FIRST * 10).await,
+                // The server may know nothing of the transaction because it is committed already, and the answer was lost:
+                // the driver asks twice by itself. Carried out again, it would find its own work.
+                Err(_) if stripe.is_committed(self).await.map_err(Failure::Server)? => break,
                 Err(error) => return Err(error.into()),
             }
         }
+        self.stripes.give_back(stripe);
+        Ok(output)
     }
 
     pub(crate) fn is_closed(&self) -> bool {

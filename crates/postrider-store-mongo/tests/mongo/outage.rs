@@ -105,6 +105,46 @@ async fn what_a_server_acknowledged_survives_its_death() {
     }
 }
 
+/// The server died after it had committed, and before it could say so: what is tried again must not take its own work for
+/// another's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_was_lost_is_recognized() {
+    const ROUNDS: u32 = 8;
+    let Some(mut server) = MongoServer::start_own().await else { return };
+    let database = server.database();
+    let store = Arc::new(MongoStore::open(options(database.url())).await.unwrap());
+    let mut taken = Vec::new();
+    for round in 0..ROUNDS {
+        let until = Instant::now() + Duration::from_secs(1);
+        let accepting = (0..8).map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut taken = Vec::new();
+                while Instant::now() < until {
+                    let new = small(&[]);
+                    let id = new.id;
+                    match store.accept(new).await {
+                        Ok(()) => taken.push(id),
+                        Err(error) => assert!(!matches!(error, StoreError::Exists(_)), "{error}"),
+                    }
+                }
+                taken
+            })
+        });
+        let accepting: Vec<_> = accepting.collect();
+        tokio::time::sleep(Duration::from_millis(u64::from(150 + 31 * round))).await;
+        server.restart().await;
+        for accepting in accepting {
+            taken.extend(accepting.await.unwrap());
+        }
+    }
+    for id in &taken {
+        assert!(store.raw(*id).await.unwrap().is_some(), "{id}");
+    }
+    let stats = store.queue_stats(NOW).await.unwrap();
+    assert!(stats.received >= taken.len() as u64, "{stats:?}");
+}
+
 #[tokio::test]
 async fn a_server_that_is_not_there_is_named() {
     let options = MongoOptions {
