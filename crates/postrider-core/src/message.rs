@@ -5,6 +5,15 @@ use mail_parser::parsers::MessageStream;
 use mail_parser::{HeaderName, HeaderValue, MessageParser, MimeHeaders};
 use serde::{Deserialize, Serialize};
 
+/// What is kept beside a message is short, whatever a peer has written: these are the lengths of which no honest one comes near,
+/// in bytes. The message itself has all of it.
+const SUBJECT_BYTES_MAX: usize = 8 << 10;
+const MESSAGE_ID_BYTES_MAX: usize = 1 << 10;
+const NAME_BYTES_MAX: usize = 1 << 10;
+
+/// Attachments that are listed.
+const ATTACHMENTS_MAX: usize = 1_000;
+
 /// A message as it is kept: the bytes, and their summary.
 #[derive(Debug, Clone)]
 pub struct Message {
@@ -42,8 +51,8 @@ impl Summary {
             return Self { is_8bit: !raw.is_ascii(), ..Self::default() };
         };
         Self {
-            message_id: parsed.message_id().map(clean),
-            subject: parsed.subject().map(clean),
+            message_id: parsed.message_id().map(|text| limited(clean(text), MESSAGE_ID_BYTES_MAX)),
+            subject: parsed.subject().map(|text| limited(clean(text), SUBJECT_BYTES_MAX)),
             attachments: attachments(&parsed),
             is_8bit: !raw.is_ascii(),
         }
@@ -115,7 +124,7 @@ impl Bodies {
         Self {
             text: text_body(&parsed),
             html: html_body(&parsed),
-            attachments: parsed.attachments().map(|part| part.contents().to_vec()).collect(),
+            attachments: parsed.attachments().take(ATTACHMENTS_MAX).map(|part| part.contents().to_vec()).collect(),
         }
     }
 }
@@ -131,7 +140,7 @@ fn html_body(parsed: &mail_parser::Message<'_>) -> Option<String> {
 }
 
 fn attachments(parsed: &mail_parser::Message<'_>) -> Vec<Attachment> {
-    parsed.attachments().map(describe).collect()
+    parsed.attachments().take(ATTACHMENTS_MAX).map(describe).collect()
 }
 
 fn describe(part: &mail_parser::MessagePart<'_>) -> Attachment {
@@ -141,10 +150,10 @@ fn describe(part: &mail_parser::MessagePart<'_>) -> Attachment {
         None => "application/octet-stream".to_owned(),
     };
     Attachment {
-        filename: part.attachment_name().map(clean),
+        filename: part.attachment_name().map(|text| limited(clean(text), NAME_BYTES_MAX)),
         content_type,
         size: part.contents().len() as u64,
-        content_id: part.content_id().map(clean),
+        content_id: part.content_id().map(|text| limited(clean(text), NAME_BYTES_MAX)),
     }
 }
 
@@ -161,6 +170,12 @@ fn header_text(parsed: &mail_parser::Message<'_>, header: &mail_parser::Header<'
     }
     let unfolded: String = String::from_utf8_lossy(bytes).chars().filter(|&c| c != '\r' && c != '\n').collect();
     unfolded.trim().to_owned()
+}
+
+/// The beginning of a text that is too long for lists.
+fn limited(mut text: String, bytes_max: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text
 }
 
 /// Text for lists and JSON: without control characters, which a peer may have put there to fool a terminal.
@@ -204,6 +219,23 @@ mod tests {
         let bodies = Bodies::parse(MESSAGE);
         assert_eq!((&bodies.text, &bodies.html), (&content.text, &content.html));
         assert_eq!(bodies.attachments, [b"%PDF".to_vec()]);
+    }
+
+    #[test]
+    fn what_is_kept_beside_a_message_is_short() {
+        let part = format!("--x\r\nContent-Disposition: attachment; filename=\"{}\"\r\n\r\na\r\n", "n".repeat(5_000));
+        let fields = format!("Subject: {}\r\nMessage-ID: <{}@x>\r\n", "é".repeat(20_000), "i".repeat(9_000));
+        let raw = format!(
+            "{fields}MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n{}--x--\r\n",
+            part.repeat(1_200)
+        );
+        let summary = Summary::parse(raw.as_bytes());
+        assert_eq!(summary.subject.map(|text| text.len()), Some(SUBJECT_BYTES_MAX));
+        assert_eq!(summary.message_id.map(|text| text.len()), Some(MESSAGE_ID_BYTES_MAX));
+        assert_eq!(summary.attachments.len(), ATTACHMENTS_MAX);
+        let name = summary.attachments[0].filename.as_ref().map(String::len);
+        assert_eq!(name, Some(NAME_BYTES_MAX));
+        assert_eq!(Bodies::parse(raw.as_bytes()).attachments.len(), ATTACHMENTS_MAX);
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl Batch for PreparedEmail {
     }
 
     async fn write(engine: &Arc<Engine>, batch: &[Self]) -> Result<Vec<Guarded<()>>, Failure> {
-        let written = engine.transaction(&mut Accept { emails: batch }).await;
+        let written = engine.transaction_of(batch.len(), &mut Accept { emails: batch }).await;
         written.map_err(|failure| match failure {
             Failure::Refused(StoreError::Exists(_)) if let [email] = batch => {
                 Failure::Refused(StoreError::Exists(format!("e-mail {}", email.id)))

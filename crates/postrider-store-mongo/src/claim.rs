@@ -1,6 +1,6 @@
 //! Claiming due deliveries.
 //!
-//! A claim is planned ([`plan`]), then given to the node with one conditional update, which leaves out what another node
+//! A claim is planned ([`plan`]), then given to the node by a conditional update ([`parts`]), which leaves out what another node
 //! took meanwhile. What it got it reads back.
 
 use std::collections::HashMap;
@@ -18,6 +18,7 @@ use crate::failure::closed;
 use crate::files::collect;
 use crate::guard::{Claim, Guarded};
 use crate::nodes;
+use crate::parts;
 use crate::plan;
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -65,13 +66,10 @@ pub(crate) async fn claim(engine: &Arc<Engine>, walk: &Walk, request: ClaimReque
 async fn take(engine: &Engine, request: &ClaimRequest, claim: &Claim, more: bool) -> Result<Claimed> {
     let deliveries = engine.deliveries();
     let node = oid(request.node);
-    let filter = doc! {
-        "_id": { "$in": &claim.keys },
-        "readyAt": { "$gte": BEGINNING, "$lte": date(request.now) },
-        "$expr": { "$lt": ["$$NOW", engine.deadline().await?] },
-    };
+    let filter = doc! { "readyAt": { "$gte": BEGINNING, "$lte": date(request.now) } };
     let update = doc! { "$set": { "owner": node, "claim": claim.name }, "$unset": { "readyAt": "" } };
-    let taken = engine.command(deliveries.update_many(filter, update)).await?.modified_count as usize;
+    let patience = engine.options.answer_timeout / 4;
+    let taken = parts::update(engine, &claim.keys, &filter, update.into(), patience).await? as usize;
     let missed = claim.keys.len().saturating_sub(taken);
     engine.claim_conflicts.fetch_add(missed as u64, Ordering::Relaxed);
     tracing::debug!(queue.claimed = taken, queue.missed = missed, "claimed");

@@ -62,8 +62,13 @@ pub(crate) async fn connect(options: &MongoOptions) -> Result<(Client, Database)
 }
 
 fn check(hello: &Document) -> Result<(), StoreError> {
-    let is_router = hello.get_str("msg").is_ok_and(|text| text == "isdbgrid");
-    if !is_router && hello.get_str("setName").is_err() {
+    if hello.get_str("msg").is_ok_and(|text| text == "isdbgrid") {
+        // Each router goes by its own clock, and leases need one.
+        return Err(StoreError::Unavailable(
+            "MONGODB_URL names a router (mongos) of a sharded cluster; name the members of one replica set".into(),
+        ));
+    }
+    if hello.get_str("setName").is_err() {
         return Err(StoreError::Unavailable(NOT_A_REPLICA_SET.into()));
     }
     if number(hello, "maxWireVersion") < WIRE_VERSION_MIN {
@@ -79,8 +84,8 @@ mod tests {
     #[test]
     fn a_server_must_replicate_and_be_new_enough() {
         assert!(check(&doc! { "setName": "rs0", "maxWireVersion": 21 }).is_ok());
-        assert!(check(&doc! { "msg": "isdbgrid", "maxWireVersion": 25 }).is_ok());
         let error = |hello| check(&hello).unwrap_err().to_string();
+        assert!(error(doc! { "msg": "isdbgrid", "maxWireVersion": 25 }).contains("mongos"));
         assert!(error(doc! { "maxWireVersion": 25 }).contains("rs.initiate()"));
         assert!(error(doc! { "setName": "rs0", "maxWireVersion": 17 }).contains("7.0 or later"));
     }

@@ -20,6 +20,9 @@ use crate::search;
 /// Contents up to this many bytes stand in the e-mail's document. MongoDB's limit is 16 MiB for the whole of it.
 const INLINE_BYTES_MAX: usize = 14 << 20;
 
+/// The limit of a document, less what the server may add to it.
+const DOCUMENT_BYTES_MAX: usize = (16 << 20) - (16 << 10);
+
 /// From this size on a message is taken apart on a thread made for blocking work, in bytes.
 const PREPARE_INLINE_BYTES_MAX: usize = 256 << 10;
 
@@ -51,7 +54,10 @@ pub(crate) struct File {
 impl PreparedEmail {
     /// About how much is written for it in its transaction.
     pub(crate) fn bytes(&self) -> usize {
-        self.document.as_bytes().len() + ROW_BYTES * (1 + self.deliveries.len() + self.attempts.len())
+        // Each delivery has the Message-ID and the envelope with it.
+        let told = self.deliveries.first().and_then(|delivery| delivery.message_id.as_ref()).map_or(0, String::len);
+        let rows = (ROW_BYTES + told) * self.deliveries.len() + ROW_BYTES * (1 + self.attempts.len());
+        self.document.as_bytes().len() + rows
     }
 
     /// The claim that it makes, if it makes one.
@@ -116,7 +122,11 @@ pub(crate) async fn prepare_stored(email: StoredEmail) -> Result<PreparedEmail, 
 fn documents(email: &StoredEmail) -> Result<PreparedEmail, StoreError> {
     let status = EmailStatus::of(email.deliveries.iter().map(|delivery| delivery.status));
     let mut files = Vec::new();
-    let document = email_document(email, status, &mut files)?;
+    let mut document = email_document(email, status, false, &mut files)?;
+    if document.as_bytes().len() > DOCUMENT_BYTES_MAX && files.is_empty() {
+        // Not the contents alone, but with all that stands beside them it is too large.
+        document = email_document(email, status, true, &mut files)?;
+    }
     let deliveries = (0u32..).zip(&email.deliveries);
     Ok(PreparedEmail {
         id: email.id,
@@ -132,13 +142,14 @@ fn documents(email: &StoredEmail) -> Result<PreparedEmail, StoreError> {
 fn email_document(
     email: &StoredEmail,
     status: EmailStatus,
+    is_large: bool,
     files: &mut Vec<File>,
 ) -> Result<RawDocumentBuf, StoreError> {
     let StoredEmail { id, created_at, message, envelope, .. } = email;
     let summary = &message.summary;
     let sender = envelope.reverse_path.as_str();
     let recipients: Vec<&Address> = recipients(email).collect();
-    let Parts { text, html, attachments, raw } = Parts::of(message, files);
+    let Parts { text, html, attachments, raw } = Parts::of(message, is_large, files);
     let mut document = RawDocumentBuf::new();
     document.append(cstr!("_id"), oid(*id));
     document.append(cstr!("sender"), sender);
@@ -190,12 +201,12 @@ struct Parts {
 }
 
 impl Parts {
-    fn of(message: &Message, files: &mut Vec<File>) -> Self {
+    fn of(message: &Message, is_large: bool, files: &mut Vec<File>) -> Self {
         let Bodies { text, html, attachments } = Bodies::parse(&message.raw);
         let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let texts = length(&text) + length(&html);
         let contents = message.raw.len() + attachments.iter().map(Vec::len).sum::<usize>();
-        let is_large = contents + texts > INLINE_BYTES_MAX;
+        let is_large = is_large || contents + texts > INLINE_BYTES_MAX;
         let mut file = |name: &str, content: Vec<u8>| {
             let id = oid::ObjectId::new();
             files.push(File { id, name: name.to_owned(), content });

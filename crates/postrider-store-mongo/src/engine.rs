@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use mongodb::bson::{DateTime, doc, oid};
+use mongodb::bson::{doc, oid};
 use mongodb::{Client, ClientSession, Collection, Database};
+use postrider_core::Timestamp;
 use postrider_store::{Membership, NodeId, StoreError};
+use tokio::sync::Notify;
 
+use crate::codes::timestamp;
 use crate::counters::{Stripe, Stripes};
 use crate::documents::{AttemptDocument, DeliveryDocument};
 use crate::failure::{self, Failure, closed, store_error, timed_out};
@@ -21,6 +24,9 @@ use crate::options::{LeaseClock, MongoOptions};
 use crate::schema;
 
 type Result<T> = std::result::Result<T, StoreError>;
+
+/// After so many conflicts several requests are tried in parts, to find the one that is in another's way.
+const BATCH_CONFLICTS_MAX: u32 = 4;
 
 /// The first pause before a transaction is tried again; each next one is twice as long.
 const RETRY_FIRST: Duration = Duration::from_millis(2);
@@ -47,6 +53,9 @@ pub(crate) struct Engine {
     stripes: Stripes,
     /// The nodes of this process; `None` for those that lost their registration.
     nodes: Mutex<HashMap<NodeId, Option<Registered>>>,
+    doubts: Mutex<Vec<Doubt>>,
+    doubted: Arc<Notify>,
+    is_releasing: AtomicBool,
     is_closed: AtomicBool,
     pub(crate) claim_conflicts: AtomicU64,
 }
@@ -83,6 +92,9 @@ impl Engine {
             options,
             stripes: Stripes::default(),
             nodes: Mutex::default(),
+            doubts: Mutex::default(),
+            doubted: Arc::default(),
+            is_releasing: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             claim_conflicts: AtomicU64::new(0),
         })
@@ -130,30 +142,47 @@ impl Engine {
     /// Runs `work` in a transaction until it is committed, durable on a majority, or cannot be. After an error other than
     /// [`Failure::Refused`] nobody may know whether it was committed.
     pub(crate) async fn transaction<W: Work>(&self, work: &mut W) -> std::result::Result<W::Output, Failure> {
+        self.transaction_of(1, work).await
+    }
+
+    /// As [`Engine::transaction`], with the work of so many requests. If others are in the way of several together, that is
+    /// found out soon: [`Failure::Conflict`].
+    pub(crate) async fn transaction_of<W: Work>(
+        &self,
+        requests: usize,
+        work: &mut W,
+    ) -> std::result::Result<W::Output, Failure> {
         if self.is_closed() {
             return Err(Failure::Server(closed()));
         }
         let timeout = self.options.answer_timeout * TRANSACTION_COMMANDS;
-        let mut last = None;
+        let (mut last, mut conflicts) = (None, 0);
         let tries = async {
             let mut session = self.client.start_session().await?;
             let mut pause = RETRY_FIRST;
             loop {
-                match self.try_transaction(&mut session, work).await {
-                    Err(Failure::Conflict(error) | Failure::Transient(error)) => {
-                        tracing::debug!(%error, "a transaction is tried again");
-                        last = Some(error);
-                        // Not all that were in each other's way come back at the same moment.
-                        tokio::time::sleep(pause.mul_f64(0.5 + jitter())).await;
-                        pause = (pause * 2).min(Duration::from_millis(200));
-                    }
+                let failure = match self.try_transaction(&mut session, work).await {
+                    Err(failure @ (Failure::Conflict(_) | Failure::Transient(_))) => failure,
                     ended => return ended,
+                };
+                conflicts += u32::from(matches!(failure, Failure::Conflict(_)));
+                if requests > 1 && conflicts >= BATCH_CONFLICTS_MAX {
+                    return Err(failure);
                 }
+                tracing::debug!(?failure, "a transaction is tried again");
+                last = Some(failure);
+                // Not all that were in each other's way come back at the same moment.
+                tokio::time::sleep(pause.mul_f64(0.5 + jitter())).await;
+                pause = (pause * 2).min(Duration::from_millis(200));
             }
         };
         match tokio::time::timeout(timeout, tries).await {
             Ok(ended) => ended,
-            Err(_) => Err(Failure::Server(last.unwrap_or_else(timed_out))),
+            Err(_) => match last {
+                Some(Failure::Conflict(error)) => Err(Failure::Conflict(error)),
+                Some(failure) => Err(Failure::Server(failure.into_error())),
+                None => Err(Failure::Server(timed_out())),
+            },
         }
     }
 
@@ -239,28 +268,61 @@ impl Engine {
     /// Gives back a claim that may have been made without its taker's knowing: as soon as the server answers, and again for
     /// as long as what was sent to it before may still come into effect.
     pub(crate) fn doubt(self: &Arc<Self>, claim: Claim) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let engine = Arc::downgrade(self);
-        runtime.spawn(async move {
-            let mut answered: Option<Instant> = None;
-            while answered.is_none_or(|answered| answered.elapsed() < LATE_COMMIT_MAX) {
-                let Some(engine) = engine.upgrade().filter(|engine| !engine.is_closed()) else { return };
-                if nodes::give_back(&engine, &claim).await.is_ok() {
-                    answered.get_or_insert_with(Instant::now);
-                }
-                drop(engine);
-                tokio::time::sleep(GIVE_BACK_EVERY).await;
-            }
-        });
+        let mut doubts = lock(&self.doubts);
+        doubts.push(Doubt { claim, answered: None });
+        if doubts.len() == 1
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(give_back_doubts(Arc::downgrade(self), self.doubted.clone()));
+        }
+        self.doubted.notify_one();
     }
 
-    /// The server's time, `answer_timeout` from now: what it is asked to do only until then cannot come into effect after it
-    /// was given up here.
-    pub(crate) async fn deadline(&self) -> Result<DateTime> {
+    /// The server's time.
+    pub(crate) async fn server_time(&self) -> Result<Timestamp> {
         let hello = self.command(self.database.run_command(doc! { "hello": 1 })).await?;
-        let now = hello.get_datetime("localTime").map_err(failure::corrupt)?;
-        let patience = i64::try_from(self.options.answer_timeout.as_millis()).unwrap_or(i64::MAX);
-        Ok(DateTime::from_millis(now.timestamp_millis().saturating_add(patience)))
+        hello.get_datetime("localTime").copied().map(timestamp).map_err(failure::corrupt)
+    }
+
+    /// Whether nobody gives back what strangers own yet: then the caller does, and tells when it has.
+    pub(crate) fn begin_release(&self) -> bool {
+        !self.is_releasing.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn end_release(&self) {
+        self.is_releasing.store(false, Ordering::Release);
+    }
+}
+
+/// A claim that may have been made, and since when the server has answered again.
+#[derive(Debug)]
+struct Doubt {
+    claim: Claim,
+    answered: Option<Instant>,
+}
+
+/// Gives back all doubtful claims again and again, until none is doubtful any more.
+async fn give_back_doubts(engine: Weak<Engine>, doubted: Arc<Notify>) {
+    loop {
+        let Some(engine) = engine.upgrade().filter(|engine| !engine.is_closed()) else { return };
+        let claims: Vec<Claim> = lock(&engine.doubts).iter().map(|doubt| doubt.claim.clone()).collect();
+        let is_answered = nodes::give_back(&engine, &claims).await.is_ok();
+        {
+            let mut doubts = lock(&engine.doubts);
+            if is_answered {
+                // The list only grows at its end.
+                for doubt in doubts.iter_mut().take(claims.len()) {
+                    doubt.answered.get_or_insert_with(Instant::now);
+                }
+            }
+            doubts.retain(|doubt| doubt.answered.is_none_or(|answered| answered.elapsed() < LATE_COMMIT_MAX));
+            if doubts.is_empty() {
+                return;
+            }
+        }
+        drop(engine);
+        // A new one is most probably certain, and need not wait.
+        let _ = tokio::time::timeout(GIVE_BACK_EVERY, doubted.notified()).await;
     }
 }
 

@@ -23,8 +23,9 @@ const SWEEP_PART: i64 = 200;
 const TRANSFER_COMMANDS: u32 = 12;
 const SWEEP_COMMANDS: u32 = 120;
 
-/// Files and their chunks younger than this are left alone by a sweep: their e-mail may be about to be written. In seconds.
-const YOUNG_SECONDS: i64 = 3600;
+/// Files and their chunks younger than this are left alone by a sweep: their e-mail may be about to be written. In seconds; long
+/// beside what the clocks of nodes, which make the ids, may differ from the server's.
+const YOUNG_SECONDS: i64 = 24 * 3600;
 
 /// The files of e-mails.
 #[derive(Debug, Clone)]

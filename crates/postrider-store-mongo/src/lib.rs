@@ -21,6 +21,7 @@ mod nodes;
 mod notices;
 mod options;
 mod order;
+mod parts;
 mod plan;
 mod record;
 mod schema;
@@ -62,6 +63,9 @@ const ACCEPTING: usize = 2;
 /// Transactions with settlements at the same time. More would be in each other's way where they are of one e-mail.
 const SETTLING: usize = 1;
 
+/// Bringing a database to this version may take as long as so many commands that are not answered.
+const MIGRATE_COMMANDS: u32 = 120;
+
 /// How often files without an e-mail are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
@@ -89,7 +93,10 @@ impl MongoStore {
     /// As [`open`].
     pub async fn open(options: MongoOptions) -> Result<Self> {
         let (client, database) = connect::connect(&options).await?;
-        schema::migrate(&database).await?;
+        // A new database has next to nothing to do; an old one may have indexes to build.
+        let migrated =
+            tokio::time::timeout(options.answer_timeout * MIGRATE_COMMANDS, schema::migrate(&database)).await;
+        migrated.unwrap_or_else(|_| Err(failure::timed_out()))?;
         let engine = Engine::new(client, database, options);
         counters::fold(&engine).await;
         Ok(Self {
@@ -102,7 +109,7 @@ impl MongoStore {
         })
     }
 
-    /// Removes contents that no e-mail names and that are older than an hour. Returns how many. A node does this by itself
+    /// Removes contents that no e-mail names and that are older than a day. Returns how many. A node does this by itself
     /// every hour.
     pub async fn sweep(&self) -> Result<u64> {
         self.engine.files.sweep().await
@@ -143,7 +150,7 @@ impl Drop for MongoStore {
         if let Some(sweeper) = lock(&self.sweeper).take() {
             sweeper.abort();
         }
-        // What was handed to the writers is still written; only what listens ends here.
+        // What was handed to the writers is still written.
     }
 }
 
@@ -237,7 +244,7 @@ impl Queue for MongoStore {
     }
 
     async fn release(&self, node: NodeId, deliveries: Vec<DeliveryId>) -> Result<()> {
-        nodes::release_some(&self.engine, node, &deliveries).await
+        nodes::release(&self.engine, node, &deliveries).await
     }
 
     async fn leave(&self, node: NodeId) -> Result<()> {

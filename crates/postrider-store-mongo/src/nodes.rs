@@ -4,31 +4,24 @@
 //! What a node claimed hangs on its registration alone. Whoever renews gives back what is owned by nobody who is registered,
 //! so that claims made in the last moment of a lapsed node, and releases that a crash cut off, mend themselves.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use mongodb::ClientSession;
 use mongodb::bson::{Bson, DateTime, Document, doc, oid};
 use postrider_core::Timestamp;
 use postrider_store::{Change, DeliveryId, Membership, NodeId, NodeRecord, Renewal, StoreError};
 use serde::{Deserialize, Serialize};
 
 use crate::codes::{date, delivery_key, id, oid, timestamp};
-use crate::counters::Stripe;
-use crate::documents::DeliveryDocument;
-use crate::engine::{Engine, Registered, Work};
-use crate::failure::Failure;
+use crate::counters::number;
+use crate::engine::{Engine, Registered};
 use crate::files::collect;
 use crate::guard::Claim;
 use crate::options::LeaseClock;
+use crate::parts;
 use crate::schema::{DELIVERIES, NODES};
 
 type Result<T> = std::result::Result<T, StoreError>;
-
-/// Deliveries that are given back in one transaction.
-const RELEASE_PART: usize = 500;
-
-/// Parts that may be in the way of other transactions before the rest is left for later.
-const RELEASE_CONFLICTS_MAX: usize = 64;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -44,7 +37,7 @@ struct NodeDocument {
 }
 
 /// Registers a node or prolongs its lease; `None` if its registration is lost.
-pub(crate) async fn renew(engine: &Engine, renewal: Renewal) -> Result<Option<Membership>> {
+pub(crate) async fn renew(engine: &Arc<Engine>, renewal: Renewal) -> Result<Option<Membership>> {
     if engine.has_lost(renewal.node) {
         return Ok(None);
     }
@@ -54,7 +47,7 @@ pub(crate) async fn renew(engine: &Engine, renewal: Renewal) -> Result<Option<Me
         engine.note_lost(renewal.node);
         return Ok(None);
     }
-    let nodes = forget_lapsed(engine, renewal.now).await?;
+    let (nodes, strangers) = forget_lapsed(engine, renewal.now).await?;
     let Some(membership) = membership(&nodes, renewal.node) else {
         engine.note_lost(renewal.node);
         return Ok(None);
@@ -64,6 +57,7 @@ pub(crate) async fn renew(engine: &Engine, renewal: Renewal) -> Result<Option<Me
     if known.is_none_or(|known| known.keeps_to != keeps_to) {
         engine.notices.tell(Change::Nodes);
     }
+    release_strangers(engine, strangers).await;
     Ok(Some(membership))
 }
 
@@ -88,83 +82,58 @@ pub(crate) async fn is_registered(engine: &Engine, node: NodeId) -> Result<bool>
 pub(crate) async fn leave(engine: &Engine, node: NodeId) -> Result<()> {
     engine.note_left(node);
     engine.command(engine.collection::<Document>(NODES).delete_one(doc! { "_id": oid(node) })).await?;
-    release_all(engine, vec![oid(node).into()]).await?;
+    release_of(engine, vec![oid(node).into()]).await?;
     engine.notices.tell(Change::Nodes);
     Ok(())
 }
 
 /// Gives back deliveries that the node holds; others are left alone.
-pub(crate) async fn release_some(engine: &Engine, node: NodeId, deliveries: &[DeliveryId]) -> Result<()> {
+pub(crate) async fn release(engine: &Engine, node: NodeId, deliveries: &[DeliveryId]) -> Result<()> {
     let keys: Vec<String> = deliveries.iter().map(|&delivery| delivery_key(delivery)).collect();
-    // Not later: by then the node may have claimed them again.
-    let in_time = doc! { "$lt": ["$$NOW", engine.deadline().await?] };
-    release(engine, doc! { "_id": { "$in": keys }, "owner": oid(node), "$expr": in_time }).await.map(drop)
+    // Not after this was given up here: by then the node may have claimed them again. The time is looked at when the command
+    // begins, which may then take the other half.
+    let half = engine.options.answer_timeout / 2;
+    let in_time = doc! { "$lt": ["$$NOW", date(engine.server_time().await? + half)] };
+    let claims = doc! { "_id": { "$in": keys }, "owner": oid(node), "$expr": in_time };
+    let command = doc! {
+        "update": DELIVERIES,
+        "updates": [{ "q": claims, "u": released(), "multi": true }],
+        "maxTimeMS": i64::try_from(half.as_millis()).unwrap_or(i64::MAX),
+        "writeConcern": { "w": "majority", "j": true },
+    };
+    let reply = engine.command(engine.database.run_command(command)).await?;
+    if number(&reply, "nModified") > 0 {
+        engine.notices.tell(Change::Queue);
+    }
+    Ok(())
 }
 
-/// Gives back a claim, as far as it is still this one.
-pub(crate) async fn give_back(engine: &Engine, claim: &Claim) -> Result<()> {
-    release(engine, doc! { "_id": { "$in": &claim.keys }, "claim": claim.name }).await.map(drop)
+/// Gives back claims, as far as they are still these.
+pub(crate) async fn give_back(engine: &Engine, claims: &[Claim]) -> Result<()> {
+    let names: Vec<oid::ObjectId> = claims.iter().map(|claim| claim.name).collect();
+    let keys: Vec<String> = claims.iter().flat_map(|claim| claim.keys.iter().cloned()).collect();
+    release_all(engine, &keys, &doc! { "claim": { "$in": names } }).await.map(drop)
 }
 
-/// Gives back what a filter names. Returns how many.
-async fn release(engine: &Engine, claims: Document) -> Result<u64> {
-    let deliveries = engine.collection::<DeliveryDocument>(DELIVERIES);
-    let released = engine.command(deliveries.update_many(claims, released())).await?.modified_count;
+/// Gives back those of the deliveries that match the filter, but for what others are changing now. Returns how many.
+async fn release_all(engine: &Engine, keys: &[String], filter: &Document) -> Result<u64> {
+    let patience = engine.options.answer_timeout * 2;
+    let released = parts::update(engine, keys, filter, released().into(), patience).await?;
     if released > 0 {
         engine.notices.tell(Change::Queue);
     }
     Ok(released)
 }
 
-/// Gives back all that these hold. One of them may have died within a transaction, which the server keeps open for a minute: what
-/// that one changed is left for later. It is asked for within transactions too, because these do not wait for each other.
-async fn release_all(engine: &Engine, owners: Vec<Bson>) -> Result<u64> {
-    if owners.is_empty() {
-        return Ok(0);
-    }
+/// Gives back all that these hold. What is in the way of others is left to the next who renews.
+async fn release_of(engine: &Engine, owners: Vec<Bson>) -> Result<u64> {
     let deliveries = engine.collection::<Document>(DELIVERIES);
-    let held = deliveries.find(doc! { "owner": { "$in": &owners } }).projection(doc! { "_id": 1 });
-    let held: Vec<Document> = engine.call(collect(held)).await?;
-    let keys: Vec<&str> = held.iter().filter_map(|delivery| delivery.get_str("_id").ok()).collect();
-    let mut parts: Vec<&[&str]> = keys.chunks(RELEASE_PART).collect();
-    let (mut released, mut conflicts) = (0, 0);
-    while let Some(keys) = parts.pop()
-        && conflicts < RELEASE_CONFLICTS_MAX
-    {
-        match engine.transaction_once(&mut Release { keys, owners: &owners }).await {
-            Ok(count) => released += count,
-            Err(Failure::Conflict(_)) => {
-                conflicts += 1;
-                let (left, right) = keys.split_at(keys.len() / 2);
-                parts.extend([left, right].into_iter().filter(|part| !part.is_empty() && part.len() < keys.len()));
-            }
-            Err(failure) => return Err(failure.into_error()),
-        }
-    }
-    if released > 0 {
-        engine.notices.tell(Change::Queue);
-    }
-    Ok(released)
-}
-
-struct Release<'a> {
-    keys: &'a [&'a str],
-    owners: &'a [Bson],
-}
-
-impl Work for Release<'_> {
-    type Output = u64;
-
-    async fn run(
-        &mut self,
-        engine: &Engine,
-        session: &mut ClientSession,
-        _: Stripe,
-    ) -> std::result::Result<u64, Failure> {
-        let deliveries = engine.collection::<Document>(DELIVERIES);
-        let claims = doc! { "_id": { "$in": self.keys }, "owner": { "$in": self.owners } };
-        Ok(deliveries.update_many(claims, released()).session(session).await?.modified_count)
-    }
+    let filter = doc! { "owner": { "$in": owners } };
+    let held = deliveries.find(filter.clone()).projection(doc! { "_id": 1 });
+    let held = engine.call(collect(held)).await?;
+    let keys: Vec<String> =
+        held.iter().filter_map(|delivery| delivery.get_str("_id").ok().map(str::to_owned)).collect();
+    release_all(engine, &keys, &filter).await
 }
 
 /// What makes a delivery nobody's, due when it was before.
@@ -204,12 +173,15 @@ async fn prolong(engine: &Engine, renewal: &Renewal, is_known: bool) -> Result<b
     Ok(prolonged.matched_count > 0 || prolonged.upserted_id.is_some())
 }
 
-/// Forgets nodes whose leases have lapsed, and gives back what is owned by nobody who is registered.
-/// Returns those that are left, by id.
-async fn forget_lapsed(engine: &Engine, now: Timestamp) -> Result<Vec<NodeDocument>> {
+/// Forgets nodes whose leases have lapsed. Returns those that are left, by id, and who else owns deliveries.
+async fn forget_lapsed(engine: &Engine, now: Timestamp) -> Result<(Vec<NodeDocument>, Vec<Bson>)> {
     let nodes = engine.collection::<Document>(NODES);
     let lapsed = doc! { "$expr": { "$lte": ["$leaseUntil", time(engine, now)] } };
     let forgotten = engine.command(nodes.delete_many(lapsed)).await?.deleted_count;
+    if forgotten > 0 {
+        tracing::info!(queue.nodes = forgotten, "nodes are gone, their deliveries go on elsewhere");
+        engine.notices.tell(Change::Nodes);
+    }
     // Owners first: who owns something was registered before. The other way around, a node that registers and claims in
     // between would be taken for a stranger.
     let deliveries = engine.collection::<Document>(DELIVERIES);
@@ -219,24 +191,26 @@ async fn forget_lapsed(engine: &Engine, now: Timestamp) -> Result<Vec<NodeDocume
     let find = nodes.find(doc! {}).sort(doc! { "_id": 1 });
     let registered = engine.call(collect(find)).await?;
     let is_registered = |owner: &Bson| registered.iter().any(|node| owner.as_object_id() == Some(node.id));
-    let strangers: Vec<Bson> = owners.into_iter().filter(|owner| !is_registered(owner)).collect();
-    let released = match release_all(engine, strangers).await {
-        Ok(released) => released,
-        Err(error) => {
-            // The renewal has succeeded all the same, and the next one mends this.
-            tracing::debug!(%error, "the deliveries of nodes that are gone are still theirs");
-            0
-        }
-    };
-    if forgotten > 0 || released > 0 {
-        tracing::info!(
-            queue.nodes = forgotten,
-            queue.released = released,
-            "nodes are gone, their deliveries go on elsewhere"
-        );
-        engine.notices.tell(Change::Nodes);
+    let strangers = owners.into_iter().filter(|owner| !is_registered(owner)).collect();
+    Ok((registered, strangers))
+}
+
+/// Gives back what is owned by nobody who is registered. A renewal does not wait for long for that: it goes on by itself.
+async fn release_strangers(engine: &Arc<Engine>, strangers: Vec<Bson>) {
+    if strangers.is_empty() || !engine.begin_release() {
+        return;
     }
-    Ok(registered)
+    let releasing = engine.clone();
+    let release = tokio::spawn(async move {
+        match release_of(&releasing, strangers).await {
+            Ok(0) => {}
+            Ok(released) => tracing::info!(queue.released = released, "deliveries of nodes that are gone are free"),
+            // The next renewal mends this.
+            Err(error) => tracing::debug!(%error, "the deliveries of nodes that are gone are still theirs"),
+        }
+        releasing.end_release();
+    });
+    let _ = tokio::time::timeout(engine.options.answer_timeout / 4, release).await;
 }
 
 fn membership(nodes: &[NodeDocument], node: NodeId) -> Option<Membership> {

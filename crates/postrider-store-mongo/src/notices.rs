@@ -25,6 +25,15 @@ use crate::schema::NOTICES;
 /// Between the notices of a process, so that many changes become one.
 const TELL_EVERY: Duration = Duration::from_millis(50);
 
+/// A notice that takes longer is given up: by then others have looked by themselves.
+const TELL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After so many polls all notices are asked for, whatever their times: a new primary may have another clock.
+const POLLS_OF_LATE: u32 = 20;
+
+/// How long notices are kept, and some, in milliseconds.
+const SEEN_MILLIS: i64 = 300_000;
+
 /// How often notices are asked for.
 const POLL_EVERY: Duration = Duration::from_millis(500);
 
@@ -37,8 +46,6 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// Notices that a receiver may be behind.
 const WAITING_MAX: usize = 64;
-
-const CHANGES: [Change; 3] = [Change::Queue, Change::Nodes, Change::Directory];
 
 #[derive(Debug)]
 pub(crate) struct Notices {
@@ -120,8 +127,9 @@ impl Shared {
                 "$currentDate": { "at": true },
             };
             let notices = self.database.collection::<Document>(NOTICES);
-            if let Err(error) = notices.update_one(doc! { "_id": oid::ObjectId::new() }, notice).upsert(true).await {
-                tracing::debug!(%error, "other nodes were not told of a change; they find it by themselves");
+            let told = notices.update_one(doc! { "_id": oid::ObjectId::new() }, notice).upsert(true).into_future();
+            if !matches!(tokio::time::timeout(TELL_TIMEOUT, told).await, Ok(Ok(_))) {
+                tracing::debug!("other nodes were not told of a change; they find it by themselves");
             }
         }
     }
@@ -148,7 +156,7 @@ impl Shared {
 
     /// Something may have been missed: everyone looks everywhere.
     fn look_everywhere(&self) {
-        CHANGES.iter().for_each(|&change| drop(self.heard.send(change)));
+        Change::ALL.iter().for_each(|&change| drop(self.heard.send(change)));
     }
 
     fn note(&self, notice: &Document) {
@@ -156,17 +164,20 @@ impl Shared {
         if notice.get_object_id("by").is_ok_and(|by| by == self.by) || !lock(&self.seen).insert(id) {
             return;
         }
-        let change = notice.get_str("change").ok().and_then(|text| CHANGES.into_iter().find(|c| name(*c) == text));
+        let change = notice
+            .get_str("change")
+            .ok()
+            .and_then(|text| Change::ALL.iter().copied().find(|change| name(*change) == text));
         if let Some(change) = change {
             let _ = self.heard.send(change);
         }
     }
 }
 
-/// Whether a notice may not have been there yet when notices were asked for last. By its id, which carries the time of its
-/// maker's clock: one that is forgotten too early is heard twice.
+/// Whether a notice may still be there. By its id, which carries the time of its maker's clock: one that is forgotten too early
+/// is heard twice.
 fn is_young(id: oid::ObjectId) -> bool {
-    id.timestamp().timestamp_millis() > DateTime::now().timestamp_millis() - POLL_BACK_MILLIS
+    id.timestamp().timestamp_millis() > DateTime::now().timestamp_millis() - SEEN_MILLIS
 }
 
 fn name(change: Change) -> &'static str {
@@ -202,7 +213,7 @@ async fn stream_all(shared: Arc<Shared>, answer_timeout: Duration) {
 /// Asks for notices again and again.
 async fn poll_all(shared: Arc<Shared>, answer_timeout: Duration) {
     let mut was_answered = false;
-    let mut newest: Option<DateTime> = None;
+    let (mut newest, mut polls): (Option<DateTime>, u32) = (None, 0);
     loop {
         let polled = tokio::time::timeout(answer_timeout, shared.poll(&mut newest)).await;
         let is_answered = matches!(polled, Ok(Ok(())));
@@ -211,6 +222,10 @@ async fn poll_all(shared: Arc<Shared>, answer_timeout: Duration) {
             shared.look_everywhere();
         }
         was_answered = is_answered;
+        polls = polls.wrapping_add(1);
+        if polls % POLLS_OF_LATE == 0 {
+            newest = None;
+        }
         tokio::time::sleep(POLL_EVERY).await;
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use mongodb::bson::{DateTime, Document, doc};
+use mongodb::options::Hint;
 use postrider_core::Timestamp;
 use postrider_store::{ClaimRequest, Membership, StoreError};
 use serde::Deserialize;
@@ -80,8 +81,9 @@ pub(crate) async fn plan(
     } else {
         candidates(engine, request, cursor).await?
     };
-    let is_more_domains = candidates.len() > request.limit;
-    candidates.truncate(request.limit);
+    let domains_max = if is_all { request.limit } else { domains_max(request) };
+    let is_more_domains = candidates.len() > domains_max;
+    candidates.truncate(domains_max);
     let next_cursor = match candidates.last() {
         // Those that were not served come first next time.
         Some(last) if is_more_domains => last.domain.clone(),
@@ -105,6 +107,11 @@ pub(crate) async fn plan(
     serve(&mut candidates, request.limit, &mut chosen);
     let more = is_more_domains || candidates.iter().any(|candidate| candidate.can_serve() || candidate.may_have_more());
     Ok(Plan { keys: chosen, more, cursor: next_cursor })
+}
+
+/// Domains that one claim serves where much is due.
+fn domains_max(request: &ClaimRequest) -> usize {
+    request.limit.min(DOMAINS_MAX)
 }
 
 impl Candidate {
@@ -181,7 +188,7 @@ fn candidates_of(request: &ClaimRequest, membership: Membership, cursor: &str, a
 async fn candidates(engine: &Engine, request: &ClaimRequest, cursor: &str) -> Result<Vec<Candidate>> {
     let held = Held::of(request);
     let full = held.full();
-    let wanted = (request.limit + 1).min(DOMAINS_MAX);
+    let wanted = domains_max(request) + 1;
     let mut found = domains(engine, request.now, doc! { "$gt": cursor }, wanted + full).await?;
     if found.len() < wanted + full && !cursor.is_empty() {
         found.extend(domains(engine, request.now, doc! { "$lte": cursor }, wanted + full - found.len()).await?);
@@ -269,7 +276,9 @@ async fn due(engine: &Engine, now: Timestamp, domain: Option<&str>, limit: usize
         .find(filter)
         .sort(doc! { "readyAt": 1, "_id": 1 })
         .limit(i64::try_from(limit).unwrap_or(i64::MAX))
-        .projection(doc! { "_id": 1, "readyAt": 1, "domain": 1 });
+        .projection(doc! { "_id": 1, "readyAt": 1, "domain": 1 })
+        // Of a domain with little that is due, the other index would show all that others have.
+        .hint(Hint::Name(if domain.is_some() { "claimable" } else { "due" }.into()));
     engine.call(collect(find)).await
 }
 

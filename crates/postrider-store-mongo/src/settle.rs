@@ -52,7 +52,7 @@ impl Batch for PreparedSettle {
     }
 
     async fn write(engine: &Arc<Engine>, batch: &[Self]) -> Result<Vec<Guarded<usize>>, Failure> {
-        let Settled { recorded, domain_errors } = engine.transaction(&mut Record { batch }).await?;
+        let Settled { recorded, domain_errors } = engine.transaction_of(batch.len(), &mut Record { batch }).await?;
         note_domain_errors(engine, domain_errors).await;
         let mut has_unclaimed = false;
         let answers = batch.iter().zip(recorded).map(|(settle, recorded)| {

@@ -3,8 +3,11 @@
 //! Under load many sessions share the round trips and the journal's sync, and without load nobody waits for company. What
 //! the requests are, the writer does not know.
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use postrider_store::StoreError;
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +23,9 @@ const BATCH_REQUESTS_MAX: usize = 500;
 
 /// Bytes of requests in one transaction: the server holds all of them in memory until it is committed.
 const BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// A batch may take as long as so many commands that are not answered.
+const BATCH_COMMANDS: u32 = 3;
 
 /// How requests of a kind are written.
 pub(crate) trait Batch: Send + Sync + 'static {
@@ -137,29 +143,41 @@ async fn next<B: Batch>(receiver: &Receiver<B>) -> Option<Vec<Request<B>>> {
     Some(requests)
 }
 
-/// Writes a batch; if that is refused because of one of the requests, each by itself, so that only the guilty fails.
+/// Writes a batch. If that is refused because of one of the requests, or one is in another's way, each half by itself, so that
+/// only that one fails in the end.
 async fn write<B: Batch>(engine: &Arc<Engine>, batch: &[B]) -> Vec<Result<B::Answer>> {
-    match B::write(engine, batch).await {
-        Ok(answers) => answers.into_iter().map(Ok).collect(),
-        Err(Failure::Refused(_)) if batch.len() > 1 => {
-            let mut results = Vec::with_capacity(batch.len());
-            for single in batch {
-                let single = std::slice::from_ref(single);
-                let result = B::write(engine, single).await;
-                results.push(settle_doubt(engine, single, result).map(|mut answers| answers.remove(0)));
-            }
-            results
+    let patience = engine.options.answer_timeout * BATCH_COMMANDS;
+    let started = Instant::now();
+    let mut results: Vec<Option<Result<B::Answer>>> = batch.iter().map(|_| None).collect();
+    let mut parts: VecDeque<Range<usize>> = std::iter::once(0..batch.len()).collect();
+    let mut gone: Option<StoreError> = None;
+    while let Some(part) = parts.pop_front() {
+        let (Some(requests), Some(results)) = (batch.get(part.clone()), results.get_mut(part.clone())) else {
+            continue;
+        };
+        if let Some(error) = &gone {
+            results.iter_mut().for_each(|result| *result = Some(Err(error.clone())));
+            continue;
         }
-        result => match settle_doubt(engine, batch, result) {
-            Ok(answers) => answers.into_iter().map(Ok).collect(),
-            Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
-        },
+        match B::write(engine, requests).await {
+            Ok(answers) => results.iter_mut().zip(answers).for_each(|(result, answer)| *result = Some(Ok(answer))),
+            Err(Failure::Refused(_) | Failure::Conflict(_)) if requests.len() > 1 && started.elapsed() < patience => {
+                let middle = part.start + requests.len() / 2;
+                parts.extend([part.start..middle, middle..part.end]);
+            }
+            Err(failure) => {
+                let is_known = matches!(failure, Failure::Refused(_) | Failure::Conflict(_));
+                let error = failure.into_error();
+                if !is_known {
+                    B::doubt(engine, requests);
+                }
+                if !is_known || started.elapsed() >= patience {
+                    // The others would wait as long for the same.
+                    gone = Some(error.clone());
+                }
+                results.iter_mut().for_each(|result| *result = Some(Err(error.clone())));
+            }
+        }
     }
-}
-
-fn settle_doubt<B: Batch, T>(engine: &Arc<Engine>, batch: &[B], result: std::result::Result<T, Failure>) -> Result<T> {
-    if let Err(Failure::Server(_) | Failure::Transient(_)) = &result {
-        B::doubt(engine, batch);
-    }
-    result.map_err(Failure::into_error)
+    results.into_iter().map(|result| result.unwrap_or_else(|| Err(closed()))).collect()
 }

@@ -25,11 +25,13 @@ pub(super) struct Lease {
     lapses_at: Timestamp,
     /// The same on a clock that nobody can set back.
     lapses_at_instant: Instant,
+    /// Where it is lost: the id that is to be registered next.
+    candidate: Option<NodeId>,
 }
 
 impl Lease {
     pub(super) fn new(lapses_at: Timestamp, lease: Duration) -> Self {
-        Self { lapses_at, lapses_at_instant: Instant::now() + lease }
+        Self { lapses_at, lapses_at_instant: Instant::now() + lease, candidate: None }
     }
 
     /// How long it still holds. Where the two clocks differ the earlier end counts.
@@ -100,7 +102,8 @@ impl Queue {
             let lanes = self.lanes();
             (lanes.node(), lanes.keeps_to())
         };
-        let node = current.unwrap_or_else(|| ObjectId::new(asked_at));
+        // The same until it is answered: an id that was registered without anyone's hearing of it would count among the nodes.
+        let node = current.unwrap_or_else(|| *self.lease().candidate.get_or_insert_with(|| ObjectId::new(asked_at)));
         let host = self.options.registered.host.clone();
         if current.is_none() {
             self.options.registered.file.note(node);
@@ -125,6 +128,10 @@ impl Queue {
                 return Renewed::Lost;
             }
             failed => {
+                if matches!(failed, Ok(None)) {
+                    // This one will not be registered any more.
+                    self.lease().candidate = None;
+                }
                 let registers_none = StoreError::Unavailable("it registers no node".to_owned());
                 let error = failed.err().unwrap_or(registers_none);
                 self.store_failed("the lease of this node could not be renewed", &error);
@@ -134,7 +141,8 @@ impl Queue {
         self.store_answers();
         let membership = if self.store.is_exclusive() { Membership::ALONE } else { membership };
         // Counted from before the question: the store's own count can only be later.
-        let renewed = Lease { lapses_at: asked_at + lease, lapses_at_instant: asked_at_instant + lease };
+        let renewed =
+            Lease { lapses_at: asked_at + lease, lapses_at_instant: asked_at_instant + lease, candidate: None };
         if current.is_none() {
             *self.lease() = renewed;
             info!(%node, "the store gave a new lease; deliveries go on");

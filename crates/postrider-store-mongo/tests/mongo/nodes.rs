@@ -128,6 +128,20 @@ async fn nodes_seldom_want_the_same() {
 }
 
 #[tokio::test]
+async fn more_domains_than_one_claim_looks_at_come_all() {
+    let mongo = Mongo::default();
+    let store = mongo.store().await;
+    let node = register(&store).await;
+    let recipients: Vec<String> = (0..2_300).map(|n| format!("a@d{n}.example")).collect();
+    store.accept(small(&recipients.iter().map(String::as_str).collect::<Vec<_>>())).await.unwrap();
+    let first = store.claim(request(node, 10_000)).await.unwrap();
+    assert!(first.more && ids(&first).len() < recipients.len());
+    let second = store.claim(request(node, 10_000)).await.unwrap();
+    assert!(!second.more);
+    assert_eq!(ids(&first).len() + ids(&second).len(), recipients.len());
+}
+
+#[tokio::test]
 async fn without_change_streams_changes_are_asked_for() {
     let mongo = Mongo::default();
     let polling = MongoOptions { polls_for_changes: true, ..options(mongo.url().await) };
