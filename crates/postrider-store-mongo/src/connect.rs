@@ -58,6 +58,7 @@ pub(crate) async fn connect(options: &MongoOptions) -> Result<(Client, Database)
     })?;
     check(&hello)?;
     let database = client.database(&name);
+    tracing::info!(store.hosts = %hosts.join(","), store.database = name, "the store is on MongoDB");
     Ok((client, database))
 }
 
