@@ -91,6 +91,11 @@ pub(crate) async fn records(engine: &Engine, ids: &[oid::ObjectId]) -> Result<Ve
 
 fn record(email: EmailDocument, deliveries: &[DeliveryState]) -> EmailRecord {
     let is_sending = deliveries.iter().any(|delivery| delivery.owner.is_some());
+    // Of what was read with the rest, so that a record does not contradict itself where it changes meanwhile.
+    let status = match deliveries {
+        [] => email.status,
+        _ => EmailStatus::of(deliveries.iter().map(|delivery| delivery.status)),
+    };
     let waiting = deliveries.iter().filter(|delivery| delivery.status.is_waiting() && delivery.owner.is_none());
     let tried = deliveries.iter().filter(|delivery| delivery.status != DeliveryStatus::Sent && delivery.attempts > 0);
     // Of those that were tried at the same moment the first counts.
@@ -102,7 +107,7 @@ fn record(email: EmailDocument, deliveries: &[DeliveryState]) -> EmailRecord {
         sender: email.sender,
         recipients: email.recipients,
         subject: email.subject,
-        status: if is_sending { EmailStatus::Sending } else { email.status },
+        status: if is_sending { EmailStatus::Sending } else { status },
         size: u64::try_from(email.size).unwrap_or(0),
         attempts: deliveries.iter().map(|delivery| delivery.attempts).max().unwrap_or(0),
         next_attempt_at: waiting.map(|delivery| timestamp(delivery.due_at)).min(),
