@@ -156,11 +156,13 @@ impl Engine {
             return Err(Failure::Server(closed()));
         }
         let timeout = self.options.answer_timeout * TRANSACTION_COMMANDS;
-        let (mut last, mut conflicts) = (None, 0);
+        // What ended the last try, and whether another is under way, of which nobody may know what becomes of it.
+        let (mut last, mut is_trying, mut conflicts) = (None, true, 0);
         let tries = async {
             let mut session = self.client.start_session().await?;
             let mut pause = RETRY_FIRST;
             loop {
+                is_trying = true;
                 let failure = match self.try_transaction(&mut session, work).await {
                     Err(failure @ (Failure::Conflict(_) | Failure::Transient(_))) => failure,
                     ended => return ended,
@@ -170,7 +172,7 @@ impl Engine {
                     return Err(failure);
                 }
                 tracing::debug!(?failure, "a transaction is tried again");
-                last = Some(failure);
+                (last, is_trying) = (Some(failure), false);
                 // Not all that were in each other's way come back at the same moment.
                 tokio::time::sleep(pause.mul_f64(0.5 + jitter())).await;
                 pause = (pause * 2).min(Duration::from_millis(200));
@@ -179,7 +181,7 @@ impl Engine {
         match tokio::time::timeout(timeout, tries).await {
             Ok(ended) => ended,
             Err(_) => match last {
-                Some(Failure::Conflict(error)) => Err(Failure::Conflict(error)),
+                Some(Failure::Conflict(error)) if !is_trying => Err(Failure::Conflict(error)),
                 Some(failure) => Err(Failure::Server(failure.into_error())),
                 None => Err(Failure::Server(timed_out())),
             },
