@@ -73,8 +73,9 @@ async fn a_delivery_expires_and_the_sender_hears_of_it() {
     assert_eq!(detail.deliveries[0].category, Some(Category::Expired));
     assert!(detail.email.attempts >= 2, "{detail:?}");
     let (_, last) = detail.attempts.last().unwrap();
+    // The clock runs, also while the attempt is made and its outcome is on its way to the store.
     let age = last.started_at.since(detail.email.created_at);
-    assert!(age >= Duration::from_secs(25), "given up after {age:?}");
+    assert!(age >= Duration::from_secs(20), "given up after {age:?}");
     assert!(mx.messages().is_empty());
     let report = sender.wait_for_messages(1).await.remove(0);
     assert_eq!((report.sender.as_str(), report.addresses()), ("", vec!["a@client.test"]));
