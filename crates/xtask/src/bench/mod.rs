@@ -10,6 +10,7 @@ mod ingest;
 mod load;
 mod machine;
 mod memory;
+mod mongo;
 mod options;
 mod postfix;
 mod postrider;
@@ -37,6 +38,11 @@ pub(crate) struct Bench {
 
 /// Measures what `arguments` ask for, prints it, and with `--write` writes `docs/benchmarks.md`.
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
+    if let [first, rest @ ..] = arguments
+        && first == "mongo"
+    {
+        return mongo::run(root, rest);
+    }
     if arguments.iter().any(|argument| argument == "--help") {
         println!("{}", options::USAGE);
         return Ok(());
@@ -46,10 +52,10 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     if options.servers.contains(&Server::Postfix) && !packages::is_root() {
         return Err("Postfix starts only as root; measure without it: --servers sink,postrider".to_owned());
     }
-    let folder = temporary_folder(&options)?;
+    let folder = temporary_folder(&options.folder)?;
     let binary = match &options.binary {
         Some(binary) => binary.clone(),
-        None if options.servers.contains(&Server::Postrider) => build(root)?,
+        None if options.servers.contains(&Server::Postrider) => build(root, &["--package", "postrider"], "postrider")?,
         None => PathBuf::new(),
     };
     let open_files_max = machine::raise_open_files_max();
@@ -69,29 +75,30 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     }
     println!("\n{}", report.markdown());
     if bench.options.write {
-        let path = root.join("docs/benchmarks.md");
-        std::fs::write(&path, report.markdown()).map_err(|error| format!("{}: {error}", path.display()))?;
+        report::write(root, |before| report.markdown() + report::mongo_section(before))?;
     }
     Ok(())
 }
 
 /// A folder on a real disk that Postfix's user can reach.
-fn temporary_folder(options: &Options) -> Result<tempfile::TempDir, String> {
+fn temporary_folder(parent: &Path) -> Result<tempfile::TempDir, String> {
     use std::os::unix::fs::PermissionsExt;
 
-    let refuse = |error: std::io::Error| format!("{}: {error}", options.folder.display());
-    if machine::file_system(&options.folder) == "tmpfs" {
-        return Err(format!("{} is in memory; name a folder on a disk with --folder", options.folder.display()));
+    let refuse = |error: std::io::Error| format!("{}: {error}", parent.display());
+    if machine::file_system(parent) == "tmpfs" {
+        return Err(format!("{} is in memory; name a folder on a disk with --folder", parent.display()));
     }
-    let folder = tempfile::Builder::new().prefix("postrider-bench-").tempdir_in(&options.folder).map_err(refuse)?;
+    let folder = tempfile::Builder::new().prefix("postrider-bench-").tempdir_in(parent).map_err(refuse)?;
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).map_err(refuse)?;
     Ok(folder)
 }
 
-fn build(root: &Path) -> Result<PathBuf, String> {
+/// Builds a program of the workspace as it is released. Returns where it is.
+fn build(root: &Path, package: &[&str], name: &str) -> Result<PathBuf, String> {
     let output = cargo()
         .current_dir(root)
-        .args(["build", "--release", "--package", "postrider", "--message-format", "json-render-diagnostics"])
+        .args(["build", "--release", "--message-format", "json-render-diagnostics"])
+        .args(package)
         .stderr(std::process::Stdio::inherit())
         .output()
         .map_err(|error| format!("cargo build: {error}"))?;
@@ -102,7 +109,7 @@ fn build(root: &Path) -> Result<PathBuf, String> {
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "postrider")
+        .filter(|message| message["target"]["name"] == name)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .ok_or_else(|| "cargo did not name the binary".to_owned())
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask bench [OPTIONS]
+       cargo xtask bench mongo [OPTIONS]   measures the store on MongoDB; --help lists its options
 
   --parts LIST      of ingest, relay, memory, backlog (default: all)
   --servers LIST    of sink, postfix, postrider (default: all)
@@ -114,7 +115,7 @@ impl Options {
     }
 }
 
-fn list<T: Copy>(text: &str, all: &[T], name: impl Fn(T) -> &'static str) -> Result<Vec<T>, String> {
+pub(crate) fn list<T: Copy>(text: &str, all: &[T], name: impl Fn(T) -> &'static str) -> Result<Vec<T>, String> {
     let find = |word: &str| {
         let known = all.iter().map(|item| name(*item)).collect::<Vec<_>>().join(", ");
         all.iter().copied().find(|item| name(*item) == word).ok_or(format!("{word:?} is none of {known}"))
@@ -122,7 +123,7 @@ fn list<T: Copy>(text: &str, all: &[T], name: impl Fn(T) -> &'static str) -> Res
     text.split(',').map(find).collect()
 }
 
-fn count(option: &str, text: &str) -> Result<u64, String> {
+pub(crate) fn count(option: &str, text: &str) -> Result<u64, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| format!("{option}: {text:?} is no whole number above 0"))
 }
 

@@ -54,6 +54,11 @@ impl Postrider {
         self.server.id()
     }
 
+    /// Where its log goes.
+    pub(crate) fn log(&self) -> &Path {
+        self.server.log()
+    }
+
     /// Fails if it has ended.
     pub(crate) fn check(&mut self) -> Result<(), String> {
         self.server.check()

@@ -30,6 +30,11 @@ impl Running {
         self.child.id()
     }
 
+    /// Where its output goes.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// Fails if the process has ended, with what it said last.
     pub(crate) fn check(&mut self) -> Result<(), String> {
         match self.child.try_wait() {

@@ -1,6 +1,8 @@
 //! The numbers as people read them.
 
 use std::fmt::{self, Write as _};
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use super::backlog::Backlog;
@@ -12,8 +14,8 @@ use super::options::{Options, Server};
 /// One server in one round.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Sample {
-    messages_per_second: f64,
-    cpu_microseconds_per_message: f64,
+    pub(crate) messages_per_second: f64,
+    pub(crate) cpu_microseconds_per_message: f64,
 }
 
 impl Sample {
@@ -71,6 +73,22 @@ impl Rounds {
         }
         out
     }
+}
+
+/// The heading of what `bench mongo` measures: from there on `docs/benchmarks.md` is its own.
+pub(crate) const MONGO_HEADING: &str = "\n## On MongoDB\n";
+
+/// Writes `docs/benchmarks.md` anew, from what it is now.
+pub(crate) fn write(root: &Path, change: impl FnOnce(&str) -> String) -> Result<(), String> {
+    let path = root.join("docs/benchmarks.md");
+    let refuse = |error: std::io::Error| format!("{}: {error}", path.display());
+    let before = fs::read_to_string(&path).map_err(refuse)?;
+    fs::write(&path, change(&before)).map_err(refuse)
+}
+
+/// What `bench mongo` has written into a document.
+pub(crate) fn mongo_section(document: &str) -> &str {
+    document.find(MONGO_HEADING).map_or("", |start| &document[start..])
 }
 
 /// Everything that was measured.
@@ -149,18 +167,18 @@ fn title(server: Server) -> &'static str {
     }
 }
 
-fn mebibytes(bytes: u64) -> String {
+pub(crate) fn mebibytes(bytes: u64) -> String {
     format!("{:.0} MiB", bytes as f64 / 1024.0 / 1024.0)
 }
 
 /// The middle value; of an even number, the upper of the two.
-fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn joined(values: &[f64], decimals: usize) -> String {
+pub(crate) fn joined(values: &[f64], decimals: usize) -> String {
     values.iter().map(|value| format!("{value:.decimals$}")).collect::<Vec<_>>().join(", ")
 }
 
@@ -180,6 +198,13 @@ mod tests {
         assert!(table.contains("| Postfix | 100 | 100, 200, 50 | 1000 | 6.0 (5.0, 7.0, 6.0) |"), "{table}");
         assert!(table.contains("| Postrider | 500 | 500, 1400, 300 | 150 |  |"), "{table}");
         assert!(!table.contains("smtp-sink"));
+    }
+
+    #[test]
+    fn what_is_measured_on_mongodb_is_a_section_of_its_own() {
+        let section = format!("{MONGO_HEADING}\n### x\n");
+        assert_eq!(mongo_section(&format!("# Benchmarks\n\n## Relay\n{section}")), section);
+        assert_eq!(mongo_section("# Benchmarks\n"), "");
     }
 
     #[test]
