@@ -95,7 +95,14 @@ fn temporary_folder(parent: &Path) -> Result<tempfile::TempDir, String> {
 
 /// Builds a program of the workspace as it is released. Returns where it is.
 fn build(root: &Path, package: &[&str], name: &str) -> Result<PathBuf, String> {
-    let output = cargo()
+    let mut cargo = cargo();
+    // What the cargo that runs this tool says of this package is no matter of the others: some would be built anew for it.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            cargo.env_remove(name);
+        }
+    }
+    let output = cargo
         .current_dir(root)
         .args(["build", "--release", "--message-format", "json-render-diagnostics"])
         .args(package)

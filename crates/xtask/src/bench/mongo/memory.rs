@@ -5,13 +5,14 @@ use super::mx::Mx;
 use super::{Bench, Database, waiting};
 use crate::bench::load::{self, RELAYED_DOMAIN};
 use crate::bench::process::resident_bytes;
+use crate::bench::report::mebibytes;
 
-/// What is asked for, again and again: pages, searches, statistics. Claims the node makes by itself.
+/// What is asked for, again and again: pages and statistics. Claims the node makes by itself.
 const PATHS: &[&str] = &[
     "/api/emails?page=1&limit=100",
     "/api/emails?page=50&limit=100",
     "/api/emails?status=queued&limit=100",
-    "/api/emails?q=source.example&limit=100",
+    "/api/emails?status=sent&limit=100",
     "/api/queue/stats",
 ];
 
@@ -37,7 +38,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Memory, String> {
     let empty = resident(bench, "memory-empty", &database, &mx)?;
     let stored = bench.options.stored;
     let node = bench.node("memory-fill", &database, &mx, &[("QUEUE_CONCURRENCY", "1")])?;
-    load::send(node.port, RELAYED_DOMAIN, stored, bench.options.sessions)?;
+    let took = load::send(node.port, RELAYED_DOMAIN, stored, bench.options.sessions)?;
+    println!("{stored} e-mails stored in {:.0} s", took.as_secs_f64());
     let waiting = waiting(&node)?;
     node.stop()?;
     if waiting != stored {
@@ -58,5 +60,6 @@ fn resident(bench: &Bench, name: &str, database: &Database, mx: &Mx) -> Result<R
     }
     let asked_bytes = resident_bytes(node.id());
     node.stop()?;
+    println!("{name}: {} idle, {} after it was asked", mebibytes(idle_bytes), mebibytes(asked_bytes));
     Ok(Resident { idle_bytes, asked_bytes })
 }

@@ -12,10 +12,24 @@ const HELD: u64 = 200;
 
 const MESSAGES: u64 = 21;
 
-/// From a message's acknowledgement by one node to its arrival from the other, in order.
-#[derive(Debug, Clone)]
+/// What is another node's part of a queue a node takes when it was left for so long.
+const LEFT_ALONE: Duration = Duration::from_secs(1);
+
+/// From a message's acknowledgement by one node to its arrival from the other, shortest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Notice {
-    pub(super) latencies: Vec<Duration>,
+    /// Of what is the other's part: it takes that as soon as it hears of it.
+    pub(super) heard: Vec<Duration>,
+    /// Of what is the first one's part.
+    pub(super) left: Vec<Duration>,
+}
+
+impl Notice {
+    fn of(mut latencies: Vec<Duration>) -> Self {
+        latencies.sort_unstable();
+        let (heard, left) = latencies.into_iter().partition(|latency| *latency < LEFT_ALONE);
+        Self { heard, left }
+    }
 }
 
 pub(super) fn measure(bench: &Bench) -> Result<Notice, String> {
@@ -40,8 +54,12 @@ pub(super) fn measure(bench: &Bench) -> Result<Notice, String> {
     }
     full.stop()?;
     other.stop()?;
-    latencies.sort_unstable();
-    Ok(Notice { latencies })
+    println!("each of the next, in ms: {}", joined(&latencies));
+    Ok(Notice::of(latencies))
+}
+
+fn joined(latencies: &[Duration]) -> String {
+    latencies.iter().map(|latency| latency.as_millis().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// How many messages an MX has taken, when no more have come for a while.
@@ -54,5 +72,18 @@ fn settled(mx: &Mx) -> u64 {
             return now;
         }
         last = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_alone_is_told_apart() {
+        let latencies = [1_090, 12, 4, 1_004].map(Duration::from_millis);
+        let notice = Notice::of(latencies.into());
+        assert_eq!(notice.heard, [latencies[2], latencies[1]]);
+        assert_eq!(notice.left, [latencies[3], latencies[0]]);
     }
 }

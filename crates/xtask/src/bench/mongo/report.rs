@@ -71,20 +71,23 @@ impl Report {
         if let Some(Memory { empty, stored, full }) = &self.memory {
             for (what, bytes) in [
                 ("an empty store".to_owned(), empty.idle_bytes),
-                ("an empty store, after lists, searches and statistics".to_owned(), empty.asked_bytes),
+                ("an empty store, after lists and statistics".to_owned(), empty.asked_bytes),
                 (format!("{stored} e-mails queued"), full.idle_bytes),
-                (format!("{stored} e-mails queued, after lists, searches and statistics"), full.asked_bytes),
+                (format!("{stored} e-mails queued, after lists and statistics"), full.asked_bytes),
             ] {
                 let _ = writeln!(out, "| resident memory, {what} | {} |", mebibytes(bytes));
             }
         }
-        if let Some(Notice { latencies }) = &self.notice {
-            for (what, latency) in
-                [("half of them", latencies.get(latencies.len() / 2)), ("all of them", latencies.last())]
-            {
-                let latency = latency.copied().unwrap_or_default();
-                let _ =
-                    writeln!(out, "| stored by a node, sent by another: {what} within | {} ms |", latency.as_millis());
+        if let Some(Notice { heard, left }) = &self.notice {
+            for (what, latencies) in [("its part of the queue", heard), ("the other's part, left for a second", left)] {
+                let Some(last) = latencies.last() else { continue };
+                let middle = latencies[latencies.len() / 2];
+                let _ = writeln!(
+                    out,
+                    "| stored by a full node, sent by another: {what} | {} ms, at most {} ms |",
+                    middle.as_millis(),
+                    last.as_millis()
+                );
             }
         }
         out
