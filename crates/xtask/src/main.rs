@@ -19,7 +19,8 @@ usage: cargo xtask COMMAND
   test [ARGUMENTS]   installs what the tests need, then runs every test; ARGUMENTS go to `cargo test`
   tidy               checks the rules of the house that neither rustc nor clippy knows
   docs [--check]     writes the generated documents, or tells whether they are current
-  bench [OPTIONS]    measures Postrider and Postfix side by side; --help lists the options";
+  bench [OPTIONS]    measures Postrider and Postfix side by side; --help lists the options
+  bench mongo        measures the store on MongoDB, and two nodes beside one";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);

@@ -46,6 +46,21 @@ pub(crate) fn install() -> Result<(), String> {
     }
 }
 
+/// The program of the server. `None` where the tests are told of a server that runs already.
+pub(crate) fn program() -> Result<Option<PathBuf>, String> {
+    program_among(|name| env::var_os(name).filter(|value| !value.is_empty()))
+}
+
+fn program_among(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<PathBuf>, String> {
+    if variable("MONGODB_TEST_URL").is_some() {
+        return Ok(None);
+    }
+    match variable("POSTRIDER_TEST_MONGOD") {
+        Some(program) => Ok(Some(program.into())),
+        None => Ok(folder(variable)?.map(|folder| folder.join(BINARY))),
+    }
+}
+
 /// The command that builds it in `folder` and installs it into `root`.
 fn build(folder: &Path, root: &Path) -> Command {
     let mut command = crate::cargo();
@@ -91,6 +106,18 @@ mod tests {
         assert_eq!(kept(&[("HOME", "/h")]), Path::new("/h/.cache").join(&name));
         assert_eq!(kept(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/c")]), Path::new("/c").join(&name));
         assert!(folder_with(&[]).is_err());
+    }
+
+    #[test]
+    fn the_program_is_the_one_that_the_tests_start() {
+        let program = |variables: &[(&str, &str)]| {
+            program_among(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
+        };
+        let cached = format!("/h/.cache/postrider/{CRATE}-{VERSION}/{BINARY}");
+        assert_eq!(program(&[("HOME", "/h")]), Ok(Some(cached.into())));
+        let named = [("HOME", "/h"), ("POSTRIDER_TEST_MONGOD", "/opt/mongod")];
+        assert_eq!(program(&named), Ok(Some("/opt/mongod".into())));
+        assert_eq!(program(&[named[1], ("MONGODB_TEST_URL", "mongodb://db")]), Ok(None));
     }
 
     #[test]

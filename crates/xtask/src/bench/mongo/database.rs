@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::env;
-use std::ffi::OsString;
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -11,9 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::super::load;
 use super::super::process::{POLL, Running, cpu_microseconds};
-
-/// Where `cargo xtask test` installs the server, in the user's folder for caches.
-const CACHED_PROGRAM: &str = "postrider/secantus-mdb-0.5.3-beta.196/bin/secantusd-rs";
+use crate::test_server;
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -43,12 +40,10 @@ pub(super) struct Database {
 
 impl Databases {
     pub(super) fn find(folder: &Path, inserts: &Path) -> Result<Self, String> {
-        let place = place(|name| env::var_os(name).filter(|value| !value.is_empty()))?;
-        if let Place::Program(program) = &place
-            && !program.is_file()
-        {
-            return Err(format!("no MongoDB test server at {}: `cargo xtask test` installs it", program.display()));
-        }
+        let place = match test_server::program()? {
+            Some(program) => Place::Program(program),
+            None => Place::Url(env::var("MONGODB_TEST_URL").map_err(|error| format!("MONGODB_TEST_URL: {error}"))?),
+        };
         Ok(Self { place, folder: folder.to_path_buf(), inserts: inserts.to_path_buf(), made: Cell::new(0) })
     }
 
@@ -114,17 +109,6 @@ fn start(program: &Path, folder: &Path) -> Result<(u16, Running), String> {
     Ok((port, server))
 }
 
-fn place(variable: impl Fn(&str) -> Option<OsString>) -> Result<Place, String> {
-    if let Some(url) = variable("MONGODB_TEST_URL") {
-        return url.into_string().map(Place::Url).map_err(|_| "MONGODB_TEST_URL is not UTF-8".to_owned());
-    }
-    let cache = match variable("XDG_CACHE_HOME") {
-        Some(cache) => PathBuf::from(cache),
-        None => PathBuf::from(variable("HOME").unwrap_or_default()).join(".cache"),
-    };
-    Ok(Place::Program(variable("POSTRIDER_TEST_MONGOD").map_or_else(|| cache.join(CACHED_PROGRAM), PathBuf::from)))
-}
-
 /// `url` with another database. Who logs in does so where the first URL says.
 fn with_database(url: &str, name: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("mongodb", url));
@@ -142,24 +126,6 @@ fn with_database(url: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_server_is_the_one_that_the_tests_use() {
-        let among = |variables: &[(&str, &str)]| {
-            let find = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
-            match place(find).unwrap() {
-                Place::Program(program) => program.to_string_lossy().into_owned(),
-                Place::Url(url) => url,
-            }
-        };
-        assert_eq!(among(&[("HOME", "/h")]), format!("/h/.cache/{CACHED_PROGRAM}"));
-        assert_eq!(among(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/c")]), format!("/c/{CACHED_PROGRAM}"));
-        assert_eq!(among(&[("HOME", "/h"), ("POSTRIDER_TEST_MONGOD", "/opt/mongod")]), "/opt/mongod");
-        let both = [("MONGODB_TEST_URL", "mongodb://db"), ("POSTRIDER_TEST_MONGOD", "/opt/mongod")];
-        assert_eq!(among(&both), "mongodb://db");
-        let testkit = include_str!("../../../../postrider-testkit/src/mongo.rs");
-        assert!(testkit.contains(&format!("\"{CACHED_PROGRAM}\"")));
-    }
 
     #[test]
     fn a_database_is_named_in_any_url() {

@@ -18,6 +18,7 @@ use super::postrider::Postrider;
 use super::report as document;
 use super::{build, machine, postrider, temporary_folder};
 use crate::packages::{self, BENCH_TOOLS};
+use crate::test_server;
 use database::{Database, Databases};
 use mx::Mx;
 use options::{Options, Part};
@@ -43,6 +44,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     }
     let options = Options::parse(arguments)?;
     packages::install(BENCH_TOOLS)?;
+    test_server::install()?;
     let folder = temporary_folder(&options.folder)?;
     let inserts = build(root, &["--package", "xtask", "--example", "plain-inserts"], "plain-inserts")?;
     let binary = match &options.binary {
