@@ -11,7 +11,7 @@ usage: cargo xtask bench mongo [OPTIONS]
   --messages N      per round of ingest (default: 10000)
   --rounds N        interleaved rounds of ingest and drain (default: 3)
   --sessions N      SMTP sessions that send at once, and tasks of the loop beside them (default: 64)
-  --queued N        deliveries that are drained (default: 4000)
+  --queued N        deliveries that are drained (default: 4000); of few the first node takes all in advance
   --stored N        e-mails in the store of the memory part (default: 50000)
   --binary PATH     a postrider to measure instead of a fresh release build
   --folder PATH     where the servers write, on a disk (default: /var/tmp)

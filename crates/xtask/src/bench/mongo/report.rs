@@ -103,10 +103,10 @@ fn ingest_table(all: &[Ingest]) -> String {
         let ratio = format!("{:.2}", rate(postrider) / rate(plain));
         for (who, figures, ratio) in [("Postrider", postrider, ratio.as_str()), ("the loop", plain, "")] {
             let cost = middle(figures, |figure| figure.sample.cpu_microseconds_per_message);
-            let database = middle(figures, |figure| figure.database_microseconds_per_message);
+            let database = told(middle(figures, |figure| figure.database_microseconds_per_message));
             let each = joined(&rates(figures), 0);
             let (mail, rate) = (mail.name(), rate(figures));
-            let _ = writeln!(out, "| {mail} | {who} | {rate:.0} | {each} | {cost:.0} | {database:.0} | {ratio} |");
+            let _ = writeln!(out, "| {mail} | {who} | {rate:.0} | {each} | {cost:.0} | {database} | {ratio} |");
         }
     }
     out
@@ -123,10 +123,10 @@ fn drain_table(all: &[Drain]) -> String {
             let ratio = median(&seconds(one)) / median(&each);
             let conflicts = middle(figures, |figure: &drain::Figure| figure.claims.conflicts_per_delivery());
             let cost = middle(figures, |figure| figure.cpu_microseconds_per_delivery);
-            let database = middle(figures, |figure| figure.database_microseconds_per_delivery);
+            let database = told(middle(figures, |figure| figure.database_microseconds_per_delivery));
             let _ = writeln!(
                 out,
-                "| {domains} | {nodes} | {:.1} | {} | {conflicts:.3} | {cost:.0} | {database:.0} | {ratio:.2} |",
+                "| {domains} | {nodes} | {:.1} | {} | {conflicts:.3} | {cost:.0} | {database} | {ratio:.2} |",
                 median(&each),
                 joined(&each, 1)
             );
@@ -145,6 +145,11 @@ fn rate(figures: &[Figure]) -> f64 {
 
 fn seconds(figures: &[drain::Figure]) -> Vec<f64> {
     figures.iter().map(|figure| Duration::as_secs_f64(&figure.took)).collect()
+}
+
+/// Nothing is known of a server that is not ours.
+fn told(microseconds: f64) -> String {
+    if microseconds > 0.0 { format!("{microseconds:.0}") } else { "-".to_owned() }
 }
 
 fn middle<T>(figures: &[T], value: impl Fn(&T) -> f64) -> f64 {
@@ -180,11 +185,11 @@ mod tests {
             took: Duration::from_secs(seconds),
             claims: Claims { claimed: 4_000, missed: 100 },
             cpu_microseconds_per_delivery: 300.0,
-            database_microseconds_per_delivery: 500.0,
+            database_microseconds_per_delivery: 0.0,
         };
         let drain = Drain { domains: 40, one: vec![figure(20)], two: vec![figure(10)] };
         let table = drain_table(&[drain]);
-        assert!(table.contains("| 40 | 1 | 20.0 | 20.0 | 0.025 | 300 | 500 | 1.00 |"), "{table}");
-        assert!(table.contains("| 40 | 2 | 10.0 | 10.0 | 0.025 | 300 | 500 | 2.00 |"), "{table}");
+        assert!(table.contains("| 40 | 1 | 20.0 | 20.0 | 0.025 | 300 | - | 1.00 |"), "{table}");
+        assert!(table.contains("| 40 | 2 | 10.0 | 10.0 | 0.025 | 300 | - | 2.00 |"), "{table}");
     }
 }
