@@ -70,6 +70,32 @@ impl PostriderProcess {
         assert!(status.is_ok_and(|status| status.success()), "SIG{name} was not sent");
     }
 
+    /// SIGSTOP: returns when every thread stands still, which on a busy machine takes its time.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such process any more.
+    pub async fn stop(&self) {
+        self.signal("STOP");
+        let threads = format!("/proc/{}/task", self.child.id());
+        eventually("every thread to stop", async || {
+            let threads = std::fs::read_dir(&threads).ok()?;
+            let mut states = threads.flatten().map(|thread| read(&thread.path().join("stat")));
+            // The state stands behind the name, which is in parentheses.
+            states.all(|state| state.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T"))).then_some(())
+        })
+        .await;
+    }
+
+    /// SIGCONT: it goes on after [`PostriderProcess::stop`].
+    ///
+    /// # Panics
+    ///
+    /// When there is no such process any more.
+    pub fn go_on(&self) {
+        self.signal("CONT");
+    }
+
     /// Waits for its end.
     ///
     /// # Panics
@@ -165,6 +191,21 @@ mod tests {
         process.signal("TERM");
         assert_eq!(process.wait().await.code(), Some(7));
         assert!(process.output().contains("told"));
+    }
+
+    #[tokio::test]
+    async fn a_stopped_process_does_nothing_until_it_may_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = ["-c", "while :; do echo tick; done"];
+        let mut process = PostriderProcess::start(Path::new("/bin/sh"), &script, &BTreeMap::new(), folder.path());
+        eventually("a tick", async || (!process.output().is_empty()).then_some(())).await;
+        process.stop().await;
+        let length = process.output().len();
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        assert_eq!(process.output().len(), length);
+        assert!(!process.has_ended());
+        process.go_on();
+        eventually("more ticks", async || (process.output().len() > length).then_some(())).await;
     }
 
     #[tokio::test]

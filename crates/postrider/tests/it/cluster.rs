@@ -29,6 +29,9 @@ const SENDS_AGAIN_MAX: Duration = Duration::from_secs(30);
 /// up, after a minute.
 const DRAINED_MAX: Duration = Duration::from_secs(120);
 
+/// Of what the MX saw, as much as helps.
+const TOLD_BYTES_MAX: usize = 20_000;
+
 /// The nodes, and what they share.
 #[derive(Debug)]
 pub(crate) struct Cluster {
@@ -126,11 +129,19 @@ impl Cluster {
         // The time-out is the shorter one.
         let waiting = eventually_within(2 * limit, what, condition);
         if tokio::time::timeout(limit, waiting).await.is_err() {
-            let stats = self.store.queue_stats(Timestamp::system()).await;
-            let nodes = self.store.nodes(Timestamp::system()).await;
-            let said: Vec<_> = self.nodes.iter().map(Node::troubles).collect();
-            panic!("waited in vain for {what}; {stats:#?}\n{nodes:#?}\n{}", said.join("\n"));
+            panic!("waited in vain for {what}; {}", self.describe().await);
         }
+    }
+
+    /// How all stands, for a test that fails.
+    pub(crate) async fn describe(&self) -> String {
+        let stats = self.store.queue_stats(Timestamp::system()).await;
+        let nodes = self.store.nodes(Timestamp::system()).await;
+        let said: Vec<_> = self.nodes.iter().map(Node::troubles).collect();
+        let came: Vec<_> = (1..=self.mx.connections()).map(|number| self.mx.transcript(number)).collect();
+        let came = came.join("\n--\n");
+        let tail = came.len().saturating_sub(TOLD_BYTES_MAX);
+        format!("{stats:#?}\n{nodes:#?}\n{}\nthe MX:\n{}", said.join("\n"), came.get(tail..).unwrap_or_default())
     }
 
     /// SIGTERM for all: each must end in order.
@@ -159,8 +170,12 @@ impl Node {
         self.wait_until_listening().await;
     }
 
-    pub(crate) fn signal(&self, name: &str) {
-        self.process.signal(name);
+    pub(crate) async fn stop(&self) {
+        self.process.stop().await;
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.process.go_on();
     }
 
     pub(crate) fn smtp(&self) -> SocketAddr {

@@ -54,18 +54,18 @@ async fn kill(cluster: &mut Cluster, number: usize, repeats: &mut Repeats) {
 /// The others take over, and the node finds that out when it wakes.
 async fn stop_until_the_lease_has_lapsed(cluster: &Cluster, number: usize, repeats: &mut Repeats) {
     let node = &cluster.nodes[number];
-    node.signal("STOP");
+    node.stop().await;
     let settled = Repeats::settled_now(cluster.store.as_ref()).await;
     tokio::time::sleep(LEASE + LEASE / 2).await;
     repeats.allow_in_flight(&cluster.mx, &node.name, &settled);
-    node.signal("CONT");
+    node.go_on();
 }
 
 /// Nobody need notice.
 async fn stop_briefly(cluster: &Cluster, number: usize, round: usize) {
-    cluster.nodes[number].signal("STOP");
+    cluster.nodes[number].stop().await;
     tokio::time::sleep(LEASE / 10 + LEASE / 10 * (round as u32 % 3)).await;
-    cluster.nodes[number].signal("CONT");
+    cluster.nodes[number].go_on();
 }
 
 /// The moment that counts most: the node has the permission to send the message when it is stopped, and when it wakes
@@ -79,11 +79,11 @@ async fn a_node_that_wakes_up_too_late_does_not_send() {
     cluster.mx.set_script(Script::new().first(1, "DATA", Answer::after(&gate, "354 Go ahead")));
     cluster.hand_in(0, "once").await;
     cluster.mx.wait_for_line("DATA", before + 1).await;
-    sleeper.signal("STOP");
+    sleeper.stop().await;
     gate.open();
     let by_other = cluster.mx.wait_for_messages(before + 1).await.remove(before);
-    assert_eq!(by_other.helo, cluster.nodes[1].name);
-    sleeper.signal("CONT");
+    assert_eq!(by_other.helo, cluster.nodes[1].name, "{}", cluster.describe().await);
+    sleeper.go_on();
     eventually("it to give up", async || (cluster.mx.connections_open_of(&sleeper.name) == 0).then_some(())).await;
     assert_eq!(cluster.mx.all_messages().len(), before + 1);
     sleeper.wait_for_health(200).await;
