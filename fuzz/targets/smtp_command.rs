@@ -1,4 +1,4 @@
-//! A server session that accepts everything, fed with anything, cut at a place that the first byte tells.
+//! A server session, of SMTP and of LMTP, that accepts everything, fed with anything, cut at a place that the first byte tells.
 
 use std::sync::Arc;
 
@@ -9,14 +9,23 @@ const MESSAGE_BYTES_MAX: usize = 1000;
 
 pub(crate) fn run(data: &[u8]) {
     let Some((&first, data)) = data.split_first() else { return };
+    let pieces = data.split_at(usize::from(first).min(data.len()));
     let limits = Limits { message_bytes_max: MESSAGE_BYTES_MAX, errors_max: 1000, ..Limits::default() };
-    let config =
-        ServerConfig { starttls: true, auth: AuthPolicy::Always, limits, ..ServerConfig::new("mx.example.org") };
+    let smtp = ServerConfig {
+        starttls: true,
+        auth: AuthPolicy::Always,
+        limits: limits.clone(),
+        ..ServerConfig::new("mx.example.org")
+    };
+    let lmtp = ServerConfig { limits, ..ServerConfig::lmtp("mx.example.org") };
+    [smtp, lmtp].into_iter().for_each(|config| converse(config, pieces.into()));
+}
+
+fn converse(config: ServerConfig, pieces: [&[u8]; 2]) {
     let mut session = Session::new(Arc::new(config), None);
     let mut said = Vec::new();
     let mut input = BytesMut::new();
-    let (one, two) = data.split_at(usize::from(first).min(data.len()));
-    for piece in [one, two] {
+    for piece in pieces {
         input.extend_from_slice(piece);
         while let Some(event) = session.next_event(&mut input) {
             answer(&mut session, event, &mut input);

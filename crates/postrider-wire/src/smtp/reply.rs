@@ -160,9 +160,13 @@ impl Reply {
     pub const BAD_HELLO_NAME: Self = Self::fixed(501, (5, 5, 4), "A host name or address literal is needed");
     pub const BAD_SEQUENCE: Self = Self::fixed(503, (5, 5, 1), "Bad sequence of commands");
     pub const HELLO_FIRST: Self = Self::fixed(503, (5, 5, 1), "Say EHLO or HELO first");
+    pub const LHLO_FIRST: Self = Self::fixed(503, (5, 5, 1), "Say LHLO first");
+    pub const NOT_SMTP: Self = Self::fixed(500, (5, 5, 1), "This is LMTP, not SMTP: say LHLO");
+    pub const NOT_LMTP: Self = Self::fixed(500, (5, 5, 1), "This is SMTP, not LMTP: say EHLO or HELO");
     pub const MAIL_FIRST: Self = Self::fixed(503, (5, 5, 1), "Say MAIL first");
     pub const NESTED_MAIL: Self = Self::fixed(503, (5, 5, 1), "A transaction is open already");
     pub const NO_VALID_RECIPIENTS: Self = Self::fixed(554, (5, 5, 1), "No valid recipients");
+    pub const LMTP_NO_VALID_RECIPIENTS: Self = Self::fixed(503, (5, 5, 1), "No valid recipients");
     pub const BDAT_UNDERWAY: Self = Self::fixed(503, (5, 5, 1), "BDAT is under way, go on with it or say RSET");
 
     // Addresses.
@@ -171,6 +175,7 @@ impl Reply {
     pub const ADDRESS_NEEDS_SMTPUTF8: Self =
         Self::fixed(553, (5, 6, 7), "Non-ASCII addresses are allowed only with SMTPUTF8");
     pub const NO_SUCH_MAILBOX: Self = Self::fixed(550, (5, 1, 1), "No such mailbox here");
+    pub const MAILBOX_FULL: Self = Self::fixed(552, (5, 2, 2), "Mailbox is full");
     pub const RELAY_DENIED: Self = Self::fixed(550, (5, 7, 1), "Relaying is not allowed");
     pub const TOO_MANY_RECIPIENTS: Self = Self::fixed(452, (4, 5, 3), "Too many recipients, send the rest later");
 

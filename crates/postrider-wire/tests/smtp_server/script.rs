@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use postrider_wire::sasl::{ChannelBinding, ScramKeys};
 use postrider_wire::smtp::reply::Reply;
-use postrider_wire::smtp::server::{AuthPolicy, Event, Limits, ServerConfig, Session, TlsFacts, Verdict};
+use postrider_wire::smtp::server::{AuthPolicy, Event, Limits, Protocol, ServerConfig, Session, TlsFacts, Verdict};
 
 /// What a driver puts on top of each message.
 pub(crate) const PREFIX: &str = "Received: x\r\n";
@@ -42,6 +42,8 @@ pub(crate) struct Script {
     pub(crate) messages: Vec<Vec<u8>>,
     /// The next DATA or first BDAT gets this.
     refusal: Option<Reply>,
+    /// LMTP: the recipients of the open transaction.
+    recipients: Option<Vec<String>>,
 }
 
 impl Script {
@@ -51,6 +53,7 @@ impl Script {
 
     pub(crate) fn with_tls(config: ServerConfig, tls: Option<TlsFacts>) -> Self {
         let mut script = Self {
+            recipients: (config.protocol == Protocol::Lmtp).then(Vec::new),
             session: Session::new(Arc::new(config), tls),
             input: BytesMut::new(),
             transcript: String::new(),
@@ -116,6 +119,14 @@ impl Script {
                 self.messages.push(message.to_vec());
                 let repaired = if bare_line_ends_repaired { ", repaired" } else { "" };
                 let _ = writeln!(self.transcript, "E: Message of {} bytes{repaired}", message.len());
+                if let Some(recipients) = &mut self.recipients {
+                    let verdicts = recipients.drain(..).filter_map(|recipient| match recipient.split_once('@')?.0 {
+                        "full" => Some(Verdict::Reject(Reply::MAILBOX_FULL)),
+                        "forgotten" => None,
+                        _ => Some(Verdict::AcceptAs(Reply::new(250, (2, 0, 0), format!("Kept for {recipient}")))),
+                    });
+                    return self.session.respond_each(verdicts.collect());
+                }
                 let is_unwanted = message.starts_with(b"Subject: defer");
                 self.verdict(is_unwanted.then_some(Reply::STORE_UNAVAILABLE));
                 return;
@@ -132,9 +143,15 @@ impl Script {
         match event {
             Event::Hello { name, .. } => self.verdict((name == "forbidden").then_some(Reply::BAD_HELLO_NAME)),
             Event::Mail(mail) => {
+                self.recipients.iter_mut().for_each(Vec::clear);
                 self.verdict((mail.reverse_path == "denied@example.com").then_some(Reply::SENDER_NOT_ALLOWED));
             }
             Event::Recipient(rcpt) => {
+                if let Some(recipients) = &mut self.recipients
+                    && !rcpt.forward_path.starts_with("nobody@")
+                {
+                    recipients.push(rcpt.forward_path.clone());
+                }
                 self.verdict(rcpt.forward_path.starts_with("nobody@").then_some(Reply::NO_SUCH_MAILBOX));
             }
             Event::DataStart => match self.refusal.take() {

@@ -85,7 +85,7 @@ impl Session {
             Verdict::AcceptAs(reply) => Some(self.authenticated(user, &reply)),
             Verdict::Reject(reply) if reply.is_permanent() => self.auth_failed(user, reply),
             Verdict::Reject(reply) => {
-                self.reject(reply);
+                self.reject(&reply, 1);
                 None
             }
         };
@@ -102,7 +102,7 @@ impl Session {
 
     /// The driver hears of a failure also where it is one too many: guessing must be counted wherever it ends.
     fn auth_failed(&mut self, user: String, reply: Reply) -> Option<Event> {
-        self.reject(reply);
+        self.reject(&reply, 1);
         Some(Event::AuthFailed { user })
     }
 

@@ -35,6 +35,8 @@ pub(super) struct Chunk {
 pub(super) struct Drain {
     bytes_left: u64,
     reply: Reply,
+    /// How often.
+    replies: usize,
     /// The driver said so, and need not be told.
     by_driver: bool,
 }
@@ -54,11 +56,14 @@ pub(super) fn bdat(session: &mut Session, argument: &str) -> Result<Option<Event
             return Ok(Some(Event::DataStart));
         }
         State::Chunks(chunked) => session.read_on(chunked.0, size),
-        State::Transaction(_) if phase == Phase::Recipients => session.drain(size, Reply::MESSAGE_TOO_LARGE),
         // A refused BDAT ends the transaction, so that what is pipelined behind it makes no sense by accident.
-        State::Transaction(_) => session.drain(size, Reply::NO_VALID_RECIPIENTS),
-        _ if phase == Phase::Connected => session.drain(size, Reply::HELLO_FIRST),
-        _ => session.drain(size, Reply::MAIL_FIRST),
+        State::Transaction(transaction) => {
+            let reply = if phase == Phase::Recipients { Reply::MESSAGE_TOO_LARGE } else { Reply::NO_VALID_RECIPIENTS };
+            let replies = session.chunk_replies(&transaction, size);
+            session.drain(size, reply, replies);
+        }
+        _ if phase == Phase::Connected => session.drain(size, session.hello_first(), 1),
+        _ => session.drain(size, Reply::MAIL_FIRST, 1),
     }
     Ok(None)
 }
@@ -101,16 +106,24 @@ impl Chunk {
 impl Session {
     pub(super) fn begin_chunks(&mut self, transaction: &Transaction, size: ChunkSize, prefix: BytesMut) {
         let announced = transaction.size.unwrap_or(0).max(size.bytes);
-        self.read_on(Receiving::chunked(Some(announced), prefix, &self.config), size);
+        let replies = self.message_replies(transaction);
+        self.read_on(Receiving::chunked(Some(announced), prefix, replies, &self.config), size);
     }
 
     /// Throws the first chunk of a message away that the driver does not want, and says `reply` at its end.
-    pub(super) fn reject_chunk(&mut self, size: ChunkSize, reply: Reply) {
-        self.state = State::Drain(Box::new(Drain { bytes_left: size.bytes, reply, by_driver: true }));
+    pub(super) fn reject_chunk(&mut self, transaction: &Transaction, size: ChunkSize, reply: Reply) {
+        let replies = self.chunk_replies(transaction, size);
+        self.state = State::Drain(Box::new(Drain { bytes_left: size.bytes, reply, replies, by_driver: true }));
     }
 
-    fn drain(&mut self, size: ChunkSize, reply: Reply) {
-        self.state = State::Drain(Box::new(Drain { bytes_left: size.bytes, reply, by_driver: false }));
+    fn drain(&mut self, size: ChunkSize, reply: Reply, replies: usize) {
+        self.state = State::Drain(Box::new(Drain { bytes_left: size.bytes, reply, replies, by_driver: false }));
+    }
+
+    /// Of the last chunk as many as of the message: with LMTP none at all where no recipient was accepted (RFC 2033 section
+    /// 4.3). Any other has one.
+    fn chunk_replies(&self, transaction: &Transaction, size: ChunkSize) -> usize {
+        if size.last { self.message_replies(transaction) } else { 1 }
     }
 
     /// Reads on in a chunk.
@@ -133,10 +146,10 @@ impl Session {
         Ok(match mem::replace(&mut self.state, State::Ready) {
             State::Chunk(chunk) => self.end_chunk(*chunk),
             State::Drain(drain) if drain.by_driver => {
-                self.reject(drain.reply);
+                self.reject(&drain.reply, drain.replies);
                 None
             }
-            State::Drain(drain) => self.refuse(drain.reply),
+            State::Drain(drain) => self.refuse_each(drain.reply, drain.replies),
             other => {
                 self.state = other;
                 None
@@ -158,7 +171,7 @@ impl Session {
             return self.end_message(chunk.receiving);
         }
         if let Some(reply) = chunk.receiving.refusal() {
-            return self.say_message_refused(reply);
+            return self.say_message_refused(reply, 1);
         }
         self.state = State::Chunks(Box::new(Chunked(chunk.receiving)));
         self.say(&Reply::CHUNK_OK);

@@ -1,6 +1,8 @@
 //! The table of commands, and the way from a line to the command's own file. It knows no command's parameters.
 
-use super::{Event, Phase, Session, auth, bdat, data, ehlo, help, mail, noop, quit, rcpt, rset, starttls, vrfy};
+use super::{
+    Event, Phase, Protocol, Session, auth, bdat, data, ehlo, help, mail, noop, quit, rcpt, rset, starttls, vrfy,
+};
 use crate::smtp::reply::Reply;
 
 /// What carries a command out: an event for the driver, nothing, or a refusal. It gets the text behind the verb, without
@@ -25,6 +27,7 @@ const ANY: &[Phase] = &[Phase::Connected, Phase::Greeted, Phase::Mail, Phase::Re
 pub(super) static COMMANDS: &[Command] = &[
     row("EHLO", ANY, true, Reply::BAD_SEQUENCE, ehlo::ehlo),
     row("HELO", ANY, true, Reply::BAD_SEQUENCE, ehlo::helo),
+    row("LHLO", ANY, true, Reply::BAD_SEQUENCE, ehlo::lhlo),
     row("MAIL", &[Phase::Greeted], true, Reply::NESTED_MAIL, mail::mail),
     row("RCPT", &[Phase::Mail, Phase::Recipients], true, Reply::BAD_SEQUENCE, rcpt::rcpt),
     row("DATA", &[Phase::Recipients], false, Reply::NO_VALID_RECIPIENTS, data::data),
@@ -50,7 +53,8 @@ const fn row(
 }
 
 impl Command {
-    fn check(&self, phase: Phase, argument: &str) -> Result<(), Reply> {
+    fn check(&self, session: &Session, argument: &str) -> Result<(), Reply> {
+        let phase = session.phase();
         if !self.takes_parameters && !argument.is_empty() {
             return Err(Reply::UNEXPECTED_PARAMETER);
         }
@@ -58,15 +62,25 @@ impl Command {
             return Ok(());
         }
         Err(match phase {
-            Phase::Connected => Reply::HELLO_FIRST,
+            Phase::Connected => session.hello_first(),
             Phase::Greeted => Reply::MAIL_FIRST,
             Phase::Chunks => Reply::BDAT_UNDERWAY,
+            // RFC 2033 section 4.2 has a code of its own for DATA without recipients.
+            _ if self.name == "DATA" && session.config.protocol == Protocol::Lmtp => Reply::LMTP_NO_VALID_RECIPIENTS,
             _ => self.misplaced.clone(),
         })
     }
 }
 
 impl Session {
+    /// The refusal of what needs a greeting.
+    pub(super) fn hello_first(&self) -> Reply {
+        match self.config.protocol {
+            Protocol::Smtp => Reply::HELLO_FIRST,
+            Protocol::Lmtp => Reply::LHLO_FIRST,
+        }
+    }
+
     /// Carries out a line that came whole, with its CRLF; an empty one stands for a line that was too long.
     pub(super) fn read_command(&mut self, line: &[u8]) -> Option<Event> {
         match self.carry_out(line) {
@@ -86,7 +100,7 @@ impl Session {
             }
             return Err(Reply::UNKNOWN_COMMAND);
         };
-        command.check(self.phase(), argument)?;
+        command.check(self, argument)?;
         (command.action)(self, argument)
     }
 }

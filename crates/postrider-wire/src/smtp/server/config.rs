@@ -5,9 +5,10 @@ use crate::sasl::ChannelBinding;
 /// What all sessions of a listener share.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
+    pub protocol: Protocol,
     /// The name in the greeting and in the answer to EHLO.
     pub hostname: String,
-    /// What follows `220 hostname ESMTP` in the greeting; may be empty.
+    /// What follows `220 hostname ESMTP` (or `LMTP`) in the greeting; may be empty.
     pub banner: String,
     pub limits: Limits,
     /// Whether STARTTLS is offered to sessions that are not encrypted.
@@ -20,6 +21,14 @@ pub struct ServerConfig {
     /// From this the salts are made that unknown users seem to have. To be the same on all nodes and after restarts, or
     /// the change betrays who is unknown.
     pub scram_decoy_key: [u8; 32],
+}
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Smtp,
+    /// RFC 2033: LHLO in place of EHLO and HELO, and after the data one reply for each recipient that was accepted.
+    Lmtp,
 }
 
 /// When AUTH is offered.
@@ -79,6 +88,7 @@ impl ServerConfig {
         // Without random numbers the decoy salts could be guessed; nothing else hangs on this key.
         let _ = getrandom::fill(&mut scram_decoy_key);
         Self {
+            protocol: Protocol::Smtp,
             hostname: hostname.into(),
             banner: String::new(),
             limits: Limits::default(),
@@ -88,6 +98,12 @@ impl ServerConfig {
             repair_line_ends: false,
             scram_decoy_key,
         }
+    }
+
+    /// A configuration of LMTP, with default limits. DSN is not offered: who delivers by LMTP hears of each recipient at
+    /// once, and tells the sender itself.
+    pub fn lmtp(hostname: impl Into<String>) -> Self {
+        Self { protocol: Protocol::Lmtp, dsn: false, ..Self::new(hostname) }
     }
 }
 

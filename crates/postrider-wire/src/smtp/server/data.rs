@@ -29,6 +29,8 @@ pub(super) fn data(session: &mut Session, _argument: &str) -> Result<Option<Even
 pub(super) struct Receiving {
     buffer: BytesMut,
     text: Text,
+    /// How many will be told of it at its end.
+    replies: usize,
     /// The driver does not want it any more.
     refusal: Option<Reply>,
 }
@@ -42,19 +44,19 @@ enum Text {
 
 impl Receiving {
     /// By DATA. `announced`: bytes, if the client told how many it will send.
-    pub(super) fn dotted(announced: Option<u64>, prefix: BytesMut, config: &ServerConfig) -> Self {
-        Self::new(announced, prefix, config, Text::Dotted(DataDecoder::new(rules(config))))
+    pub(super) fn dotted(announced: Option<u64>, prefix: BytesMut, replies: usize, config: &ServerConfig) -> Self {
+        Self::new(announced, prefix, replies, config, Text::Dotted(DataDecoder::new(rules(config))))
     }
 
     /// By BDAT.
-    pub(super) fn chunked(announced: Option<u64>, prefix: BytesMut, config: &ServerConfig) -> Self {
-        Self::new(announced, prefix, config, Text::Chunked(TextChecker::new(rules(config))))
+    pub(super) fn chunked(announced: Option<u64>, prefix: BytesMut, replies: usize, config: &ServerConfig) -> Self {
+        Self::new(announced, prefix, replies, config, Text::Chunked(TextChecker::new(rules(config))))
     }
 
-    fn new(announced: Option<u64>, mut buffer: BytesMut, config: &ServerConfig, text: Text) -> Self {
+    fn new(announced: Option<u64>, mut buffer: BytesMut, replies: usize, config: &ServerConfig, text: Text) -> Self {
         let bytes = announced.map_or(UNANNOUNCED_BYTES, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         buffer.reserve(bytes.min(config.limits.reserved_bytes_max));
-        Self { buffer, text, refusal: None }
+        Self { buffer, text, replies, refusal: None }
     }
 
     pub(super) fn held_bytes(&self) -> usize {
@@ -134,7 +136,8 @@ fn rules(config: &ServerConfig) -> TextRules {
 
 impl Session {
     pub(super) fn begin_data(&mut self, transaction: &Transaction, prefix: BytesMut) {
-        self.state = State::Data(Box::new(Receiving::dotted(transaction.size, prefix, &self.config)));
+        let replies = self.message_replies(transaction);
+        self.state = State::Data(Box::new(Receiving::dotted(transaction.size, prefix, replies, &self.config)));
         self.say(&Reply::START_DATA);
     }
 
@@ -159,31 +162,53 @@ impl Session {
     /// The whole message is there; the transaction is over.
     pub(super) fn end_message(&mut self, receiving: Receiving) -> Option<Event> {
         if let Some(reply) = receiving.refusal() {
-            self.say_message_refused(reply)
+            self.say_message_refused(reply, receiving.replies)
         } else {
-            self.state = State::Waiting(Question::Message);
+            self.state = State::Waiting(Question::Message { replies: receiving.replies });
             let bare_line_ends_repaired = receiving.checker().repaired();
             Some(Event::Message { raw: receiving.buffer, bare_line_ends_repaired })
         }
     }
 
-    pub(super) fn say_message_refused(&mut self, reply: Reply) -> Option<Event> {
-        if self.closes_for_errors(&reply) {
-            return None;
-        }
-        self.say(&reply);
-        Some(Event::MessageRefused { reply })
+    pub(super) fn say_message_refused(&mut self, reply: Reply, replies: usize) -> Option<Event> {
+        self.reject(&reply, replies);
+        (!self.is_closed()).then_some(Event::MessageRefused { reply })
     }
 
-    pub(super) fn answer_message(&mut self, verdict: Verdict) {
+    pub(super) fn answer_message(&mut self, replies: usize, verdict: Verdict) {
         let reply = match verdict {
-            Verdict::Reject(reply) => return self.reject(reply),
+            Verdict::Reject(reply) => return self.reject(&reply, replies),
             Verdict::AcceptAs(reply) => reply,
             Verdict::Accept => Reply::MESSAGE_ACCEPTED,
         };
+        self.message_was_accepted();
+        (0..replies).for_each(|_| self.say(&reply));
+    }
+
+    pub(super) fn answer_message_each(&mut self, replies: usize, verdicts: Vec<Verdict>) {
+        let missing = std::iter::repeat_with(|| Verdict::Reject(Reply::STORE_UNAVAILABLE));
+        let verdicts: Vec<Verdict> = verdicts.into_iter().chain(missing).take(replies).collect();
+        let refusal = verdicts.iter().find_map(|verdict| match verdict {
+            Verdict::Reject(reply) => Some(reply),
+            _ => None,
+        });
+        // However many do not get it, it was one message.
+        if verdicts.iter().any(|verdict| !matches!(verdict, Verdict::Reject(_))) {
+            self.message_was_accepted();
+        } else if refusal.is_some_and(|reply| self.closes_for_errors(reply)) {
+            return;
+        }
+        for verdict in &verdicts {
+            match verdict {
+                Verdict::Accept => self.say(&Reply::MESSAGE_ACCEPTED),
+                Verdict::AcceptAs(reply) | Verdict::Reject(reply) => self.say(reply),
+            }
+        }
+    }
+
+    fn message_was_accepted(&mut self) {
         self.errors = 0;
         self.refused_recipients = 0;
-        self.say(&reply);
     }
 
     /// Ends the session if it has read so much only to throw it away that it need not read more.

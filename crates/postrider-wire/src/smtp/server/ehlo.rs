@@ -1,8 +1,8 @@
-//! EHLO and HELO (RFC 5321 section 4.1.1.1): who is there, and what is offered.
+//! EHLO and HELO (RFC 5321 section 4.1.1.1), LHLO (RFC 2033 section 4.1): who is there, and what is offered.
 
 use std::fmt::Write as _;
 
-use super::{AuthPolicy, Event, Hello, Question, Session, State, Verdict};
+use super::{AuthPolicy, Event, Hello, Protocol, Question, Session, State, Verdict};
 use crate::sasl::Mechanism;
 use crate::smtp::reply::Reply;
 
@@ -10,16 +10,27 @@ use crate::smtp::reply::Reply;
 const HELLO_NAME_BYTES_MAX: usize = 255;
 
 pub(super) fn ehlo(session: &mut Session, argument: &str) -> Result<Option<Event>, Reply> {
-    greet(session, argument, true)
+    greet(session, Protocol::Smtp, argument, true)
 }
 
 pub(super) fn helo(session: &mut Session, argument: &str) -> Result<Option<Event>, Reply> {
-    greet(session, argument, false)
+    greet(session, Protocol::Smtp, argument, false)
+}
+
+pub(super) fn lhlo(session: &mut Session, argument: &str) -> Result<Option<Event>, Reply> {
+    greet(session, Protocol::Lmtp, argument, true)
 }
 
 /// Section 4.1.4: a transaction that is open is dropped. A name is not refused for what it says, only for its shape: many
 /// clients know no name of theirs.
-fn greet(session: &mut Session, name: &str, extended: bool) -> Result<Option<Event>, Reply> {
+fn greet(session: &mut Session, protocol: Protocol, name: &str, extended: bool) -> Result<Option<Event>, Reply> {
+    if session.config.protocol != protocol {
+        // RFC 2033 section 4.1: each protocol refuses the other's, so that no client takes one for the other.
+        return Err(match session.config.protocol {
+            Protocol::Smtp => Reply::NOT_LMTP,
+            Protocol::Lmtp => Reply::NOT_SMTP,
+        });
+    }
     let is_name = |c: char| !c.is_control() && !c.is_whitespace();
     if name.is_empty() || name.len() > HELLO_NAME_BYTES_MAX || !name.chars().all(is_name) {
         return Err(Reply::BAD_HELLO_NAME);
@@ -31,7 +42,7 @@ fn greet(session: &mut Session, name: &str, extended: bool) -> Result<Option<Eve
 impl Session {
     pub(super) fn answer_hello(&mut self, hello: Hello, verdict: Verdict) {
         let reply = match verdict {
-            Verdict::Reject(reply) => return self.reject(reply),
+            Verdict::Reject(reply) => return self.reject(&reply, 1),
             Verdict::AcceptAs(reply) => reply,
             Verdict::Accept if hello.extended => Reply::plain(250, self.capabilities()),
             Verdict::Accept => Reply::plain(250, self.config.hostname.clone()),

@@ -10,11 +10,11 @@ use crate::smtp::reply::Reply;
 /// What happened. Those that say so wait for an answer; until it is given the session reads nothing.
 #[derive(Debug)]
 pub enum Event {
-    /// HELO or EHLO; an open transaction is forgotten. Answer: [`Session::respond`](super::Session::respond).
+    /// HELO, EHLO or LHLO; an open transaction is forgotten. Answer: [`Session::respond`](super::Session::respond).
     Hello {
         /// What the client calls itself: a domain name, an address literal, or what it takes for one.
         name: String,
-        /// EHLO, not HELO.
+        /// Not HELO.
         extended: bool,
     },
     /// MAIL. Answer: `respond`. Whatever transaction there was before is over.
@@ -24,7 +24,8 @@ pub enum Event {
     /// DATA, or the first BDAT. Answer: [`Session::begin_message`](super::Session::begin_message), or `respond` with a
     /// rejection, which ends the transaction.
     DataStart,
-    /// A whole message. Answer: `respond`, and only when the message is kept for good if it is accepted. The transaction
+    /// A whole message. Answer: `respond`, or for LMTP
+    /// [`Session::respond_each`](super::Session::respond_each), and only when the message is kept for good if it is accepted. The transaction
     /// is over whatever the answer.
     Message {
         /// What [`Session::begin_message`](super::Session::begin_message) was given, and the message behind it.

@@ -76,7 +76,7 @@ impl MailCommand {
 impl Session {
     pub(super) fn answer_mail(&mut self, transaction: Transaction, verdict: Verdict) {
         let reply = match verdict {
-            Verdict::Reject(reply) => return self.reject(reply),
+            Verdict::Reject(reply) => return self.reject(&reply, 1),
             Verdict::AcceptAs(reply) => reply,
             Verdict::Accept => Reply::SENDER_OK,
         };

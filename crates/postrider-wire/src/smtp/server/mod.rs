@@ -1,5 +1,5 @@
 //! The server's side of SMTP (RFC 5321) with PIPELINING, SIZE, 8BITMIME, SMTPUTF8, CHUNKING, ENHANCEDSTATUSCODES, DSN,
-//! STARTTLS and AUTH.
+//! STARTTLS and AUTH, and of LMTP (RFC 2033), which differs in its greeting and in the replies after the data.
 //!
 //! A [`Session`] turns bytes into [`Event`]s and answers into replies. It never sees a socket, a clock, a setting or a
 //! store: whoever drives it reads and writes, measures time, and decides who may send what to whom. One loop is enough:
@@ -36,7 +36,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 
-pub use self::config::{AuthPolicy, Limits, ServerConfig, TlsFacts};
+pub use self::config::{AuthPolicy, Limits, Protocol, ServerConfig, TlsFacts};
 pub use self::event::{Event, MailCommand, RcptCommand, Verdict};
 use crate::sasl::{Exchange, ScramKeys};
 pub use crate::smtp::envelope::{BodyType, DsnReturn, Notify};
@@ -68,7 +68,7 @@ pub struct Session {
 /// Where a session stands, as its driver and the table of commands see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Neither HELO nor EHLO was accepted.
+    /// None of HELO, EHLO and LHLO was accepted.
     Connected,
     /// No transaction is open.
     Greeted,
@@ -139,7 +139,7 @@ enum Question {
     Recipient(Box<Transaction>),
     Data(Box<Transaction>),
     FirstChunk(Box<Transaction>, bdat::ChunkSize),
-    Message,
+    Message { replies: usize },
     Password { user: String },
     ScramLookup(Box<Exchange>),
 }
@@ -160,7 +160,11 @@ impl Session {
             refused_recipients: 0,
             config,
         };
-        let greeting = format!("{} ESMTP {}", session.config.hostname, session.config.banner);
+        let protocol = match session.config.protocol {
+            Protocol::Smtp => "ESMTP",
+            Protocol::Lmtp => "LMTP",
+        };
+        let greeting = format!("{} {protocol} {}", session.config.hostname, session.config.banner);
         session.say(&Reply::plain(220, greeting.trim_end().to_owned()));
         session
     }
@@ -201,10 +205,21 @@ impl Session {
         &mut self.output
     }
 
-    /// Answers the event that waits. Without one, or after [`Session::close`], it does nothing.
+    /// Answers the event that waits. Without one, or after [`Session::close`], it does nothing. A message of LMTP gets this
+    /// verdict for each of its recipients.
     pub fn respond(&mut self, verdict: Verdict) {
         match mem::replace(&mut self.state, State::Ready) {
             State::Waiting(question) => self.go_on(question, verdict),
+            other => self.state = other,
+        }
+    }
+
+    /// Answers [`Event::Message`] of LMTP: one verdict for each recipient that was accepted, in the order of RCPT, also where
+    /// two have the same address (RFC 2033 section 4.2). A verdict that is missing is told as a failure for now; what is too
+    /// many goes unsaid.
+    pub fn respond_each(&mut self, verdicts: Vec<Verdict>) {
+        match mem::replace(&mut self.state, State::Ready) {
+            State::Waiting(Question::Message { replies }) => self.answer_message_each(replies, verdicts),
             other => self.state = other,
         }
     }
@@ -290,12 +305,12 @@ impl Session {
         self.phase() == Phase::Data
     }
 
-    /// What the client called itself in HELO or EHLO.
+    /// What the client called itself in HELO, EHLO or LHLO.
     pub fn hello_name(&self) -> Option<&str> {
         self.hello.as_ref().map(|hello| &*hello.name)
     }
 
-    /// Whether the client said EHLO.
+    /// Whether the client said EHLO or LHLO.
     pub fn is_extended(&self) -> bool {
         self.hello.as_ref().is_some_and(|hello| hello.extended)
     }
@@ -323,13 +338,15 @@ impl Session {
             (Question::Hello(hello), verdict) => self.answer_hello(hello, verdict),
             (Question::Mail(transaction), verdict) => self.answer_mail(transaction, verdict),
             (Question::Recipient(transaction), verdict) => self.answer_rcpt(transaction, verdict),
-            (Question::Data(_), Verdict::Reject(reply)) => self.reject(reply),
+            (Question::Data(_), Verdict::Reject(reply)) => self.reject(&reply, 1),
             (Question::Data(transaction), _) => self.begin_data(&transaction, BytesMut::new()),
-            (Question::FirstChunk(_, size), Verdict::Reject(reply)) => self.reject_chunk(size, reply),
+            (Question::FirstChunk(transaction, size), Verdict::Reject(reply)) => {
+                self.reject_chunk(&transaction, size, reply);
+            }
             (Question::FirstChunk(transaction, size), _) => self.begin_chunks(&transaction, size, BytesMut::new()),
-            (Question::Message, verdict) => self.answer_message(verdict),
+            (Question::Message { replies }, verdict) => self.answer_message(replies, verdict),
             (Question::Password { user }, verdict) => self.answer_password(user, verdict),
-            (Question::ScramLookup(_), Verdict::Reject(reply)) => self.reject(reply),
+            (Question::ScramLookup(_), Verdict::Reject(reply)) => self.reject(&reply, 1),
             (Question::ScramLookup(exchange), _) => self.go_on_with_keys(exchange, None),
         }
     }
@@ -368,20 +385,29 @@ impl Session {
         reply.write(&mut self.output);
     }
 
-    /// Says a refusal of the driver's.
-    fn reject(&mut self, reply: Reply) {
-        if !self.closes_for_errors(&reply) {
-            self.say(&reply);
+    /// Says a refusal of the driver's, as often as what is refused gets replies; it counts as one.
+    fn reject(&mut self, reply: &Reply, replies: usize) {
+        if !self.closes_for_errors(reply) {
+            (0..replies).for_each(|_| self.say(reply));
         }
     }
 
     /// Says a refusal of the session's own, and tells the driver.
     fn refuse(&mut self, reply: Reply) -> Option<Event> {
-        if self.closes_for_errors(&reply) {
-            return None;
+        self.refuse_each(reply, 1)
+    }
+
+    fn refuse_each(&mut self, reply: Reply, replies: usize) -> Option<Event> {
+        self.reject(&reply, replies);
+        (!self.is_closed()).then_some(Event::Violation { reply })
+    }
+
+    /// How many replies come after the message of a transaction (RFC 2033 sections 4.2 and 4.3).
+    fn message_replies(&self, transaction: &Transaction) -> usize {
+        match self.config.protocol {
+            Protocol::Smtp => 1,
+            Protocol::Lmtp => transaction.recipients,
         }
-        self.say(&reply);
-        Some(Event::Violation { reply })
     }
 
     /// Counts a refusal; one too many ends the session instead of being told.
