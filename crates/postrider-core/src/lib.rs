@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod dsn;
 pub mod envelope;
 pub mod id;
+pub mod mailbox;
 pub mod message;
 pub mod ports;
 pub mod retry;

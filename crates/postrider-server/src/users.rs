@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use argon2::password_hash::{self, Output, PasswordHash, PasswordHasher, SaltString};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
-use postrider_core::{Address, Clock, Timestamp};
-use postrider_store::{ScramKeys, Store, StoreError, User};
+use postrider_core::{Address, Clock, ObjectId, Timestamp};
+use postrider_store::{Quota, ScramKeys, Store, StoreError, User};
 use tokio::sync::{Notify, Semaphore};
 use tracing::warn;
 
@@ -36,7 +36,15 @@ pub fn new_user(address: Address, password: &str, now: Timestamp) -> Result<User
     let (password_hash, scram) = hash(password)?;
     // The domain in lower case, the local part as it was given.
     let address = Address::parse(&format!("{}@{}", address.local_part(), address.domain())).unwrap_or(address);
-    Ok(User { address, password_hash, scram, created_at: now, updated_at: now })
+    Ok(User {
+        id: ObjectId::new(now),
+        quota: Quota::default(),
+        address,
+        password_hash,
+        scram,
+        created_at: now,
+        updated_at: now,
+    })
 }
 
 /// The argon2id hash of a password in PHC form, and its SCRAM-SHA-256 keys, with a new salt each. Takes tens of

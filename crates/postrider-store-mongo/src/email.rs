@@ -9,7 +9,7 @@ use mongodb::bson::{self, Binary, Document, RawBinaryRef, doc, oid};
 use postrider_core::{
     Address, Attachment, Bodies, DeliveryStatus, Direction, EmailStatus, Envelope, Message, ObjectId, Recipient,
 };
-use postrider_store::{DeliveryId, NewDelivery, NewEmail, NodeId, StoreError, StoredDelivery, StoredEmail};
+use postrider_store::{DeliveryId, EmailHold, NewDelivery, NewEmail, NodeId, StoreError, StoredDelivery, StoredEmail};
 
 use crate::codes::{self, date, oid};
 use crate::documents::{AttemptDocument, DeliveryDocument};
@@ -75,7 +75,7 @@ impl PreparedEmail {
 
 /// Turns an e-mail into documents. `holds` tells which nodes may be given claims.
 pub(crate) async fn prepare(email: NewEmail, holds: impl Fn(NodeId) -> bool) -> Result<PreparedEmail, StoreError> {
-    let NewEmail { id, created_at, direction, envelope, message, kept, deliveries } = email;
+    let NewEmail { id, created_at, direction, envelope, message, kept, deliveries, filed: _ } = email;
     let claimed_by: Vec<Option<NodeId>> =
         deliveries.iter().map(|delivery| delivery.claimed_by.filter(|&node| holds(node))).collect();
     let stored = |NewDelivery { recipient, due_at, .. }| StoredDelivery {
@@ -97,6 +97,8 @@ pub(crate) async fn prepare(email: NewEmail, holds: impl Fn(NodeId) -> bool) -> 
         kept,
         source_ip: None,
         deliveries,
+        hold: EmailHold::RECORD,
+        digest: None,
     };
     let mut prepared = prepare_stored(stored).await?;
     for (delivery, node) in prepared.deliveries.iter_mut().zip(claimed_by) {

@@ -37,8 +37,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use mongodb::bson::{Document, doc};
-use postrider_core::{Address, ObjectId, Timestamp};
+use postrider_core::mailbox::{MailboxName, UidSet};
+use postrider_core::{Address, Domain, ObjectId, Timestamp};
 use postrider_store::*;
 use tokio::sync::broadcast;
 use tokio::task::AbortHandle;
@@ -172,6 +174,10 @@ impl Store for MongoStore {
         self.engine.notices.hear(options.answer_timeout, options.polls_for_changes)
     }
 
+    fn mailbox_changes(&self) -> broadcast::Receiver<MailboxChange> {
+        broadcast::Sender::new(1).subscribe()
+    }
+
     async fn close(&self) -> Result<()> {
         self.accepts.stop().await;
         self.settles.stop().await;
@@ -186,13 +192,13 @@ impl Store for MongoStore {
 
 #[async_trait]
 impl Emails for MongoStore {
-    async fn accept(&self, email: NewEmail) -> Result<()> {
+    async fn accept(&self, email: NewEmail) -> Result<Accepted> {
         self.check_open()?;
         let email = email::prepare(email, |node| self.engine.may_hold(node)).await?;
         // If the e-mail is not written after all, a sweep finds them.
         self.engine.files.put(oid(email.id), &email.files).await?;
         self.accepts.write(email).await?.take();
-        Ok(())
+        Ok(Accepted::default())
     }
 
     async fn list(&self, filter: &EmailFilter, page: u64, limit: u64) -> Result<EmailPage> {
@@ -261,6 +267,85 @@ impl Queue for MongoStore {
 }
 
 #[async_trait]
+impl Mailboxes for MongoStore {
+    async fn mailboxes(&self, _: UserId) -> Result<Vec<MailboxRecord>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn mailbox(&self, _: UserId, _: &MailboxName) -> Result<Option<MailboxRecord>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn create_mailbox(&self, _: NewMailbox) -> Result<MailboxRecord> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn delete_mailbox(&self, _: MailboxId) -> Result<bool> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn rename_mailbox(&self, _: RenameMailbox) -> Result<()> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn subscriptions(&self, _: UserId) -> Result<Vec<MailboxName>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn subscribe(&self, _: UserId, _: &MailboxName, _: bool) -> Result<()> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn open_mailbox(&self, _: MailboxId) -> Result<Option<OpenMailbox>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn mailbox_delta(&self, _: MailboxId, _: Modseq) -> Result<Option<MailboxDelta>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn take_recent(&self, _: MailboxId) -> Result<u32> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn append(&self, _: Append) -> Result<Appended> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn copy_messages(&self, _: CopyMessages) -> Result<Copied> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn store_flags(&self, _: StoreFlags) -> Result<FlagsStored> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn expunge(&self, _: MailboxId, _: Option<UidSet>) -> Result<Expunged> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn digests(&self, _: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn messages(&self, _: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn metadata(&self, _: UserId, _: Option<MailboxId>) -> Result<Vec<MetadataEntry>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn set_metadata(&self, _: UserId, _: Option<MailboxId>, _: Vec<(String, Option<Bytes>)>) -> Result<()> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn usage(&self, _: UserId) -> Result<Usage> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+}
+
+#[async_trait]
 impl Transfer for MongoStore {
     async fn export(&self, after: Option<ObjectId>, count: usize) -> Result<Vec<StoredEmail>> {
         transfer::export(&self.engine, after, count).await
@@ -268,6 +353,22 @@ impl Transfer for MongoStore {
 
     async fn import(&self, emails: Vec<StoredEmail>) -> Result<usize> {
         transfer::import(&self.engine, emails).await
+    }
+
+    async fn export_mailboxes(&self, _: UserId) -> Result<StoredMailboxes> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn import_mailboxes(&self, _: UserId, _: StoredMailboxes) -> Result<()> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn export_entries(&self, _: MailboxId, _: u32, _: usize) -> Result<Vec<Entry>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn import_entries(&self, _: MailboxId, _: Vec<Entry>) -> Result<usize> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
     }
 }
 
@@ -297,5 +398,49 @@ impl Directory for MongoStore {
 
     async fn remove_user(&self, address: &Address) -> Result<bool> {
         users::remove(&self.engine, address).await
+    }
+
+    async fn set_quota(&self, _: &Address, _: Quota, _: Timestamp) -> Result<bool> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn add_domain(&self, _: DomainRecord) -> Result<()> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn domain(&self, _: &Domain) -> Result<Option<DomainRecord>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn domains(&self) -> Result<Vec<DomainRecord>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn set_catch_all(&self, _: &Domain, _: Option<Address>, _: Timestamp) -> Result<bool> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn remove_domain(&self, _: &Domain) -> Result<bool> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn add_alias(&self, _: AliasRecord) -> Result<()> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn set_alias_targets(&self, _: &Address, _: Vec<Address>, _: Timestamp) -> Result<bool> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn alias(&self, _: &Address) -> Result<Option<AliasRecord>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn aliases(&self) -> Result<Vec<AliasRecord>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn remove_alias(&self, _: &Address) -> Result<bool> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
     }
 }

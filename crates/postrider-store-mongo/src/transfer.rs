@@ -6,7 +6,7 @@ use futures_util::TryStreamExt as _;
 use mongodb::ClientSession;
 use mongodb::bson::{Bson, Document, doc};
 use postrider_core::{DeliveryStatus, Message, ObjectId, Recipient, Timestamp};
-use postrider_store::{Change, StoreError, StoredDelivery, StoredEmail};
+use postrider_store::{Change, EmailHold, StoreError, StoredDelivery, StoredEmail};
 
 use crate::accept::insert;
 use crate::claim::envelope;
@@ -96,6 +96,8 @@ async fn stored(engine: &Engine, email: EmailDocument, raw: Option<Bson>) -> Res
         kept: email.kept,
         source_ip: email.source_ip.and_then(|text| text.parse().ok()),
         deliveries: deliveries.into_iter().map(delivery).collect::<Result<_>>()?,
+        hold: EmailHold::RECORD,
+        digest: None,
     })
 }
 

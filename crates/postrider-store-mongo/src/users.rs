@@ -3,7 +3,7 @@
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, DateTime, Document, doc};
 use postrider_core::{Address, Timestamp};
-use postrider_store::{Change, ScramKeys, StoreError, User};
+use postrider_store::{Change, Quota, ScramKeys, StoreError, User, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::codes::{address, date, timestamp, to_bson};
@@ -112,6 +112,8 @@ fn user(document: UserDocument) -> Result<User> {
         binary.bytes.try_into().map_err(|_| corrupt(format!("a key of {} is not 32 bytes long", document.key)))
     };
     Ok(User {
+        id: UserId::default(),
+        quota: Quota::default(),
         address: address(&document.address)?,
         password_hash: document.password_hash,
         scram: ScramKeys {

@@ -15,6 +15,15 @@ pub enum StoreError {
     /// A record of that name or id is there already.
     #[error("{0} exists already")]
     Exists(String),
+    /// What the request is about is not there, or not any more.
+    #[error("there is no {0}")]
+    Missing(String),
+    /// The user would keep more than the quota allows.
+    #[error("the quota is full")]
+    OverQuota,
+    /// The request would pass a limit of this program on what is kept; the text names it.
+    #[error("{0}")]
+    Limit(String),
     /// What was read makes no sense, or was written by a newer Postrider. Waiting will not mend it.
     #[error("the store is damaged or not readable by this version: {0}")]
     Corrupt(String),

@@ -9,7 +9,9 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use postrider_core::{Address, ObjectId, Timestamp};
+use bytes::Bytes;
+use postrider_core::mailbox::{MailboxName, UidSet};
+use postrider_core::{Address, Domain, ObjectId, Timestamp};
 use tokio::sync::broadcast;
 
 use crate::error::StoreError;
@@ -19,7 +21,7 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 /// All of the store.
 #[async_trait]
-pub trait Store: Emails + Queue + Directory + Transfer + Send + Sync + fmt::Debug {
+pub trait Store: Emails + Queue + Mailboxes + Directory + Transfer + Send + Sync + fmt::Debug {
     /// Asks the engine whether it can read and write now.
     async fn health(&self) -> Result<StoreHealth>;
 
@@ -28,6 +30,10 @@ pub trait Store: Emails + Queue + Directory + Transfer + Send + Sync + fmt::Debu
     /// may stand for many; a node that dies may take its last ones with it. A receiver that lagged looks everywhere.
     fn changes(&self) -> broadcast::Receiver<Change>;
 
+    /// What happens in mailboxes: at once what this process does, within a second what others do. As with [`Store::changes`] a
+    /// change says where to look, one may stand for many, and a receiver that lagged looks everywhere.
+    fn mailbox_changes(&self) -> broadcast::Receiver<MailboxChange>;
+
     /// Waits until all that was handed over is written, then closes. Later calls answer [`StoreError::Unavailable`].
     async fn close(&self) -> Result<()>;
 }
@@ -35,22 +41,25 @@ pub trait Store: Emails + Queue + Directory + Transfer + Send + Sync + fmt::Debu
 /// E-mails: accepting, finding, reading, deleting.
 #[async_trait]
 pub trait Emails: Send + Sync {
-    /// Stores a message with its deliveries, all or nothing. Returns when it is durable: only then may it be
-    /// acknowledged. Calls that wait together share one commit.
+    /// Stores a message with its deliveries and its entries in mailboxes, all or nothing but for filings that are refused.
+    /// Returns when it is durable: only then may it be acknowledged. Calls that wait together share one commit.
     ///
     /// [`StoreError::Exists`] if the id is taken.
-    async fn accept(&self, email: NewEmail) -> Result<()>;
+    async fn accept(&self, email: NewEmail) -> Result<Accepted>;
 
     /// One page of the e-mails that match, newest first. `page` counts from 1; past the last page the list is empty.
     async fn list(&self, filter: &EmailFilter, page: u64, limit: u64) -> Result<EmailPage>;
 
+    /// `None` also for one that is not listed ([`EmailHold`]).
     async fn email(&self, id: ObjectId) -> Result<Option<EmailDetail>>;
 
-    /// The message, byte for byte as it was accepted.
+    /// The message, byte for byte as it was accepted. `None` as with [`Emails::email`]; for mailboxes there is
+    /// [`Mailboxes::messages`].
     async fn raw(&self, id: ObjectId) -> Result<Option<RawMessage>>;
 
-    /// Deletes an e-mail with its deliveries, attempts and message; `false` if there is none. An e-mail that a node is
-    /// sending at this moment is deleted too: the node's settlement then finds nothing to settle.
+    /// Deletes an e-mail with its deliveries and attempts; `false` if there is none that is listed. Its message goes too,
+    /// unless it is in a mailbox: then it is only listed no more. An e-mail that a node is sending at this moment is deleted
+    /// too: the node's settlement then finds nothing to settle.
     async fn delete(&self, id: ObjectId) -> Result<bool>;
 }
 
@@ -112,13 +121,125 @@ pub trait Transfer: Send + Sync {
     async fn export(&self, after: Option<ObjectId>, count: usize) -> Result<Vec<StoredEmail>>;
 
     /// Stores e-mails as they are, all or nothing, but for those whose id is there already. Returns how many are new.
+    /// Those that only mailboxes keep stay until these have come.
     async fn import(&self, emails: Vec<StoredEmail>) -> Result<usize>;
+
+    /// A user's mailboxes without their entries; users themselves are of the [`Directory`].
+    async fn export_mailboxes(&self, user: UserId) -> Result<StoredMailboxes>;
+
+    /// Makes these the user's mailboxes, in place of those that each new user has. For a user who is there, and whose
+    /// mailboxes are these already or have no entries.
+    async fn import_mailboxes(&self, user: UserId, mailboxes: StoredMailboxes) -> Result<()>;
+
+    /// Entries of a mailbox by UID, from behind `after` on: up to `count`.
+    async fn export_entries(&self, mailbox: MailboxId, after: u32, count: usize) -> Result<Vec<Entry>>;
+
+    /// Stores entries as they are, all or nothing, but for those whose UID is there already. Their e-mails are there. The
+    /// mailbox's counts follow; its UIDs and modseqs are those that were imported. Returns how many are new.
+    async fn import_entries(&self, mailbox: MailboxId, entries: Vec<Entry>) -> Result<usize>;
 }
+
+/// Mailboxes: what users keep, and how they order it.
+///
+/// Every change of a mailbox's entries takes its next modseq in the same commit, and UIDs are given in the same way: who has
+/// read a mailbox up to a modseq has seen all that was given a lower one, on whatever node. Neither is ever given twice, whatever
+/// dies. Counts ([`MailboxCounts`]) are true at every moment. All changes of one call are one commit.
+///
+/// A message is stored once, however many entries refer to it. It goes in the commit that takes its last entry away, unless it
+/// is on record besides ([`EmailHold`]).
+///
+/// Where a call names a mailbox that is not there it answers [`StoreError::Missing`], unless it says otherwise.
+#[async_trait]
+pub trait Mailboxes: Send + Sync {
+    /// All mailboxes of a user, by name as bytes sort. Each user has INBOX and one of each
+    /// [`postrider_core::mailbox::SpecialUse`] from the start. Empty for a user who is not there.
+    async fn mailboxes(&self, user: UserId) -> Result<Vec<MailboxRecord>>;
+
+    async fn mailbox(&self, user: UserId, name: &MailboxName) -> Result<Option<MailboxRecord>>;
+
+    /// Makes a mailbox. Those above it need not be there and are not made: a name without a mailbox is only a level.
+    ///
+    /// [`StoreError::Exists`] if there is one of that name, or one for that special use; [`StoreError::Limit`] where the user
+    /// has [`MAILBOXES_PER_USER_MAX`]; [`StoreError::Missing`] if there is no such user.
+    async fn create_mailbox(&self, new: NewMailbox) -> Result<MailboxRecord>;
+
+    /// Deletes a mailbox with all its entries; `false` if there is none. Those below it stay.
+    async fn delete_mailbox(&self, mailbox: MailboxId) -> Result<bool>;
+
+    /// Renames a mailbox and all below it, subscriptions excepted. They keep their ids, entries and UIDVALIDITY.
+    ///
+    /// [`StoreError::Missing`] if there is none of that name and none below; [`StoreError::Exists`] if one would get a name
+    /// that is taken; [`StoreError::Limit`] if a name would be too long. To move a mailbox below itself is for the caller to
+    /// refuse.
+    async fn rename_mailbox(&self, rename: RenameMailbox) -> Result<()>;
+
+    /// The names that a user is subscribed to, by name, whether there are such mailboxes or not.
+    async fn subscriptions(&self, user: UserId) -> Result<Vec<MailboxName>>;
+
+    /// Subscribes to a name, or ends that. Names that are so already are no error. [`StoreError::Limit`] as for mailboxes.
+    async fn subscribe(&self, user: UserId, name: &MailboxName, is_subscribed: bool) -> Result<()>;
+
+    /// A mailbox with all its entries, at one moment.
+    async fn open_mailbox(&self, mailbox: MailboxId) -> Result<Option<OpenMailbox>>;
+
+    /// What happened since a modseq, at one moment; `None` if the mailbox is gone.
+    async fn mailbox_delta(&self, mailbox: MailboxId, since: Modseq) -> Result<Option<MailboxDelta>>;
+
+    /// The first UID that no call of this has answered for yet: messages from it on are recent for the session that asks (RFC
+    /// 3501 section 2.3.2), and for no other. It writes only if there are any.
+    async fn take_recent(&self, mailbox: MailboxId) -> Result<u32>;
+
+    /// Puts messages into a mailbox. Calls that wait together share one commit.
+    ///
+    /// [`StoreError::OverQuota`]; [`StoreError::Limit`] where the mailbox would get more than
+    /// [`postrider_core::mailbox::Flags::KEYWORDS_MAX`] keywords.
+    async fn append(&self, append: Append) -> Result<Appended>;
+
+    /// Copies or moves messages: their flags, keywords and internal dates stay. The order of UIDs stays, too.
+    ///
+    /// Errors as of [`Mailboxes::append`].
+    async fn copy_messages(&self, copy: CopyMessages) -> Result<Copied>;
+
+    /// Changes flags. [`StoreError::Limit`] as of [`Mailboxes::append`].
+    async fn store_flags(&self, store: StoreFlags) -> Result<FlagsStored>;
+
+    /// Takes away the entries that have [`postrider_core::mailbox::Flags::DELETED`], of these UIDs only if there are any
+    /// given.
+    async fn expunge(&self, mailbox: MailboxId, uids: Option<UidSet>) -> Result<Expunged>;
+
+    /// The digests of stored messages, in the order of the ids; `None` for those that are gone. For a few hundred at a time.
+    async fn digests(&self, emails: &[ObjectId]) -> Result<Vec<Option<Bytes>>>;
+
+    /// Stored messages, byte for byte, as [`Mailboxes::digests`]. For as many as the caller wants to hold in memory.
+    async fn messages(&self, emails: &[ObjectId]) -> Result<Vec<Option<Bytes>>>;
+
+    /// What is noted of a mailbox, or with `None` of all of a user's mail, by name.
+    async fn metadata(&self, user: UserId, mailbox: Option<MailboxId>) -> Result<Vec<MetadataEntry>>;
+
+    /// Notes or, where there is no value, forgets entries, all or none. [`StoreError::Limit`] where there would be more than
+    /// [`METADATA_ENTRIES_MAX`].
+    async fn set_metadata(
+        &self,
+        user: UserId,
+        mailbox: Option<MailboxId>,
+        entries: Vec<(String, Option<Bytes>)>,
+    ) -> Result<()>;
+
+    async fn usage(&self, user: UserId) -> Result<Usage>;
+}
+
+/// Mailboxes of one user, and subscriptions.
+pub const MAILBOXES_PER_USER_MAX: usize = 10_000;
+
+/// Annotations of one mailbox.
+pub const METADATA_ENTRIES_MAX: usize = 1_000;
 
 /// The directory: who is known here.
 #[async_trait]
 pub trait Directory: Send + Sync {
-    /// [`StoreError::Exists`] if there is a user of that address.
+    /// Adds a user with the mailboxes that each has from the start. They are subscribed to.
+    ///
+    /// [`StoreError::Exists`] if there is a user or an alias of that address.
     async fn add_user(&self, user: User) -> Result<()>;
 
     /// Finds a user without regard to the case of ASCII letters.
@@ -137,5 +258,38 @@ pub trait Directory: Send + Sync {
     ) -> Result<bool>;
 
     /// `false` if there is no such user.
+    async fn set_quota(&self, address: &Address, quota: Quota, now: Timestamp) -> Result<bool>;
+
+    /// Removes a user with all mailboxes; `false` if there is none. From the first commit on the user is gone; many messages
+    /// go in parts, and those that a crash leaves over go by and by.
     async fn remove_user(&self, address: &Address) -> Result<bool>;
+
+    /// [`StoreError::Exists`] if it is there.
+    async fn add_domain(&self, domain: DomainRecord) -> Result<()>;
+
+    async fn domain(&self, name: &Domain) -> Result<Option<DomainRecord>>;
+
+    /// All domains by name.
+    async fn domains(&self) -> Result<Vec<DomainRecord>>;
+
+    /// `false` if there is no such domain.
+    async fn set_catch_all(&self, name: &Domain, catch_all: Option<Address>, now: Timestamp) -> Result<bool>;
+
+    /// `false` if there is no such domain. Its users and aliases stay.
+    async fn remove_domain(&self, name: &Domain) -> Result<bool>;
+
+    /// [`StoreError::Exists`] if there is a user or an alias of that address.
+    async fn add_alias(&self, alias: AliasRecord) -> Result<()>;
+
+    /// Replaces the targets; `false` if there is no such alias.
+    async fn set_alias_targets(&self, address: &Address, targets: Vec<Address>, now: Timestamp) -> Result<bool>;
+
+    /// Finds an alias as users are found.
+    async fn alias(&self, address: &Address) -> Result<Option<AliasRecord>>;
+
+    /// All aliases by address.
+    async fn aliases(&self) -> Result<Vec<AliasRecord>>;
+
+    /// `false` if there is no such alias.
+    async fn remove_alias(&self, address: &Address) -> Result<bool>;
 }

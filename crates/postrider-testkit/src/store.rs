@@ -4,12 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use postrider_core::{Address, ObjectId, Timestamp};
-use postrider_store::{
-    Change, ClaimRequest, Claimed, Directory, EmailDetail, EmailFilter, EmailPage, Emails, Membership, NewEmail,
-    NodeId, NodeRecord, Order, Ordered, Queue, QueueStats, RawMessage, Renewal, ScramKeys, Selection, Settle, Store,
-    StoreError, StoreHealth, StoredEmail, Transfer, User,
-};
+use bytes::Bytes;
+use postrider_core::mailbox::{MailboxName, UidSet};
+use postrider_core::{Address, Domain, ObjectId, Timestamp};
+use postrider_store::*;
 use tokio::sync::{broadcast, watch};
 
 use crate::nodes::Nodes;
@@ -136,6 +134,10 @@ impl Store for FaultyStore {
         }
     }
 
+    fn mailbox_changes(&self) -> broadcast::Receiver<MailboxChange> {
+        self.store.mailbox_changes()
+    }
+
     async fn close(&self) -> Result<()> {
         // The others go on.
         if self.faults.nodes.is_some() { Ok(()) } else { self.store.close().await }
@@ -151,11 +153,111 @@ impl Transfer for FaultyStore {
     async fn import(&self, emails: Vec<StoredEmail>) -> Result<usize> {
         self.working().await?.import(emails).await
     }
+
+    async fn export_mailboxes(&self, user: UserId) -> Result<StoredMailboxes> {
+        self.working().await?.export_mailboxes(user).await
+    }
+
+    async fn import_mailboxes(&self, user: UserId, mailboxes: StoredMailboxes) -> Result<()> {
+        self.working().await?.import_mailboxes(user, mailboxes).await
+    }
+
+    async fn export_entries(&self, mailbox: MailboxId, after: u32, count: usize) -> Result<Vec<Entry>> {
+        self.working().await?.export_entries(mailbox, after, count).await
+    }
+
+    async fn import_entries(&self, mailbox: MailboxId, entries: Vec<Entry>) -> Result<usize> {
+        self.working().await?.import_entries(mailbox, entries).await
+    }
+}
+
+#[async_trait]
+impl Mailboxes for FaultyStore {
+    async fn mailboxes(&self, user: UserId) -> Result<Vec<MailboxRecord>> {
+        self.working().await?.mailboxes(user).await
+    }
+
+    async fn mailbox(&self, user: UserId, name: &MailboxName) -> Result<Option<MailboxRecord>> {
+        self.working().await?.mailbox(user, name).await
+    }
+
+    async fn create_mailbox(&self, new: NewMailbox) -> Result<MailboxRecord> {
+        self.working().await?.create_mailbox(new).await
+    }
+
+    async fn delete_mailbox(&self, mailbox: MailboxId) -> Result<bool> {
+        self.working().await?.delete_mailbox(mailbox).await
+    }
+
+    async fn rename_mailbox(&self, rename: RenameMailbox) -> Result<()> {
+        self.working().await?.rename_mailbox(rename).await
+    }
+
+    async fn subscriptions(&self, user: UserId) -> Result<Vec<MailboxName>> {
+        self.working().await?.subscriptions(user).await
+    }
+
+    async fn subscribe(&self, user: UserId, name: &MailboxName, is_subscribed: bool) -> Result<()> {
+        self.working().await?.subscribe(user, name, is_subscribed).await
+    }
+
+    async fn open_mailbox(&self, mailbox: MailboxId) -> Result<Option<OpenMailbox>> {
+        self.working().await?.open_mailbox(mailbox).await
+    }
+
+    async fn mailbox_delta(&self, mailbox: MailboxId, since: Modseq) -> Result<Option<MailboxDelta>> {
+        self.working().await?.mailbox_delta(mailbox, since).await
+    }
+
+    async fn take_recent(&self, mailbox: MailboxId) -> Result<u32> {
+        self.working().await?.take_recent(mailbox).await
+    }
+
+    async fn append(&self, append: Append) -> Result<Appended> {
+        self.working().await?.append(append).await
+    }
+
+    async fn copy_messages(&self, copy: CopyMessages) -> Result<Copied> {
+        self.working().await?.copy_messages(copy).await
+    }
+
+    async fn store_flags(&self, store: StoreFlags) -> Result<FlagsStored> {
+        self.working().await?.store_flags(store).await
+    }
+
+    async fn expunge(&self, mailbox: MailboxId, uids: Option<UidSet>) -> Result<Expunged> {
+        self.working().await?.expunge(mailbox, uids).await
+    }
+
+    async fn digests(&self, emails: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
+        self.working().await?.digests(emails).await
+    }
+
+    async fn messages(&self, emails: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
+        self.working().await?.messages(emails).await
+    }
+
+    async fn metadata(&self, user: UserId, mailbox: Option<MailboxId>) -> Result<Vec<MetadataEntry>> {
+        self.working().await?.metadata(user, mailbox).await
+    }
+
+    async fn set_metadata(
+        &self,
+        user: UserId,
+        mailbox: Option<MailboxId>,
+        entries: Vec<(String, Option<Bytes>)>,
+    ) -> Result<()> {
+        self.working().await?.set_metadata(user, mailbox, entries).await
+    }
+
+    async fn usage(&self, user: UserId) -> Result<Usage> {
+        self.working().await?.usage(user).await
+    }
 }
 
 #[async_trait]
 impl Emails for FaultyStore {
-    async fn accept(&self, email: NewEmail) -> Result<()> {
+    async fn accept(&self, email: NewEmail) -> Result<Accepted> {
         self.working().await?.accept(email).await
     }
 
@@ -257,5 +359,49 @@ impl Directory for FaultyStore {
 
     async fn remove_user(&self, address: &Address) -> Result<bool> {
         self.working().await?.remove_user(address).await
+    }
+
+    async fn set_quota(&self, address: &Address, quota: Quota, now: Timestamp) -> Result<bool> {
+        self.working().await?.set_quota(address, quota, now).await
+    }
+
+    async fn add_domain(&self, domain: DomainRecord) -> Result<()> {
+        self.working().await?.add_domain(domain).await
+    }
+
+    async fn domain(&self, name: &Domain) -> Result<Option<DomainRecord>> {
+        self.working().await?.domain(name).await
+    }
+
+    async fn domains(&self) -> Result<Vec<DomainRecord>> {
+        self.working().await?.domains().await
+    }
+
+    async fn set_catch_all(&self, name: &Domain, catch_all: Option<Address>, now: Timestamp) -> Result<bool> {
+        self.working().await?.set_catch_all(name, catch_all, now).await
+    }
+
+    async fn remove_domain(&self, name: &Domain) -> Result<bool> {
+        self.working().await?.remove_domain(name).await
+    }
+
+    async fn add_alias(&self, alias: AliasRecord) -> Result<()> {
+        self.working().await?.add_alias(alias).await
+    }
+
+    async fn set_alias_targets(&self, address: &Address, targets: Vec<Address>, now: Timestamp) -> Result<bool> {
+        self.working().await?.set_alias_targets(address, targets, now).await
+    }
+
+    async fn alias(&self, address: &Address) -> Result<Option<AliasRecord>> {
+        self.working().await?.alias(address).await
+    }
+
+    async fn aliases(&self) -> Result<Vec<AliasRecord>> {
+        self.working().await?.aliases().await
+    }
+
+    async fn remove_alias(&self, address: &Address) -> Result<bool> {
+        self.working().await?.remove_alias(address).await
     }
 }

@@ -100,7 +100,12 @@ impl From<StoreError> for Problem {
         match &error {
             StoreError::Exists(name) => return Self::conflict(format!("{name} exists already.")),
             StoreError::Overloaded => tracing::warn!(error = %error, "a request was refused"),
-            StoreError::Full(_) | StoreError::Unavailable(_) | StoreError::Corrupt(_) => {
+            StoreError::Full(_)
+            | StoreError::Unavailable(_)
+            | StoreError::Missing(_)
+            | StoreError::OverQuota
+            | StoreError::Limit(_)
+            | StoreError::Corrupt(_) => {
                 tracing::error!(error = %error, "a request failed");
             }
         }
@@ -112,7 +117,11 @@ impl From<StoreError> for Problem {
             StoreError::Full(_) => {
                 Self::unavailable("No space is left where the store writes. Make room, then try again.", 60)
             }
-            StoreError::Exists(_) | StoreError::Corrupt(_) => {
+            StoreError::Exists(_)
+            | StoreError::Missing(_)
+            | StoreError::OverQuota
+            | StoreError::Limit(_)
+            | StoreError::Corrupt(_) => {
                 Self::internal("The store could not read a record. The server's log says more.")
             }
         }

@@ -160,6 +160,7 @@ impl House {
                 claimed_by: is_claimed.then_some(self.node),
                 due_at: NOW,
             }],
+            filed: None,
         };
         postrider_store::Emails::accept(self.store.as_ref(), email).await.unwrap();
         id

@@ -78,7 +78,7 @@ fn addressed(report: &Report<'_>, recipient: Recipient, local_domains: &[Domain]
     } else {
         (Direction::Outbound, Vec::new(), vec![NewDelivery { recipient, claimed_by: None, due_at: now }])
     };
-    NewEmail { id, created_at: now, direction, envelope, message, kept, deliveries }
+    NewEmail { id, created_at: now, direction, envelope, message, kept, deliveries, filed: None }
 }
 
 /// Tells the sender that recipients who asked for it have their mail: it is kept here (RFC 3461 section 5.2.4).

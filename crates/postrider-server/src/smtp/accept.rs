@@ -120,6 +120,7 @@ async fn store(
         message,
         deliveries: elsewhere.into_iter().map(|recipient| NewDelivery { recipient, claimed_by, due_at: now }).collect(),
         kept,
+        filed: None,
     };
     let success_notice = success_notice(context, &email);
     let (sender, recipients) =
@@ -151,7 +152,7 @@ async fn store(
 async fn keep(context: &Context, email: NewEmail) -> Result<(), Reply> {
     let id = email.id;
     match timeout(context.clock.as_ref(), context.limits.store_timeout, context.store.accept(email)).await {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => {
             let reply = store_reply(&error);
             info!(email = %id, %reply, "a message could not be kept");

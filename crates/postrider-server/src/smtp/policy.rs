@@ -181,6 +181,11 @@ pub(crate) fn store_reply(error: &StoreError) -> Reply {
     match error {
         StoreError::Full(_) => Reply::STORE_FULL,
         StoreError::Overloaded => Reply::OVERLOADED,
-        StoreError::Unavailable(_) | StoreError::Exists(_) | StoreError::Corrupt(_) => Reply::STORE_UNAVAILABLE,
+        StoreError::OverQuota => Reply::STORE_FULL,
+        StoreError::Unavailable(_)
+        | StoreError::Exists(_)
+        | StoreError::Missing(_)
+        | StoreError::Limit(_)
+        | StoreError::Corrupt(_) => Reply::STORE_UNAVAILABLE,
     }
 }

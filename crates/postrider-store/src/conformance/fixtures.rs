@@ -44,6 +44,7 @@ pub(super) fn email(seconds: i64, recipients: &[&str]) -> NewEmail {
             .iter()
             .map(|text| NewDelivery { recipient: Recipient::new(address(text)), claimed_by: None, due_at: created_at })
             .collect(),
+        filed: None,
     }
 }
 

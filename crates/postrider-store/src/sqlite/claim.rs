@@ -362,6 +362,7 @@ mod tests {
             message: Message::parse("Subject: x\r\n\r\n".into(), 0),
             kept: Vec::new(),
             deliveries: deliveries.iter().map(delivery).collect(),
+            filed: None,
         };
         store.accept(email).await.unwrap();
         let connection = Connection::open(folder.path().join("postrider.db")).unwrap();

@@ -32,7 +32,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use async_trait::async_trait;
-use postrider_core::{Address, ObjectId, Timestamp};
+use bytes::Bytes;
+use postrider_core::mailbox::{MailboxName, UidSet};
+use postrider_core::{Address, Domain, ObjectId, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::broadcast;
 
@@ -47,7 +49,7 @@ use self::transfer::PreparedTransfer;
 use self::writer::{Writer, lock};
 use crate::error::StoreError;
 use crate::records::*;
-use crate::traits::{Directory, Emails, Queue, Store, Transfer};
+use crate::traits::{Directory, Emails, Mailboxes, Queue, Store, Transfer};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -130,6 +132,10 @@ impl Store for SqliteStore {
         self.writer.changes()
     }
 
+    fn mailbox_changes(&self) -> broadcast::Receiver<MailboxChange> {
+        broadcast::Sender::new(1).subscribe()
+    }
+
     async fn close(&self) -> Result<()> {
         self.readers.close().await;
         let writer = Arc::clone(&self.writer);
@@ -141,7 +147,7 @@ impl Store for SqliteStore {
 
 #[async_trait]
 impl Emails for SqliteStore {
-    async fn accept(&self, email: NewEmail) -> Result<()> {
+    async fn accept(&self, email: NewEmail) -> Result<Accepted> {
         let claims = claims::claims_of(&email);
         let email = accept::prepare(email).await?;
         let guard = self.guard();
@@ -151,7 +157,7 @@ impl Emails for SqliteStore {
             move |()| guard((), claims),
         );
         accepted.await?.take();
-        Ok(())
+        Ok(Accepted::default())
     }
 
     async fn list(&self, filter: &EmailFilter, page: u64, limit: u64) -> Result<EmailPage> {
@@ -267,6 +273,85 @@ impl Queue for SqliteStore {
 }
 
 #[async_trait]
+impl Mailboxes for SqliteStore {
+    async fn mailboxes(&self, _: UserId) -> Result<Vec<MailboxRecord>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn mailbox(&self, _: UserId, _: &MailboxName) -> Result<Option<MailboxRecord>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn create_mailbox(&self, _: NewMailbox) -> Result<MailboxRecord> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn delete_mailbox(&self, _: MailboxId) -> Result<bool> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn rename_mailbox(&self, _: RenameMailbox) -> Result<()> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn subscriptions(&self, _: UserId) -> Result<Vec<MailboxName>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn subscribe(&self, _: UserId, _: &MailboxName, _: bool) -> Result<()> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn open_mailbox(&self, _: MailboxId) -> Result<Option<OpenMailbox>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn mailbox_delta(&self, _: MailboxId, _: Modseq) -> Result<Option<MailboxDelta>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn take_recent(&self, _: MailboxId) -> Result<u32> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn append(&self, _: Append) -> Result<Appended> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn copy_messages(&self, _: CopyMessages) -> Result<Copied> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn store_flags(&self, _: StoreFlags) -> Result<FlagsStored> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn expunge(&self, _: MailboxId, _: Option<UidSet>) -> Result<Expunged> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn digests(&self, _: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn messages(&self, _: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn metadata(&self, _: UserId, _: Option<MailboxId>) -> Result<Vec<MetadataEntry>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn set_metadata(&self, _: UserId, _: Option<MailboxId>, _: Vec<(String, Option<Bytes>)>) -> Result<()> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn usage(&self, _: UserId) -> Result<Usage> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+}
+
+#[async_trait]
 impl Transfer for SqliteStore {
     async fn export(&self, after: Option<ObjectId>, count: usize) -> Result<Vec<StoredEmail>> {
         self.read(move |connection| transfer::export(connection, after, count)).await
@@ -279,6 +364,22 @@ impl Transfer for SqliteStore {
         }
         let bytes = prepared.iter().map(PreparedTransfer::bytes).sum();
         self.writer.write(bytes, move |batch| transfer::import(batch, &prepared)).await
+    }
+
+    async fn export_mailboxes(&self, _: UserId) -> Result<StoredMailboxes> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn import_mailboxes(&self, _: UserId, _: StoredMailboxes) -> Result<()> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn export_entries(&self, _: MailboxId, _: u32, _: usize) -> Result<Vec<Entry>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn import_entries(&self, _: MailboxId, _: Vec<Entry>) -> Result<usize> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
     }
 }
 
@@ -313,6 +414,50 @@ impl Directory for SqliteStore {
     async fn remove_user(&self, address: &Address) -> Result<bool> {
         let address = address.clone();
         self.writer.write(ROWS_BYTES, move |batch| users::remove(batch, &address)).await
+    }
+
+    async fn set_quota(&self, _: &Address, _: Quota, _: Timestamp) -> Result<bool> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn add_domain(&self, _: DomainRecord) -> Result<()> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn domain(&self, _: &Domain) -> Result<Option<DomainRecord>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn domains(&self) -> Result<Vec<DomainRecord>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn set_catch_all(&self, _: &Domain, _: Option<Address>, _: Timestamp) -> Result<bool> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn remove_domain(&self, _: &Domain) -> Result<bool> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn add_alias(&self, _: AliasRecord) -> Result<()> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn set_alias_targets(&self, _: &Address, _: Vec<Address>, _: Timestamp) -> Result<bool> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn alias(&self, _: &Address) -> Result<Option<AliasRecord>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn aliases(&self) -> Result<Vec<AliasRecord>> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    }
+
+    async fn remove_alias(&self, _: &Address) -> Result<bool> {
+        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
     }
 }
 

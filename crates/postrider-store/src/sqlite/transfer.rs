@@ -12,7 +12,7 @@ use super::codes;
 use super::failure::{Failure, corrupt};
 use super::sequence;
 use crate::error::StoreError;
-use crate::records::{Change, StoredDelivery, StoredEmail};
+use crate::records::{Change, EmailHold, StoredDelivery, StoredEmail};
 
 /// An export ends behind the e-mail whose message reaches this, in bytes.
 const EXPORT_BYTES_MAX: usize = 16 << 20;
@@ -70,6 +70,8 @@ fn email(row: &Row<'_>, deliveries: Vec<StoredDelivery>) -> Result<StoredEmail, 
         kept: kept.as_deref().map_or(Ok(Vec::new()), codes::from_json)?,
         source_ip: source_ip.and_then(|text| text.parse().ok()),
         deliveries,
+        hold: EmailHold::RECORD,
+        digest: None,
     })
 }
 

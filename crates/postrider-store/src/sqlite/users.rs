@@ -7,7 +7,7 @@ use super::batch::Batch;
 use super::codes;
 use super::failure::{Failure, corrupt};
 use crate::error::StoreError;
-use crate::records::{Change, ScramKeys, User};
+use crate::records::{Change, Quota, ScramKeys, User, UserId};
 
 const COLUMNS: &str =
     "address, password_hash, scram_salt, scram_iterations, scram_stored_key, scram_server_key, created_at,
@@ -97,6 +97,8 @@ fn user(row: &Row<'_>) -> Result<User, StoreError> {
     let address: String = row.get(0)?;
     let iterations: i64 = row.get(3)?;
     Ok(User {
+        id: UserId::default(),
+        quota: Quota::default(),
         address: codes::address(&address)?,
         password_hash: row.get(1)?,
         scram: ScramKeys {

@@ -47,9 +47,12 @@ impl From<StoreError> for Failure {
         match error {
             StoreError::Exists(_) => Self::Conflict(error.to_string()),
             StoreError::Overloaded => Self::Failed(format!("{error}; try again soon")),
-            StoreError::Full(_) | StoreError::Unavailable(_) | StoreError::Corrupt(_) => {
-                Self::Failed(error.to_string())
-            }
+            StoreError::Full(_)
+            | StoreError::Unavailable(_)
+            | StoreError::Missing(_)
+            | StoreError::OverQuota
+            | StoreError::Limit(_)
+            | StoreError::Corrupt(_) => Self::Failed(error.to_string()),
         }
     }
 }

@@ -9,7 +9,7 @@ use postrider_core::{
     Timestamp, TlsInfo,
 };
 use postrider_store::{
-    DeliveryId, EmailFilter, NewDelivery, NewEmail, Next, NodeId, Order, Renewal, ScramKeys, Selection, Settle,
+    DeliveryId, EmailFilter, NewDelivery, NewEmail, Next, NodeId, Order, Quota, Renewal, ScramKeys, Selection, Settle,
     Settlement, SqliteOptions, SqliteStore, Store, User,
 };
 use postrider_store_mongo::MongoOptions;
@@ -156,7 +156,15 @@ async fn fill(store: &dyn Store) {
     for name in ["ann@example.org", "B\u{f6}b@b\u{fc}cher.example"] {
         let scram = ScramKeys { salt: vec![0, 255], iterations: 4096, stored_key: [1; 32], server_key: [2; 32] };
         let address = Address::parse(name).unwrap();
-        let user = User { address, password_hash: format!("$of {name}"), scram, created_at: NOW, updated_at: NOW };
+        let user = User {
+            id: ObjectId::new(NOW),
+            quota: Quota::default(),
+            address,
+            password_hash: format!("$of {name}"),
+            scram,
+            created_at: NOW,
+            updated_at: NOW,
+        };
         store.add_user(user).await.unwrap();
     }
     store.leave(node).await.unwrap();

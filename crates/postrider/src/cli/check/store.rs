@@ -116,7 +116,12 @@ fn unusable(error: &StoreError) -> Finding {
     let advice = match error {
         StoreError::Corrupt(_) => "use the newest Postrider of all that use this database",
         StoreError::Full(_) => "without space no mail is taken: make room where MongoDB keeps its data",
-        StoreError::Overloaded | StoreError::Unavailable(_) | StoreError::Exists(_) => MONGODB_ADVICE,
+        StoreError::Overloaded
+        | StoreError::Unavailable(_)
+        | StoreError::Exists(_)
+        | StoreError::Missing(_)
+        | StoreError::OverQuota
+        | StoreError::Limit(_) => MONGODB_ADVICE,
     };
     Finding::fail(AREA, format!("MONGODB_URL: {error}"), advice)
 }

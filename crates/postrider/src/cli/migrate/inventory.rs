@@ -93,6 +93,8 @@ struct Canonical<'e> {
     kept: &'e [Recipient],
     source_ip: Option<IpAddr>,
     deliveries: Vec<CanonicalDelivery<'e>>,
+    hold: (bool, bool),
+    digest: Option<&'e [u8]>,
 }
 
 #[derive(Serialize)]
@@ -107,7 +109,19 @@ struct CanonicalDelivery<'e> {
 
 fn hash(email: &StoredEmail) -> Hash {
     // Whole, so that a field to come is not forgotten here.
-    let StoredEmail { id, created_at, updated_at, direction, envelope, message, kept, source_ip, deliveries } = email;
+    let StoredEmail {
+        id,
+        created_at,
+        updated_at,
+        direction,
+        envelope,
+        message,
+        kept,
+        source_ip,
+        deliveries,
+        hold,
+        digest,
+    } = email;
     let summary = &message.summary;
     let canonical = Canonical {
         id: *id,
@@ -124,6 +138,8 @@ fn hash(email: &StoredEmail) -> Hash {
         kept,
         source_ip: *source_ip,
         deliveries: deliveries.iter().map(canonical_delivery).collect(),
+        hold: (hold.is_listed, hold.stays_on_record),
+        digest: digest.as_deref(),
     };
     let mut hasher = Hasher(Context::new(&SHA256));
     // Writing into a hash cannot fail, and nothing here has keys that JSON does not know.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use postrider_core::{Address, Direction, Envelope, Message, ObjectId, Recipient, ReversePath};
 use postrider_store::{
-    EmailFilter, NewDelivery, NewEmail, Order, Renewal, ScramKeys, Selection, SqliteOptions, SqliteStore, User,
+    EmailFilter, NewDelivery, NewEmail, Order, Quota, Renewal, ScramKeys, Selection, SqliteOptions, SqliteStore, User,
 };
 use postrider_testkit::StoreFaults;
 
@@ -60,6 +60,8 @@ fn email(n: usize) -> NewEmail {
 
 fn user(address: &str, key: u8) -> User {
     User {
+        id: ObjectId::from_bytes([key; 12]),
+        quota: Quota::default(),
         address: Address::parse(address).unwrap(),
         password_hash: format!("hash of {address}"),
         scram: ScramKeys { salt: vec![key], iterations: 4096, stored_key: [key; 32], server_key: [key; 32] },

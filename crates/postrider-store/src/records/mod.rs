@@ -1,14 +1,20 @@
 //! The records: what goes into the store and what comes out.
 
+mod directory;
+mod mailboxes;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use postrider_core::{
-    Address, Attachment, Attempt, Category, DeliveryStatus, Direction, Domain, EmailStatus, Envelope, Message,
-    ObjectId, Recipient, Reply, Timestamp, TlsInfo,
+    Attachment, Attempt, Category, DeliveryStatus, Direction, Domain, EmailStatus, Envelope, Message, ObjectId,
+    Recipient, Reply, Timestamp, TlsInfo,
 };
 use serde::{Deserialize, Serialize};
+
+pub use directory::*;
+pub use mailboxes::*;
 
 /// A running Postrider, as the store knows it: a new id at each start.
 pub type NodeId = ObjectId;
@@ -103,6 +109,10 @@ pub struct StoredEmail {
     pub source_ip: Option<IpAddr>,
     /// In the order of their numbers.
     pub deliveries: Vec<StoredDelivery>,
+    /// See [`EmailHold`].
+    pub hold: EmailHold,
+    /// As [`Filed::digest`]; `None` for one that was never filed.
+    pub digest: Option<Bytes>,
 }
 
 /// One delivery of a [`StoredEmail`].
@@ -132,6 +142,8 @@ pub struct NewEmail {
     pub kept: Vec<Recipient>,
     /// Recipients delivered elsewhere, each with its own delivery. The index in this list is the delivery's number.
     pub deliveries: Vec<NewDelivery>,
+    /// In whose mailboxes it is put, in the same commit; `None`: in nobody's.
+    pub filed: Option<Filed>,
 }
 
 /// One delivery of a [`NewEmail`].
@@ -384,27 +396,6 @@ pub struct DomainStats {
     pub deferred: u64,
     /// Of the delivery to this domain that was deferred last.
     pub last_error: Option<String>,
-}
-
-/// A user who may log in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
-    /// The domain in lower case; the local part as `user add` was given it. Looked up without regard to ASCII case.
-    pub address: Address,
-    /// argon2id in PHC form.
-    pub password_hash: String,
-    pub scram: ScramKeys,
-    pub created_at: Timestamp,
-    pub updated_at: Timestamp,
-}
-
-/// Keys for SCRAM-SHA-256 (RFC 5802 section 3, RFC 7677): they prove a password without being one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScramKeys {
-    pub salt: Vec<u8>,
-    pub iterations: u32,
-    pub stored_key: [u8; 32],
-    pub server_key: [u8; 32],
 }
 
 /// A message read from the store.
