@@ -196,6 +196,7 @@ fn email(message: Message, domain: usize, node: Option<NodeId>) -> NewEmail {
     let now = Timestamp::system();
     let recipient = Recipient::new(Address::parse(&format!("user@d{domain}.example")).unwrap());
     NewEmail {
+        filed: None,
         id: ObjectId::new(now),
         created_at: now,
         direction: Direction::Outbound,

@@ -68,6 +68,7 @@ fn email(raw: Bytes) -> NewEmail {
         message: Message::parse(raw, 0),
         kept: Vec::new(),
         deliveries: vec![NewDelivery { recipient, claimed_by: None, due_at: NOW }],
+        filed: None,
     }
 }
 
@@ -209,7 +210,7 @@ async fn a_full_store_refuses_and_recovers() {
         let new = email(noise(100_000));
         let id = new.id;
         match store.accept(new).await {
-            Ok(()) => stored.push(id),
+            Ok(_) => stored.push(id),
             Err(error) => break (id, error),
         }
         assert!(stored.len() < 100, "the limit does not hold");

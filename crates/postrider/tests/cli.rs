@@ -78,6 +78,7 @@ async fn serve_one(data_dir: &Path, claimed: bool) -> (SqliteStore, ObjectId) {
             claimed_by: claimed.then_some(node),
             due_at: now,
         }],
+        filed: None,
     };
     store.accept(email).await.unwrap();
     (store, id)

@@ -70,6 +70,7 @@ fn email(n: i64, recipients: &[&str]) -> NewEmail {
     let recipient = |text: &&str| Recipient::new(Address::parse(text).unwrap());
     let delivery = |recipient| NewDelivery { recipient, claimed_by: None, due_at: created_at };
     NewEmail {
+        filed: None,
         id: ObjectId::new(created_at),
         created_at,
         direction: if recipients.is_empty() { Direction::Inbound } else { Direction::Outbound },

@@ -205,6 +205,8 @@ mod tests {
             attempts: vec![attempt],
         };
         StoredEmail {
+            hold: postrider_store::EmailHold::RECORD,
+            digest: None,
             id: ObjectId::from_bytes([7; 12]),
             created_at: at,
             updated_at: at,

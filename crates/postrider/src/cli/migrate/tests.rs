@@ -48,6 +48,7 @@ fn email(n: usize) -> NewEmail {
     let now = Timestamp::system();
     let recipient = Recipient::new(Address::parse(&format!("r{n}@example.net")).unwrap());
     NewEmail {
+        filed: None,
         id: ObjectId::new(now),
         created_at: now,
         direction: Direction::Outbound,
