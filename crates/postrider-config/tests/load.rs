@@ -295,6 +295,7 @@ fn settings_that_do_not_go_together() {
         (vec![("TLS_CERT_FILE", "a")], "TLS_CERT_FILE and TLS_KEY_FILE"),
         (vec![("TLS_KEY_FILE", "a")], "TLS_CERT_FILE and TLS_KEY_FILE"),
         (vec![("SMTP_PORT", "25")], "SMTP_PORT and SMTP_MX_PORT are both 25"),
+        (vec![("SMTP_PORT", "1024")], "SMTP_PORT and LMTPS_PORT are both 1024"),
         (vec![("API_PORT", "2525")], "SMTP_PORT and API_PORT are both 2525"),
         (vec![("RETRY_FIRST_SECONDS", "20000")], "RETRY_FIRST_SECONDS is 20000, more than RETRY_MAX_SECONDS"),
         (vec![("RETRY_EXPIRE_SECONDS", "14399")], "RETRY_MAX_SECONDS is 14400, more than RETRY_EXPIRE_SECONDS"),
@@ -310,8 +311,6 @@ fn what_only_looks_like_a_conflict_is_none() {
         vec![("API_HOST", "0.0.0.0"), ("API_PORT", "0")],
         vec![("SMTP_PORT", "0"), ("SMTP_MX_PORT", "0"), ("SUBMISSION_PORT", "0")],
         vec![("SMTP_HOST", "127.0.0.2"), ("API_PORT", "2525")],
-        // Nothing listens for LMTP yet.
-        vec![("SMTP_PORT", "1024")],
         vec![("RETRY_FIRST_SECONDS", "10"), ("RETRY_MAX_SECONDS", "10"), ("RETRY_EXPIRE_SECONDS", "10")],
         vec![("MONGODB_URL", "mongodb://db"), ("DATA_DIR", "elsewhere")],
     ] {

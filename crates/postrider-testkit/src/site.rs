@@ -32,6 +32,8 @@ pub mod ports {
     pub const SMTP_MX: u16 = 2526;
     pub const SUBMISSION: u16 = 2587;
     pub const SUBMISSIONS: u16 = 2465;
+    pub const LMTP: u16 = 2424;
+    pub const LMTPS: u16 = 2425;
     pub const API: u16 = 3000;
     /// Where it finds every MX.
     pub const DELIVERY: u16 = 2500;
@@ -83,8 +85,8 @@ impl Site {
             ("SUBMISSIONS_PORT", ports::SUBMISSIONS),
             ("API_PORT", ports::API),
             ("DELIVERY_PORT", ports::DELIVERY),
-            ("LMTP_PORT", 0),
-            ("LMTPS_PORT", 0),
+            ("LMTP_PORT", ports::LMTP),
+            ("LMTPS_PORT", ports::LMTPS),
             ("IMAP_PORT", 0),
             ("IMAPS_PORT", 0),
         ];
@@ -234,6 +236,15 @@ impl Site {
     /// Submission with TLS from the first byte.
     pub fn submissions(&self) -> SocketAddr {
         self.port(ports::SUBMISSIONS)
+    }
+
+    pub fn lmtp(&self) -> SocketAddr {
+        self.port(ports::LMTP)
+    }
+
+    /// LMTP with TLS from the first byte.
+    pub fn lmtps(&self) -> SocketAddr {
+        self.port(ports::LMTPS)
     }
 
     pub fn api(&self) -> SocketAddr {

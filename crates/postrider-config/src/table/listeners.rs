@@ -53,18 +53,16 @@ pub(super) const LISTENERS: &[Setting] = &[
         "LMTP_PORT",
         "24",
         Kind::Listener(|settings, port| settings.lmtp_port = port),
-        "LMTP, only for `TRUSTED_NETWORKS`.",
+        "Delivery to the users' mailboxes by other mail servers (LMTP, RFC 2033), only for `TRUSTED_NETWORKS`.",
     )
-    .dev("3024")
-    .later(),
+    .dev("3024"),
     Setting::new(
         "LMTPS_PORT",
         "1024",
         Kind::Listener(|settings, port| settings.lmtps_port = port),
         "LMTP with TLS from the first byte, only for `TRUSTED_NETWORKS`.",
     )
-    .dev("4024")
-    .later(),
+    .dev("4024"),
     Setting::new(
         "IMAP_PORT",
         "143",

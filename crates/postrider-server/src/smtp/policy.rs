@@ -13,7 +13,7 @@ use super::Context;
 use crate::limits::Limits;
 use crate::outage::in_time;
 
-/// The SMTP listeners.
+/// The listeners of SMTP and LMTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Listener {
     /// `SMTP_PORT`: the applications' port.
@@ -24,10 +24,15 @@ pub(crate) enum Listener {
     Submission,
     /// `SUBMISSIONS_PORT`: TLS from the first byte, AUTH.
     Submissions,
+    /// `LMTP_PORT`: final delivery by other hosts of trusted networks.
+    Lmtp,
+    /// `LMTPS_PORT`: the same with TLS from the first byte.
+    Lmtps,
 }
 
 impl Listener {
-    pub(crate) const ALL: [Self; 4] = [Self::Applications, Self::Mx, Self::Submission, Self::Submissions];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Applications, Self::Mx, Self::Submission, Self::Submissions, Self::Lmtp, Self::Lmtps];
 
     /// As `/health` and the log name it.
     pub(crate) const fn name(self) -> &'static str {
@@ -36,6 +41,8 @@ impl Listener {
             Self::Mx => "smtp-mx",
             Self::Submission => "submission",
             Self::Submissions => "submissions",
+            Self::Lmtp => "lmtp",
+            Self::Lmtps => "lmtps",
         }
     }
 
@@ -45,11 +52,17 @@ impl Listener {
             Self::Mx => settings.smtp_mx_port,
             Self::Submission => settings.submission_port,
             Self::Submissions => settings.submissions_port,
+            Self::Lmtp => settings.lmtp_port,
+            Self::Lmtps => settings.lmtps_port,
         }
     }
 
     pub(crate) fn has_implicit_tls(self) -> bool {
-        self == Self::Submissions
+        matches!(self, Self::Submissions | Self::Lmtps)
+    }
+
+    pub(crate) fn is_lmtp(self) -> bool {
+        matches!(self, Self::Lmtp | Self::Lmtps)
     }
 }
 
@@ -73,8 +86,15 @@ impl Policies {
     pub(crate) fn new(listener: Listener, settings: &Settings, limits: &Limits, scram_decoy_key: [u8; 32]) -> Self {
         let wire = [false, true].map(|is_trusted| {
             [false, true].map(|is_loopback| {
+                let limits = wire_limits(settings, limits);
+                let banner = "Postrider".to_owned();
+                if listener.is_lmtp() {
+                    let lmtp = ServerConfig::lmtp(settings.mail_hostname.clone());
+                    return Arc::new(ServerConfig { limits, banner, repair_line_ends: is_trusted, ..lmtp });
+                }
                 Arc::new(ServerConfig {
-                    limits: wire_limits(settings, limits),
+                    limits,
+                    banner,
                     starttls: !listener.has_implicit_tls(),
                     // Strangers' mail is kept here, never sent on: of RFC 3461 only NOTIFY=SUCCESS would bear on it, and
                     // would let anyone make this server write to anyone. Who is not offered DSN tells its sender itself
@@ -87,7 +107,6 @@ impl Policies {
                     },
                     repair_line_ends: is_trusted,
                     scram_decoy_key,
-                    banner: "Postrider".to_owned(),
                     ..ServerConfig::new(settings.mail_hostname.clone())
                 })
             })
@@ -119,10 +138,16 @@ pub(crate) enum Destination {
 }
 
 impl Policy {
+    /// Whether the peer is served at all. LMTP gives mail to people without asking where it is from: that is for the hosts
+    /// that have asked.
+    pub(crate) fn may_connect(&self) -> Result<(), Reply> {
+        if self.listener.is_lmtp() && !self.is_trusted { Err(Reply::LMTP_FOR_TRUSTED) } else { Ok(()) }
+    }
+
     /// Whether a transaction may begin.
     pub(crate) fn may_send(&self, is_authenticated: bool) -> Result<(), Reply> {
         let needs_login = match self.listener {
-            Listener::Mx => false,
+            Listener::Mx | Listener::Lmtp | Listener::Lmtps => false,
             Listener::Applications => !self.is_trusted,
             Listener::Submission | Listener::Submissions => true,
         };
@@ -132,7 +157,7 @@ impl Policy {
     /// Whether messages are completed with Date and Message-ID (RFC 6409 section 8): where applications and people
     /// submit them, not where the world delivers.
     pub(crate) fn completes_messages(&self) -> bool {
-        self.listener != Listener::Mx
+        self.listener != Listener::Mx && !self.listener.is_lmtp()
     }
 
     /// Where mail for this recipient goes, or why it is not taken.
@@ -149,13 +174,16 @@ impl Policy {
             Listener::Mx => self.is_trusted,
             Listener::Applications => self.is_trusted || is_authenticated,
             Listener::Submission | Listener::Submissions => is_authenticated,
+            // RFC 2033 section 1: final delivery, never a queue.
+            Listener::Lmtp | Listener::Lmtps => return Err(Reply::NOT_DELIVERED_HERE),
         };
         if may_relay { Ok(Destination::Elsewhere) } else { Err(Reply::RELAY_DENIED) }
     }
 
     async fn local_destination(&self, context: &Context, recipient: &Address) -> Result<Destination, Reply> {
-        // RFC 5321 section 4.5.1: postmaster is always at home.
-        if !context.rejects_unknown_recipients || recipient.local_part().eq_ignore_ascii_case("postmaster") {
+        // RFC 5321 section 4.5.1: postmaster is always at home. LMTP delivers to mailboxes, and knows who has none.
+        let is_postmaster = recipient.local_part().eq_ignore_ascii_case("postmaster");
+        if !self.listener.is_lmtp() && (!context.rejects_unknown_recipients || is_postmaster) {
             return Ok(Destination::Kept);
         }
         let looking = context.store.user(recipient);

@@ -32,7 +32,7 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs a session to its end.
 pub(crate) async fn run(context: Arc<Context>, policy: Policy, tcp: TcpStream, peer: IpAddr) {
-    let stream = if policy.listener.has_implicit_tls() {
+    let mut stream = if policy.listener.has_implicit_tls() {
         match handshake(&context, tcp).await {
             Some(stream) => stream,
             None => return,
@@ -40,6 +40,11 @@ pub(crate) async fn run(context: Arc<Context>, policy: Policy, tcp: TcpStream, p
     } else {
         Stream::Clear(tcp)
     };
+    if let Err(reply) = policy.may_connect() {
+        context.stats.sessions_refused.add(1);
+        info!(%reply, "refused");
+        return turn_away(&context, &mut stream, &reply).await;
+    }
     let facts = policy.listener.has_implicit_tls().then(|| tls_facts(&stream));
     let wire = wire::Session::new(policy.wire.clone(), facts);
     let tls = stream.tls_info();
@@ -70,6 +75,17 @@ pub(crate) async fn run(context: Arc<Context>, policy: Policy, tcp: TcpStream, p
         Err(End::Closed) => debug!("the client closed the connection"),
     }
     let _ = timeout(context.clock.as_ref(), GOODBYE_TIMEOUT, session.stream.shutdown()).await;
+}
+
+/// Says in place of the greeting why there is none (RFC 5321 section 3.1).
+async fn turn_away(context: &Context, stream: &mut Stream, reply: &Reply) {
+    let mut line = Vec::new();
+    reply.write(&mut line);
+    let goodbye = async {
+        let _ = stream.write_all(&line).await;
+        let _ = stream.shutdown().await;
+    };
+    let _ = timeout(context.clock.as_ref(), GOODBYE_TIMEOUT, goodbye).await;
 }
 
 struct Session {
@@ -428,8 +444,16 @@ impl Session {
         field
     }
 
-    /// The "with" of a Received field (RFC 3848, RFC 6531 section 3.7.3).
+    /// The "with" of a Received field (RFC 3848, RFC 6531 section 4.3).
     fn protocol(&self, smtputf8: bool) -> &'static str {
+        if self.policy.listener.is_lmtp() {
+            return match (smtputf8, self.tls.is_some()) {
+                (false, false) => "LMTP",
+                (false, true) => "LMTPS",
+                (true, false) => "UTF8LMTP",
+                (true, true) => "UTF8LMTPS",
+            };
+        }
         match (smtputf8, self.tls.is_some(), self.user.is_some()) {
             _ if !self.is_extended => "SMTP",
             (false, false, false) => "ESMTP",

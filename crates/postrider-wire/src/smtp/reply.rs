@@ -145,6 +145,9 @@ impl Reply {
     pub const NOT_HTTP: Self = Self::fixed(421, (4, 7, 0), "This is SMTP, not HTTP; closing");
     pub const MESSAGE_ENDLESS: Self = Self::fixed(421, (4, 3, 4), "Message is far too large, closing");
 
+    pub const LMTP_FOR_TRUSTED: Self =
+        Self::fixed(554, (5, 7, 1), "LMTP is served here to trusted networks only (TRUSTED_NETWORKS); closing");
+
     // Commands that cannot be understood or are out of place.
     pub const LINE_TOO_LONG: Self = Self::fixed(500, (5, 5, 2), "Line too long");
     pub const BAD_LINE_END: Self =
@@ -177,6 +180,8 @@ impl Reply {
     pub const NO_SUCH_MAILBOX: Self = Self::fixed(550, (5, 1, 1), "No such mailbox here");
     pub const MAILBOX_FULL: Self = Self::fixed(552, (5, 2, 2), "Mailbox is full");
     pub const RELAY_DENIED: Self = Self::fixed(550, (5, 7, 1), "Relaying is not allowed");
+    pub const NOT_DELIVERED_HERE: Self =
+        Self::fixed(550, (5, 7, 1), "This domain's mail is not delivered here, and LMTP does not relay");
     pub const TOO_MANY_RECIPIENTS: Self = Self::fixed(452, (4, 5, 3), "Too many recipients, send the rest later");
 
     // Messages.

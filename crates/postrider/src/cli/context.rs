@@ -94,6 +94,8 @@ pub(super) fn listeners(settings: &Settings) -> Vec<Listener> {
         ("smtp-mx", "SMTP_MX_PORT", settings.smtp_mx_port),
         ("submission", "SUBMISSION_PORT", settings.submission_port),
         ("submissions", "SUBMISSIONS_PORT", settings.submissions_port),
+        ("lmtp", "LMTP_PORT", settings.lmtp_port),
+        ("lmtps", "LMTPS_PORT", settings.lmtps_port),
     ];
     let mail = mail.iter().flat_map(|&(name, setting, port)| {
         settings.smtp_hosts.iter().map(move |&host| Listener { name, setting, address: SocketAddr::new(host, port) })
@@ -145,7 +147,12 @@ mod tests {
 
     #[test]
     fn port_zero_is_off() {
-        let settings = settings(&[("SMTP_HOST", "127.0.0.1,::1"), ("SMTP_MX_PORT", "0"), ("SUBMISSIONS_PORT", "0")]);
+        let settings = settings(&[
+            ("SMTP_HOST", "127.0.0.1,::1"),
+            ("SMTP_MX_PORT", "0"),
+            ("SUBMISSIONS_PORT", "0"),
+            ("LMTPS_PORT", "0"),
+        ]);
         let listeners = listeners(&settings);
         let shown: Vec<_> =
             listeners.iter().map(|listener| format!("{} {}", listener.name, listener.address)).collect();
@@ -156,6 +163,8 @@ mod tests {
                 "smtp [::1]:2525",
                 "submission 127.0.0.1:3587",
                 "submission [::1]:3587",
+                "lmtp 127.0.0.1:3024",
+                "lmtp [::1]:3024",
                 "api 127.0.0.1:3000"
             ]
         );

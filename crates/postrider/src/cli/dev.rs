@@ -60,6 +60,8 @@ fn scheme(listener: &str) -> &'static str {
     match listener {
         "api" => "http://",
         "submissions" => "smtps://",
+        "lmtp" => "lmtp://",
+        "lmtps" => "lmtps://",
         _ => "smtp://",
     }
 }

@@ -20,6 +20,7 @@ mod delivery_relay;
 mod delivery_retry;
 mod delivery_route;
 mod delivery_time;
+mod lmtp;
 mod load;
 mod migrate;
 mod mongodb_nodes;

@@ -40,7 +40,7 @@ impl Postrider {
         // A folder of its own, so that no `.env` is read; no variable of the caller's, so that none counts.
         command.arg("serve").current_dir(folder).env_clear();
         command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-        let off = ["SMTP_MX_PORT", "SUBMISSION_PORT", "SUBMISSIONS_PORT"];
+        let off = ["SMTP_MX_PORT", "SUBMISSION_PORT", "SUBMISSIONS_PORT", "LMTP_PORT", "LMTPS_PORT"];
         command.envs(off.map(|name| (name, "0")));
         command.env("SMTP_HOST", "127.0.0.1").env("SMTP_PORT", port.to_string());
         command.env("API_PORT", api_port.to_string()).env("API_TOKEN", API_TOKEN);

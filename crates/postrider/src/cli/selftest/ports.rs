@@ -60,16 +60,28 @@ fn show(tried: &Tried, setting: &str, output: &mut Output) -> Result<(), Failure
 async fn try_listener(listener: &Listener, address: SocketAddr, settings: &Settings) -> Result<String, String> {
     match listener.name {
         "api" => try_api(address, settings).await,
-        "submissions" => {
-            let stream = encrypt(connect(address).await?, settings).await?;
-            let tls = describe(&stream);
-            let mut dialogue = Dialogue::new(stream);
+        "submissions" => try_tls(address, "EHLO", settings).await,
+        "lmtps" => try_tls(address, "LHLO", settings).await,
+        "lmtp" => {
+            let mut dialogue = Dialogue::new(connect(address).await?);
             let greeting = dialogue.greeting().await?;
+            dialogue.command("LHLO localhost", 250).await?;
             dialogue.command("QUIT", 221).await?;
-            Ok(format!("{greeting} ({tls})"))
+            Ok(greeting.to_string())
         }
         _ => try_smtp(address, settings).await,
     }
+}
+
+/// TLS from the first byte, greeting, `hello`, QUIT.
+async fn try_tls(address: SocketAddr, hello: &str, settings: &Settings) -> Result<String, String> {
+    let stream = encrypt(connect(address).await?, settings).await?;
+    let tls = describe(&stream);
+    let mut dialogue = Dialogue::new(stream);
+    let greeting = dialogue.greeting().await?;
+    dialogue.command(&format!("{hello} localhost"), 250).await?;
+    dialogue.command("QUIT", 221).await?;
+    Ok(format!("{greeting} ({tls})"))
 }
 
 async fn try_api(address: SocketAddr, settings: &Settings) -> Result<String, String> {
