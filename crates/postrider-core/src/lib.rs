@@ -11,6 +11,7 @@ pub mod envelope;
 pub mod id;
 pub mod mailbox;
 pub mod message;
+pub mod mime;
 pub mod ports;
 pub mod retry;
 pub mod time;
