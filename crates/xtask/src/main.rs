@@ -20,6 +20,7 @@ usage: cargo xtask COMMAND
   tidy               checks the rules of the house that neither rustc nor clippy knows
   docs [--check]     writes the generated documents, or tells whether they are current
   bench [OPTIONS]    measures Postrider and Postfix side by side; --help lists the options
+  bench mailboxes    measures LMTP and IMAP of Postrider and Dovecot side by side
   bench mongo        measures the store on MongoDB, and two nodes beside one";
 
 fn main() -> ExitCode {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use self::Part::{PerlModule, Program, PythonModule};
+use self::Part::{File, PerlModule, Program, PythonModule};
 
 /// Something that a chore uses, and the package that brings it.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +16,8 @@ pub(crate) struct Tool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Program(&'static str),
+    /// A program that another one starts, by its path.
+    File(&'static str),
     PerlModule(&'static str),
     /// Of Debian's own Python.
     PythonModule(&'static str),
@@ -38,6 +40,13 @@ pub(crate) const BENCH_TOOLS: &[Tool] = &[
     Tool { part: Program("postfix"), package: "postfix" },
     Tool { part: Program("smtp-sink"), package: "postfix" },
     Tool { part: Program("smtp-source"), package: "postfix" },
+];
+
+/// What `bench mailboxes` starts.
+pub(crate) const MAILBOX_TOOLS: &[Tool] = &[
+    Tool { part: Program("dovecot"), package: "dovecot-core" },
+    Tool { part: File("/usr/lib/dovecot/imap"), package: "dovecot-imapd" },
+    Tool { part: File("/usr/lib/dovecot/lmtp"), package: "dovecot-lmtpd" },
 ];
 
 /// The one that finds the modules that packages bring; another one may come first in PATH.
@@ -87,6 +96,7 @@ pub(crate) fn is_root() -> bool {
 fn is_there(part: Part) -> bool {
     match part {
         Program(program) => find(program).is_some(),
+        File(path) => Path::new(path).is_file(),
         PerlModule(module) => runs("perl", &[&format!("-M{module}"), "-e", "1"]),
         PythonModule(module) => runs(DEBIAN_PYTHON, &["-c", &format!("import {module}")]),
     }

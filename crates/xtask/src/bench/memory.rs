@@ -13,7 +13,7 @@ use super::process::resident_bytes;
 /// Sessions from one address; more would meet the limit per address.
 const SESSIONS_PER_ADDRESS: u64 = 20;
 /// What a process has open besides: logs, listeners, the database.
-const OTHER_FILES: u64 = 200;
+pub(crate) const OTHER_FILES: u64 = 200;
 /// What a server does behind its start is over by then.
 const SETTLE: Duration = Duration::from_secs(3);
 
@@ -45,15 +45,21 @@ pub(crate) fn measure(bench: &Bench) -> Result<Memory, String> {
 /// Opens session number `n` and reads its greeting.
 fn open(n: u64, port: u16) -> Result<TcpStream, String> {
     let refuse = |error: std::io::Error| format!("idle session {n}: {error}");
-    let host = u32::try_from(n / SESSIONS_PER_ADDRESS).map_err(|_| "too many sessions".to_owned())?;
-    // 127.1.0.0 and on: all of 127.0.0.0/8 is this machine.
-    let from = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 1, 0, 1)) + host);
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).map_err(refuse)?;
-    socket.bind(&SocketAddr::from((from, 0)).into()).map_err(refuse)?;
-    socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into()).map_err(refuse)?;
-    let mut stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(Duration::from_secs(30))).map_err(refuse)?;
+    let mut stream = connect(n, port).map_err(refuse)?;
     let mut code = [0; 3];
     stream.read_exact(&mut code).map_err(refuse)?;
     if &code == b"220" { Ok(stream) } else { Err(format!("idle session {n}: greeted with {code:?}")) }
+}
+
+/// Connects for the `n`th time, from an address that has few connections.
+pub(crate) fn connect(n: u64, port: u16) -> std::io::Result<TcpStream> {
+    let host = u32::try_from(n / SESSIONS_PER_ADDRESS).map_err(std::io::Error::other)?;
+    // 127.1.0.0 and on: all of 127.0.0.0/8 is this machine.
+    let from = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 1, 0, 1)) + host);
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((from, 0)).into())?;
+    socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    Ok(stream)
 }

@@ -9,6 +9,7 @@ mod http;
 mod ingest;
 mod load;
 mod machine;
+mod mailboxes;
 mod memory;
 mod mongo;
 mod options;
@@ -38,10 +39,10 @@ pub(crate) struct Bench {
 
 /// Measures what `arguments` ask for, prints it, and with `--write` writes `docs/benchmarks.md`.
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
-    if let [first, rest @ ..] = arguments
-        && first == "mongo"
-    {
-        return mongo::run(root, rest);
+    match arguments {
+        [first, rest @ ..] if first == "mailboxes" => return mailboxes::run(root, rest),
+        [first, rest @ ..] if first == "mongo" => return mongo::run(root, rest),
+        _ => {}
     }
     if arguments.iter().any(|argument| argument == "--help") {
         println!("{}", options::USAGE);
@@ -75,7 +76,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     }
     println!("\n{}", report.markdown());
     if bench.options.write {
-        report::write(root, |before| report.markdown() + report::mongo_section(before))?;
+        report::write(root, |before| report::with_own_sections(&report.markdown(), before))?;
     }
     Ok(())
 }

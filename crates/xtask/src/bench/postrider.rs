@@ -1,8 +1,9 @@
 //! A Postrider of our own: the release binary, its data under a temporary folder, ports of loopback.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,6 +14,9 @@ use super::process::Running;
 
 /// More than its own `SHUTDOWN_TIMEOUT_SECONDS`.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+/// Listeners that nobody asked for.
+const OFF: &[&str] =
+    &["SMTP_MX_PORT", "SUBMISSION_PORT", "SUBMISSIONS_PORT", "LMTP_PORT", "LMTPS_PORT", "IMAP_PORT", "IMAPS_PORT"];
 const API_TOKEN: &str = "benchmarks-are-measured-on-loopback";
 
 /// A running Postrider. It is killed when this goes out of scope.
@@ -33,21 +37,28 @@ impl Postrider {
 
     /// As [`Self::start`], without waiting.
     pub(crate) fn spawn(binary: &Path, folder: &Path, settings: &[(&str, String)]) -> Result<Self, String> {
-        let binary = fs::canonicalize(binary).map_err(|error| format!("{}: {error}", binary.display()))?;
-        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let (port, api_port) = (load::free_port()?, load::free_port()?);
-        let mut command = Command::new(binary);
-        // A folder of its own, so that no `.env` is read; no variable of the caller's, so that none counts.
-        command.arg("serve").current_dir(folder).env_clear();
-        command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-        let off = ["SMTP_MX_PORT", "SUBMISSION_PORT", "SUBMISSIONS_PORT", "LMTP_PORT", "LMTPS_PORT"];
-        command.envs(off.map(|name| (name, "0")));
-        command.env("SMTP_HOST", "127.0.0.1").env("SMTP_PORT", port.to_string());
-        command.env("API_PORT", api_port.to_string()).env("API_TOKEN", API_TOKEN);
-        command.env("DATA_DIR", folder.join("data")).env("MAIL_HOSTNAME", "postrider.example");
-        command.env("ALLOWED_DOMAINS", KEPT_DOMAIN);
+        let mut command = command(binary, folder)?;
+        command.arg("serve").env("SMTP_PORT", port.to_string()).env("API_PORT", api_port.to_string());
         command.envs(settings.iter().map(|(name, value)| (name, value)));
         Ok(Self { server: Running::start("postrider", folder, command)?, port, api_port })
+    }
+
+    /// Runs a command of administration on the data in `folder`, with `input` as its standard input.
+    pub(crate) fn administer(binary: &Path, folder: &Path, arguments: &[&str], input: &str) -> Result<(), String> {
+        let refuse = |error: std::io::Error| format!("postrider {}: {error}", arguments.join(" "));
+        let mut command = command(binary, folder)?;
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(refuse)?;
+        if let Some(mut pipe) = child.stdin.take() {
+            pipe.write_all(input.as_bytes()).map_err(refuse)?;
+        }
+        let output = child.wait_with_output().map_err(refuse)?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("postrider {}: {}", arguments.join(" "), said.trim()));
+        }
+        Ok(())
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -79,6 +90,21 @@ impl Postrider {
         let (stats, _) = self.get("/api/queue/stats")?;
         stats[name].as_u64().ok_or_else(|| format!("/api/queue/stats has no number {name}: {stats}"))
     }
+}
+
+/// The program with the settings that all instances have. A folder of its own, so that no `.env` is read; no variable of
+/// the caller's, so that none counts.
+fn command(binary: &Path, folder: &Path) -> Result<Command, String> {
+    let binary = fs::canonicalize(binary).map_err(|error| format!("{}: {error}", binary.display()))?;
+    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut command = Command::new(binary);
+    command.current_dir(folder).env_clear();
+    command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    command.envs(OFF.iter().map(|name| (name, "0")));
+    command.env("SMTP_HOST", "127.0.0.1").env("API_TOKEN", API_TOKEN);
+    command.env("DATA_DIR", folder.join("data")).env("MAIL_HOSTNAME", "postrider.example");
+    command.env("ALLOWED_DOMAINS", KEPT_DOMAIN);
+    Ok(command)
 }
 
 /// Settings that send everything to one port of loopback.

@@ -1,5 +1,6 @@
 //! Processes that the bench started: their end, their processor time and their memory, read from /proc.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -85,14 +86,26 @@ pub(crate) fn signal(name: &str, id: u32) {
 /// were waited for count too: the kernel adds their time to their parents'.
 pub(crate) fn cpu_microseconds(root: u32) -> u64 {
     let tick_microseconds = 1_000_000 / ticks_per_second();
-    let all: Vec<Stat> = processes().filter_map(Stat::read).collect();
-    let mut tree = vec![root];
-    let mut total = 0;
-    while let Some(id) = tree.pop() {
-        tree.extend(all.iter().filter(|stat| stat.parent == id).map(|stat| stat.id));
-        total += all.iter().filter(|stat| stat.id == id).map(|stat| stat.microseconds(tick_microseconds)).sum::<u64>();
+    stats_of_tree(root).iter().map(|stat| stat.microseconds(tick_microseconds)).sum()
+}
+
+/// A process and all that descend from it.
+pub(crate) fn tree(root: u32) -> Vec<u32> {
+    stats_of_tree(root).iter().map(|stat| stat.id).collect()
+}
+
+fn stats_of_tree(root: u32) -> Vec<Stat> {
+    let mut children: HashMap<u32, Vec<Stat>> = HashMap::new();
+    let mut tree = Vec::new();
+    for stat in processes().filter_map(Stat::read) {
+        if stat.id == root { tree.push(stat) } else { children.entry(stat.parent).or_default().push(stat) }
     }
-    total
+    let mut looked_at = 0;
+    while let Some(id) = tree.get(looked_at).map(|stat: &Stat| stat.id) {
+        tree.extend(children.remove(&id).unwrap_or_default());
+        looked_at += 1;
+    }
+    tree
 }
 
 /// The resident memory of one process, in bytes.

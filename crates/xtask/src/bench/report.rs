@@ -75,8 +75,11 @@ impl Rounds {
     }
 }
 
-/// The heading of what `bench mongo` measures: from there on `docs/benchmarks.md` is its own.
+/// The headings of what `bench mailboxes` and `bench mongo` measure: these sections of `docs/benchmarks.md` are their own,
+/// and come behind all others, in this order.
+pub(crate) const MAILBOXES_HEADING: &str = "\n## Mailboxes\n";
 pub(crate) const MONGO_HEADING: &str = "\n## On MongoDB\n";
+const OWN_SECTIONS: [&str; 2] = [MAILBOXES_HEADING, MONGO_HEADING];
 
 /// Writes `docs/benchmarks.md` anew, from what it is now.
 pub(crate) fn write(root: &Path, change: impl FnOnce(&str) -> String) -> Result<(), String> {
@@ -86,9 +89,24 @@ pub(crate) fn write(root: &Path, change: impl FnOnce(&str) -> String) -> Result<
     fs::write(&path, change(&before)).map_err(refuse)
 }
 
-/// What `bench mongo` has written into a document.
-pub(crate) fn mongo_section(document: &str) -> &str {
-    document.find(MONGO_HEADING).map_or("", |start| &document[start..])
+/// A document with `section`, which begins with `heading`, in the place of the one that it had.
+pub(crate) fn with_section(document: &str, heading: &str, section: &str) -> String {
+    let first = OWN_SECTIONS.iter().filter_map(|heading| document.find(heading)).min().unwrap_or(document.len());
+    let sections = OWN_SECTIONS.map(|own| if own == heading { section } else { section_of(document, own) });
+    format!("{}{}", &document[..first], sections.concat())
+}
+
+/// `measured` with the sections that other commands wrote into a document.
+pub(crate) fn with_own_sections(measured: &str, document: &str) -> String {
+    format!("{measured}{}", OWN_SECTIONS.map(|heading| section_of(document, heading)).concat())
+}
+
+/// From a heading to the next one of its level.
+fn section_of<'a>(document: &'a str, heading: &str) -> &'a str {
+    let Some(start) = document.find(heading) else { return "" };
+    let section = &document[start..];
+    let end = section.get(heading.len()..).and_then(|rest| rest.find("\n## ")).map(|end| heading.len() + end);
+    &section[..end.unwrap_or(section.len())]
 }
 
 /// Everything that was measured.
@@ -201,10 +219,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_measured_on_mongodb_is_a_section_of_its_own() {
-        let section = format!("{MONGO_HEADING}\n### x\n");
-        assert_eq!(mongo_section(&format!("# Benchmarks\n\n## Relay\n{section}")), section);
-        assert_eq!(mongo_section("# Benchmarks\n"), "");
+    fn each_command_writes_its_own_sections() {
+        let (mailboxes, mongo) = (format!("{MAILBOXES_HEADING}\n### x\n"), format!("{MONGO_HEADING}\n### y\n"));
+        let bare = "# Benchmarks\n\n## Relay\n";
+        let with_mongo = with_section(bare, MONGO_HEADING, &mongo);
+        assert_eq!(with_mongo, format!("{bare}{mongo}"));
+        let with_both = with_section(&with_mongo, MAILBOXES_HEADING, &mailboxes);
+        assert_eq!(with_both, format!("{bare}{mailboxes}{mongo}"));
+        let again = format!("{MAILBOXES_HEADING}\nnew\n");
+        assert_eq!(with_section(&with_both, MAILBOXES_HEADING, &again), format!("{bare}{again}{mongo}"));
+        assert_eq!(with_own_sections("# New\n", &with_both), format!("# New\n{mailboxes}{mongo}"));
+        assert_eq!(with_own_sections("# New\n", bare), "# New\n");
     }
 
     #[test]

@@ -69,10 +69,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     let section = report.markdown();
     println!("{section}");
     if bench.options.write {
-        document::write(root, |before| {
-            let others = before.len() - document::mongo_section(before).len();
-            format!("{}{section}", &before[..others])
-        })?;
+        document::write(root, |before| document::with_section(before, document::MONGO_HEADING, &section))?;
     }
     Ok(())
 }
