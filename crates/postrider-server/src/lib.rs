@@ -10,8 +10,11 @@ pub mod users;
 
 mod control;
 mod deliver;
+mod handshake;
+mod imap;
 mod limits;
 mod listen;
+mod login;
 mod memory;
 mod outage;
 mod queue;

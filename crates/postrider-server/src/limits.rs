@@ -34,6 +34,14 @@ pub struct Limits {
     pub errors_max: usize,
     /// One text line of a message, in bytes, without its CRLF.
     pub text_line_bytes_max: usize,
+    /// How long an IMAP client may take to log in, from its last answer on.
+    pub imap_login_timeout: Duration,
+    /// How long an IMAP client that is logged in may be silent (RFC 9051 section 5.4: at least 30 minutes).
+    pub imap_idle_timeout: Duration,
+    /// In IDLE the server says something at least this often.
+    pub imap_idle_notice: Duration,
+    /// Open IMAP sessions of one user.
+    pub imap_connections_per_user_max: usize,
     /// The lease on life of this node; its claims on deliveries hold as long.
     pub lease: Duration,
     /// How often the queue looks into the store for what others put there.
@@ -68,6 +76,10 @@ impl Default for Limits {
             recipients_max: 1000,
             errors_max: 20,
             text_line_bytes_max: 1 << 20,
+            imap_login_timeout: Duration::from_secs(180),
+            imap_idle_timeout: Duration::from_secs(30 * 60),
+            imap_idle_notice: Duration::from_secs(4 * 60),
+            imap_connections_per_user_max: 100,
             lease: Duration::from_secs(30),
             queue_poll: Duration::from_secs(1),
             claims_per_domain_slot: 25,

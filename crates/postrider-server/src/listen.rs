@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use postrider_wire::smtp::reply::Reply;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Notify;
@@ -16,8 +15,6 @@ use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::limits::counted_address;
 use crate::smtp::Context;
-use crate::smtp::policy::{Listener, Policies};
-use crate::smtp::session;
 
 /// Connections that the system holds ready for us.
 const BACKLOG: u32 = 1024;
@@ -149,11 +146,22 @@ impl Drop for OpenSession {
     }
 }
 
+/// What a listener does with its connections.
+pub(crate) trait Service: Send + Sync + 'static {
+    /// As `/health` and the log name it.
+    fn name(&self) -> &'static str;
+
+    /// What a peer is told that there is no room for, as far as that is possible without waiting.
+    fn too_many_sessions(&self) -> Option<Vec<u8>>;
+
+    /// Runs a session to its end.
+    fn serve(self: Arc<Self>, tcp: TcpStream, peer: IpAddr, is_trusted: bool) -> impl Future<Output = ()> + Send;
+}
+
 /// Accepts connections until the server drains; then the socket is closed.
-pub(crate) async fn accept(
+pub(crate) async fn accept<S: Service>(
     listener: TcpListener,
-    kind: Listener,
-    policies: Policies,
+    service: Arc<S>,
     sessions: Arc<Sessions>,
     context: Arc<Context>,
 ) {
@@ -164,20 +172,19 @@ pub(crate) async fn accept(
             _ = draining.wait_for(|&draining| draining) => return,
         };
         match accepted {
-            Ok((tcp, peer)) => begin(tcp, peer, kind, &policies, &sessions, &context),
+            Ok((tcp, peer)) => begin(tcp, peer, &service, &sessions, &context),
             Err(error) => {
-                warn!(listener = kind.name(), %error, "a connection could not be accepted");
+                warn!(listener = service.name(), %error, "a connection could not be accepted");
                 context.clock.sleep(ACCEPT_RETRY).await;
             }
         }
     }
 }
 
-fn begin(
+fn begin<S: Service>(
     tcp: TcpStream,
     peer: SocketAddr,
-    kind: Listener,
-    policies: &Policies,
+    service: &Arc<S>,
     sessions: &Arc<Sessions>,
     context: &Arc<Context>,
 ) {
@@ -185,29 +192,23 @@ fn begin(
     let ip = peer.ip().to_canonical();
     let Some(counted) = sessions.enter(ip, context) else {
         context.stats.sessions_refused.add(1);
-        info!(listener = kind.name(), peer = %ip, "refused: too many sessions");
-        return refuse(&tcp, kind);
+        info!(listener = service.name(), peer = %ip, "refused: too many sessions");
+        if let Some(line) = service.too_many_sessions() {
+            // Not tokio's try_write: it knows nothing yet of what a connection just accepted is ready for, and may not
+            // even try.
+            let _ = socket2::SockRef::from(&tcp).send(&line);
+        }
+        return;
     };
     let _ = tcp.set_nodelay(true);
-    let policy = policies.of_peer(ip, sessions.is_trusted(ip));
-    let span = info_span!("session", listener = kind.name(), peer = %peer);
-    let context = context.clone();
+    let is_trusted = sessions.is_trusted(ip);
+    let span = info_span!("session", listener = service.name(), peer = %peer);
+    let service = service.clone();
     tokio::spawn(
         async move {
             let _counted = counted;
-            session::run(context, policy, tcp, ip).await;
+            service.serve(tcp, ip, is_trusted).await;
         }
         .instrument(span),
     );
-}
-
-/// Says why, as far as that is possible without waiting.
-fn refuse(tcp: &TcpStream, kind: Listener) {
-    if kind.has_implicit_tls() {
-        return;
-    }
-    let mut line = Vec::new();
-    Reply::TOO_MANY_SESSIONS.write(&mut line);
-    // Not tokio's try_write: it knows nothing yet of what a connection just accepted is ready for, and may not even try.
-    let _ = socket2::SockRef::from(tcp).send(&line);
 }

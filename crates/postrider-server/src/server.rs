@@ -1,7 +1,7 @@
 //! The server as a whole: started, running, shut down.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,13 +17,14 @@ use tracing::{error, info, warn};
 use crate::control::ServerControl;
 use crate::deliver::Delivery;
 use crate::deliver::route::Router;
+use crate::imap;
 use crate::limits::Limits;
 use crate::listen::{self, Sessions};
 use crate::memory::MemoryBudget;
 use crate::queue::{NodeFile, Queue, QueueOptions, Registered};
 use crate::simulator::Simulator;
-use crate::smtp::Context;
 use crate::smtp::policy::{Listener, Policies};
+use crate::smtp::{self, Context};
 use crate::stats::Stats;
 use crate::tls::{self, ServerTls, TlsError};
 use crate::users::Logins;
@@ -68,7 +69,9 @@ impl Server {
         let tls = Arc::new(ServerTls::load(settings)?);
         let decoy_key = kept_key(&settings.data_dir.join("scram-decoy.key"))?;
         listen::raise_open_files_max(limits.sessions_max);
-        let bound = bind_all(settings)?;
+        let bound = bind_all(settings, &Listener::ALL, Listener::port, Listener::name)?;
+        let imap_listeners = &imap::Listener::ALL;
+        let bound_imap = bind_all(settings, imap_listeners, imap::Listener::port, imap::Listener::name)?;
         let (draining, is_draining) = watch::channel(false);
 
         let simulator_port = match settings.delivery_mode {
@@ -86,7 +89,9 @@ impl Server {
             resolver,
             limits: limits.clone(),
             hostname: settings.mail_hostname.clone(),
-            own_listeners: bound.iter().map(|(_, _, address)| *address).collect(),
+            own_listeners: (bound.iter().map(|(_, _, address)| *address))
+                .chain(bound_imap.iter().map(|(_, _, address)| *address))
+                .collect(),
             opportunistic_tls: tls::opportunistic_client(),
             verifying_tls: tls::verifying_client(),
         };
@@ -119,9 +124,20 @@ impl Server {
         let mut listeners = Vec::new();
         for (kind, listener, address) in bound {
             let policies = Policies::new(kind, settings, &limits, decoy_key);
+            let service = Arc::new(smtp::Service { listener: kind, policies, context: context.clone() });
             info!(listener = kind.name(), %address, "listening");
             listeners.push(ListenerStatus { name: kind.name(), address, open: true });
-            tokio::spawn(listen::accept(listener, kind, policies, sessions.clone(), context.clone()));
+            tokio::spawn(listen::accept(listener, service, sessions.clone(), context.clone()));
+        }
+        let imap_context = imap::Context::new(context.clone(), settings.max_email_size_bytes);
+        if !bound_imap.is_empty() {
+            tokio::spawn(imap_context.registry.clone().follow());
+        }
+        for (kind, listener, address) in bound_imap {
+            let service = Arc::new(imap::Service::new(kind, imap_context.clone(), decoy_key));
+            info!(listener = kind.name(), %address, "listening");
+            listeners.push(ListenerStatus { name: kind.name(), address, open: true });
+            tokio::spawn(listen::accept(listener, service, sessions.clone(), context.clone()));
         }
         let control =
             ServerControl { context: context.clone(), started_at: clock.now(), listeners: Mutex::new(listeners) };
@@ -197,24 +213,25 @@ fn host(mail_hostname: &str) -> String {
     format!("{mail_hostname} ({machine})")
 }
 
-fn bind_all(settings: &Settings) -> Result<Vec<(Listener, TcpListener, SocketAddr)>, StartError> {
+type Bound<L> = Vec<(L, TcpListener, SocketAddr)>;
+
+/// Binds those listeners whose port is not 0.
+fn bind_all<L: Copy>(
+    settings: &Settings,
+    all: &[L],
+    port: impl Fn(L, &Settings) -> u16,
+    name: impl Fn(L) -> &'static str,
+) -> Result<Bound<L>, StartError> {
     let mut bound = Vec::new();
-    for kind in Listener::ALL {
-        let port = kind.port(settings);
-        if port == 0 {
-            continue;
-        }
-        for &host in &settings.smtp_hosts {
-            bound.push(bind(kind, host, port)?);
+    for &kind in all {
+        let port = port(kind, settings);
+        for &host in settings.smtp_hosts.iter().filter(|_| port != 0) {
+            let address = SocketAddr::new(host, port);
+            let failed = |error| StartError::Bind { name: name(kind), address, error };
+            bound.push((kind, listen::bind(address).map_err(failed)?, address));
         }
     }
     Ok(bound)
-}
-
-fn bind(kind: Listener, host: IpAddr, port: u16) -> Result<(Listener, TcpListener, SocketAddr), StartError> {
-    let address = SocketAddr::new(host, port);
-    let listener = listen::bind(address).map_err(|error| StartError::Bind { name: kind.name(), address, error })?;
-    Ok((kind, listener, address))
 }
 
 /// A random key that stays the same over restarts.

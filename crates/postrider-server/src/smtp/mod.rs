@@ -2,7 +2,8 @@
 
 mod accept;
 pub(crate) mod policy;
-pub(crate) mod session;
+mod service;
+mod session;
 
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ use crate::queue::Queue;
 use crate::stats::Stats;
 use crate::tls::ServerTls;
 use crate::users::Logins;
+
+pub(crate) use service::Service;
 
 /// What all sessions share.
 #[derive(Debug)]

@@ -8,17 +8,18 @@ use bytes::BytesMut;
 use postrider_core::envelope::{BodyType, DsnReturn, Notify};
 use postrider_core::trace::Received;
 use postrider_core::{Address, Envelope, Recipient, ReversePath, Timestamp, TlsInfo};
-use postrider_wire::sasl::{ChannelBinding, Password};
+use postrider_wire::sasl::Password;
 use postrider_wire::smtp::reply::Reply;
 use postrider_wire::smtp::server::{self as wire, Event, MailCommand, RcptCommand, TlsFacts, Verdict};
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, TlsStream};
 use tracing::{debug, info, warn};
 
 use super::Context;
 use super::accept::{self, Transaction};
 use super::policy::{self, Policy};
 use crate::clock::timeout;
+use crate::handshake::{channel_binding, handshake};
+use crate::login::{self, Admission, ScramTry};
 use crate::memory::MemoryShare;
 use crate::stream::Stream;
 use crate::users::Turn;
@@ -110,14 +111,6 @@ struct Session {
     started_at: Timestamp,
     /// When the last replies were written. Every command is answered: what came since is one command, or a part of it.
     answered_at: Timestamp,
-}
-
-/// A SCRAM exchange under way: its proof is still to come.
-struct ScramTry {
-    user: String,
-    began_at: Timestamp,
-    /// As [`crate::users::Logins::failures`] had it when the exchange was let through.
-    failures_known: u32,
 }
 
 /// How a session ended other than in good order.
@@ -296,26 +289,17 @@ impl Session {
         Ok(())
     }
 
-    /// Lets a log-in wait for as long as the failures before it demand; nothing that was sent along is looked at before.
-    /// `None`: it is answered already.
+    /// Lets a log-in wait for its turn. `None`: it is answered already.
     async fn turn(&mut self, user: &str, began_at: Timestamp) -> Option<Turn> {
-        let mut draining = self.context.draining.clone();
-        let turn = tokio::select! {
-            turn = self.context.logins.turn(user, self.peer, began_at) => turn,
-            _ = draining.wait_for(|&draining| draining) => {
-                self.wire.close(Reply::SHUTTING_DOWN);
-                return None;
-            }
-        };
-        if turn.is_none() {
-            warn!(user, peer = %self.peer, "log-in put off: too many before it have failed");
-            self.wire.respond(Verdict::Reject(Reply::AUTH_UNAVAILABLE));
+        match login::admit(&self.context, user, self.peer, began_at).await {
+            Admission::Turn(turn) => return Some(turn),
+            Admission::PutOff => self.wire.respond(Verdict::Reject(Reply::AUTH_UNAVAILABLE)),
+            Admission::Draining => self.wire.close(Reply::SHUTTING_DOWN),
         }
-        turn
+        None
     }
 
-    /// SCRAM is guessed at with the client's proof: many exchanges that were let through before any had failed must not
-    /// all have theirs looked at together.
+    /// See [`ScramTry`].
     async fn await_proofs_turn(&mut self) {
         let has_proof =
             self.wire.phase() == wire::Phase::Authenticating && self.input.windows(2).any(|two| two == b"\r\n");
@@ -323,9 +307,7 @@ impl Session {
             return;
         }
         let Some(scram) = self.scram.take() else { return };
-        let logins = &self.context.logins;
-        let has_waited = logins.failures(&scram.user, self.peer) <= scram.failures_known;
-        let began_at = if has_waited { scram.began_at } else { self.context.clock.now() };
+        let began_at = scram.proof_began_at(&self.context, self.peer);
         self.turn = self.turn(&scram.user, began_at).await;
         if self.turn.is_none() {
             // Amid an exchange nothing else can be answered.
@@ -520,34 +502,6 @@ impl Session {
     }
 }
 
-/// The TLS handshake. `None` if it fails, or if the server shuts down before its end.
-async fn handshake(context: &Context, tcp: TcpStream) -> Option<Stream> {
-    let acceptor = TlsAcceptor::from(context.tls.config());
-    let mut draining = context.draining.clone();
-    let handshake = timeout(context.clock.as_ref(), context.limits.handshake_timeout, acceptor.accept(tcp));
-    let done = tokio::select! {
-        done = handshake => done,
-        _ = draining.wait_for(|&draining| draining) => return None,
-    };
-    match done {
-        Ok(Ok(stream)) => {
-            context.stats.tls_handshakes.add(1);
-            Some(Stream::Tls(Box::new(TlsStream::Server(stream))))
-        }
-        Ok(Err(error)) => {
-            context.stats.tls_failures.add(1);
-            info!(%error, "the TLS handshake failed");
-            None
-        }
-        Err(_) => {
-            context.stats.tls_failures.add(1);
-            info!("the TLS handshake took too long");
-            None
-        }
-    }
-}
-
 fn tls_facts(stream: &Stream) -> TlsFacts {
-    let channel_binding = stream.channel_binding().map(|data| ChannelBinding { name: "tls-exporter", data });
-    TlsFacts { channel_binding }
+    TlsFacts { channel_binding: channel_binding(stream) }
 }

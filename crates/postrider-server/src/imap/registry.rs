@@ -1,0 +1,210 @@
+//! The mailboxes that sessions of this process have open: one shared state of each, kept up to date by what the store tells.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use postrider_store::{FlagsOperation, FlagsStored, MailboxChange, MailboxId, Modseq, Store, StoreError, UserId};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Mutex as AsyncMutex, broadcast, watch};
+use tracing::debug;
+
+use super::snapshot::Snapshot;
+
+/// Mailboxes that nobody has open any more and whose state is kept all the same, for those who come back.
+const WARM_MAILBOXES_MAX: usize = 64;
+
+/// Entries of these together; larger mailboxes are not kept.
+const WARM_ENTRIES_MAX: usize = 500_000;
+
+/// Changes that wait for a session which listens to all of them; then it looks everywhere.
+const CHANGES_KEPT: usize = 256;
+
+/// All mailboxes that are open.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    store: Arc<dyn Store>,
+    open: Mutex<Open>,
+    /// What the store tells, after the mailbox's shared state has followed.
+    changes: broadcast::Sender<MailboxChange>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    mailboxes: HashMap<MailboxId, Weak<SharedMailbox>>,
+    warm: VecDeque<Arc<SharedMailbox>>,
+}
+
+/// One mailbox as this process knows it.
+#[derive(Debug)]
+pub(crate) struct SharedMailbox {
+    pub(crate) id: MailboxId,
+    pub(crate) user: UserId,
+    store: Arc<dyn Store>,
+    /// `None`: the mailbox is gone.
+    current: watch::Sender<Option<Arc<Snapshot>>>,
+    /// Held while the state is brought up to date, so that it only goes forward.
+    refreshing: AsyncMutex<()>,
+}
+
+impl Registry {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self { store, open: Mutex::default(), changes: broadcast::Sender::new(CHANGES_KEPT) })
+    }
+
+    /// What happens in all mailboxes.
+    pub(crate) fn changes(&self) -> broadcast::Receiver<MailboxChange> {
+        self.changes.subscribe()
+    }
+
+    /// A mailbox as it is now; `None` if it is gone.
+    pub(crate) async fn open(
+        &self,
+        user: UserId,
+        mailbox: MailboxId,
+    ) -> Result<Option<Arc<SharedMailbox>>, StoreError> {
+        if let Some(shared) = self.find(mailbox) {
+            shared.refresh().await?;
+            return Ok(shared.snapshot().is_some().then_some(shared));
+        }
+        let Some(opened) = self.store.open_mailbox(mailbox).await? else { return Ok(None) };
+        let shared = Arc::new(SharedMailbox {
+            id: mailbox,
+            user,
+            store: self.store.clone(),
+            current: watch::Sender::new(Some(Arc::new(Snapshot::new(opened)))),
+            refreshing: AsyncMutex::default(),
+        });
+        let shared = self.enter(shared);
+        // What was told between reading and entering was told to nobody here.
+        shared.refresh().await?;
+        Ok(Some(shared))
+    }
+
+    /// Follows what the store tells, until it is closed.
+    pub(crate) async fn follow(self: Arc<Self>) {
+        let mut changes = self.store.mailbox_changes();
+        loop {
+            let mut heard = Vec::new();
+            match changes.recv().await {
+                Ok(change) => heard.push(change),
+                Err(RecvError::Lagged(_)) => heard.push(MailboxChange::Anything),
+                Err(RecvError::Closed) => return,
+            }
+            // What waits already is looked at together.
+            while let Ok(change) = changes.try_recv() {
+                if !heard.contains(&change) {
+                    heard.push(change);
+                }
+            }
+            for change in heard {
+                self.hear(change).await;
+            }
+        }
+    }
+
+    async fn hear(&self, change: MailboxChange) {
+        match change {
+            MailboxChange::Messages { mailbox, .. } => {
+                if let Some(shared) = self.find(mailbox) {
+                    shared.refresh_or_log().await;
+                }
+            }
+            MailboxChange::Anything => {
+                let all: Vec<_> = self.lock().mailboxes.values().filter_map(Weak::upgrade).collect();
+                for shared in all {
+                    shared.refresh_or_log().await;
+                }
+            }
+            MailboxChange::Mailboxes { .. } => {}
+        }
+        // Nobody may be listening.
+        let _ = self.changes.send(change);
+    }
+
+    fn find(&self, mailbox: MailboxId) -> Option<Arc<SharedMailbox>> {
+        self.lock().mailboxes.get(&mailbox).and_then(Weak::upgrade)
+    }
+
+    /// Adds a mailbox, unless somebody else has added it meanwhile.
+    fn enter(&self, shared: Arc<SharedMailbox>) -> Arc<SharedMailbox> {
+        let mut open = self.lock();
+        if let Some(known) = open.mailboxes.get(&shared.id).and_then(Weak::upgrade) {
+            return known;
+        }
+        if open.mailboxes.len() >= 2 * WARM_MAILBOXES_MAX && open.mailboxes.len().is_power_of_two() {
+            open.mailboxes.retain(|_, shared| shared.strong_count() > 0);
+        }
+        open.mailboxes.insert(shared.id, Arc::downgrade(&shared));
+        shared
+    }
+
+    /// A session has left a mailbox: its state is kept for a while.
+    pub(crate) fn left(&self, shared: Arc<SharedMailbox>) {
+        let mut open = self.lock();
+        open.warm.retain(|warm| warm.id != shared.id && warm.snapshot().is_some());
+        open.warm.push_back(shared);
+        let entries = |open: &Open| open.warm.iter().map(|warm| warm.entries()).sum::<usize>();
+        while open.warm.len() > WARM_MAILBOXES_MAX || entries(&open) > WARM_ENTRIES_MAX {
+            open.warm.pop_front();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SharedMailbox {
+    /// The latest state; `None` once the mailbox is gone.
+    pub(crate) fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.current.borrow().clone()
+    }
+
+    /// Tells of each new state.
+    pub(crate) fn watch(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
+        self.current.subscribe()
+    }
+
+    /// Looks into the store for what has happened since the latest state.
+    pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
+        let _refreshing = self.refreshing.lock().await;
+        let Some(known) = self.snapshot() else { return Ok(()) };
+        let next = match self.store.mailbox_delta(self.id, known.modseq()).await? {
+            None => None,
+            Some(delta) if !delta.is_complete => {
+                self.store.open_mailbox(self.id).await?.map(|open| Arc::new(Snapshot::new(open)))
+            }
+            Some(delta) if delta.record == *known.record => return Ok(()),
+            Some(delta) => Some(Arc::new(known.after(delta))),
+        };
+        self.current.send_replace(next);
+        Ok(())
+    }
+
+    /// Applies a change of flags that was just made, without reading what is known already.
+    pub(crate) async fn flags_stored(&self, operation: FlagsOperation, stored: &FlagsStored) -> Result<(), StoreError> {
+        {
+            let _refreshing = self.refreshing.lock().await;
+            let next = self.snapshot().and_then(|known| known.after_flags(operation, stored));
+            if let Some(next) = next {
+                self.current.send_replace(Some(Arc::new(next)));
+                return Ok(());
+            }
+        }
+        if self.modseq() >= stored.modseq { Ok(()) } else { self.refresh().await }
+    }
+
+    fn modseq(&self) -> Modseq {
+        self.current.borrow().as_ref().map_or(Modseq::MAX, |snapshot| snapshot.modseq())
+    }
+
+    fn entries(&self) -> usize {
+        self.current.borrow().as_ref().map_or(0, |snapshot| snapshot.len())
+    }
+
+    async fn refresh_or_log(&self) {
+        if let Err(error) = self.refresh().await {
+            debug!(mailbox = %self.id, %error, "a mailbox's changes could not be read");
+        }
+    }
+}
