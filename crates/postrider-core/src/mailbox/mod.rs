@@ -11,6 +11,7 @@ mod name;
 mod sort;
 mod special_use;
 mod subject;
+mod thread;
 mod uid_set;
 
 pub use calendar::CalendarDay;
@@ -19,7 +20,8 @@ pub use digest::{
 };
 pub use flags::{Flags, Keyword, KeywordError, NamedFlags};
 pub use name::{MailboxName, MailboxNameError};
-pub use sort::collation_key;
+pub use sort::{ListedMessage, SortCriterion, SortKey, collation_key, sort};
 pub use special_use::SpecialUse;
 pub use subject::BaseSubject;
+pub use thread::{Thread, ThreadAlgorithm, Threads};
 pub use uid_set::UidSet;

@@ -8,6 +8,7 @@ mod header;
 mod imap_text;
 mod parameters;
 mod preview;
+mod search;
 mod structure;
 mod transfer;
 mod words;
@@ -17,6 +18,7 @@ pub use header::{Field, Fields, header_end, select_fields};
 pub use imap_text::{BODY_STRUCTURE_BYTES_MAX, write_string};
 pub use parameters::{ContentType, Disposition, Parameters};
 pub use preview::PREVIEW_CHARACTERS_MAX;
+pub use search::Needle;
 pub use structure::{DEPTH_MAX, PARTS_MAX, Part, PartKind, Section, Structure};
 pub use transfer::{TransferEncoding, UnknownEncoding};
 
