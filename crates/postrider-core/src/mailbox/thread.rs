@@ -65,42 +65,15 @@ impl Threads {
         self.roots.iter().map(|&node| Thread { threads: self, node })
     }
 
-    /// Appends `(2)(3 6 (4 23)(44 7 96))`: what an untagged THREAD response lists (RFC 5256 section 4).
-    pub fn write(&self, out: &mut Vec<u8>) {
-        enum Step {
-            Text(&'static [u8]),
-            Node(u32),
-        }
-        let mut steps = Vec::new();
-        for &root in &self.roots {
-            out.push(b'(');
-            steps.push(Step::Node(root));
-            while let Some(step) = steps.pop() {
-                let node = match step {
-                    Step::Text(text) => {
-                        out.extend_from_slice(text);
-                        continue;
-                    }
-                    Step::Node(node) => &self.nodes[node as usize],
-                };
-                if let Some(number) = node.number {
-                    out.extend_from_slice(number.to_string().as_bytes());
-                    if !node.children.is_empty() {
-                        out.push(b' ');
-                    }
-                }
-                match node.children.as_slice() {
-                    // One that follows on another stands beside it.
-                    [only] => steps.push(Step::Node(*only)),
-                    children => {
-                        for &child in children.iter().rev() {
-                            steps.extend([Step::Text(b")"), Step::Node(child), Step::Text(b"(")]);
-                        }
-                    }
-                }
-            }
-            out.push(b')');
-        }
+    /// All nodes, parents before children, with their depths: 0 for the first of each tree. `None`: as [`Thread::number`].
+    pub fn walk(&self) -> impl Iterator<Item = (u32, Option<u32>)> {
+        let mut waiting: Vec<(u32, u32)> = self.roots.iter().rev().map(|&root| (0, root)).collect();
+        std::iter::from_fn(move || {
+            let (depth, node) = waiting.pop()?;
+            let Node { number, children } = &self.nodes[node as usize];
+            waiting.extend(children.iter().rev().map(|&child| (depth + 1, child)));
+            Some((depth, *number))
+        })
     }
 }
 
@@ -379,6 +352,46 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    impl Threads {
+        /// Appends `(2)(3 6 (4 23)(44 7 96))`: what an untagged THREAD response lists (RFC 5256 section 4).
+        fn write(&self, out: &mut Vec<u8>) {
+            enum Step {
+                Text(&'static [u8]),
+                Node(u32),
+            }
+            let mut steps = Vec::new();
+            for &root in &self.roots {
+                out.push(b'(');
+                steps.push(Step::Node(root));
+                while let Some(step) = steps.pop() {
+                    let node = match step {
+                        Step::Text(text) => {
+                            out.extend_from_slice(text);
+                            continue;
+                        }
+                        Step::Node(node) => &self.nodes[node as usize],
+                    };
+                    if let Some(number) = node.number {
+                        out.extend_from_slice(number.to_string().as_bytes());
+                        if !node.children.is_empty() {
+                            out.push(b' ');
+                        }
+                    }
+                    match node.children.as_slice() {
+                        // One that follows on another stands beside it.
+                        [only] => steps.push(Step::Node(*only)),
+                        children => {
+                            for &child in children.iter().rev() {
+                                steps.extend([Step::Text(b")"), Step::Node(child), Step::Text(b"(")]);
+                            }
+                        }
+                    }
+                }
+                out.push(b')');
+            }
+        }
+    }
 
     /// Threads of messages that are given as `(id, references, subject)`, each an hour after the one before.
     fn threads(messages: &[(&str, &str, &str)], algorithm: ThreadAlgorithm) -> String {

@@ -46,7 +46,7 @@ impl Session {
             CommandBody::Expunge { uids } => Ok(self.expunge(uids.as_ref()).await),
             CommandBody::Search(search) => self.search(tag, search).await,
             CommandBody::Sort(sort) => self.sort(tag, sort).await,
-            CommandBody::Thread(thread) => self.thread(thread).await,
+            CommandBody::Thread(thread) => self.thread(tag, thread).await,
             CommandBody::Fetch(fetch) => self.fetch(fetch).await,
             CommandBody::Store(store) => self.store_flags(store).await,
             CommandBody::Copy { uid, set, mailbox } => self.copy(uid, &set, &mailbox, false).await,

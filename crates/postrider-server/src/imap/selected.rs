@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use postrider_core::mailbox::{Flags, Keyword, UidSet};
 use postrider_store::{Entry, MailboxRecord, Modseq};
+use postrider_wire::imap::flag::Flag;
 use postrider_wire::imap::response::{self, Dialect, FetchLine, Status};
 use postrider_wire::imap::sequence::{MessageSet, NumberSet};
 use tokio::sync::watch;
@@ -205,6 +206,12 @@ impl Selected {
         }
         line.end();
     }
+}
+
+/// The bit of a system flag; none for `\\Recent` and keywords.
+pub(super) fn system_flag(flag: &Flag) -> Flags {
+    let known = SYSTEM_FLAGS.iter().find(|(_, name)| *name == flag.as_str());
+    known.map_or(Flags::NONE, |(flag, _)| *flag)
 }
 
 /// The names of flags in a mailbox that has these keywords.
