@@ -4,6 +4,7 @@
 pub mod command;
 pub mod date;
 pub mod flag;
+mod parse;
 pub mod response;
 pub mod sequence;
 pub mod server;

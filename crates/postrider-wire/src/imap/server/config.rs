@@ -81,13 +81,12 @@ impl ServerConfig {
 /// Every length and number that a client controls.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Of a line with its end, before login.
+    /// Of a line with its end, before login, and of a whole command with its literals. An initial response of SASL may be
+    /// long.
     pub greeting_line_bytes_max: usize,
     /// Of a line with its end, after login. Clients send sets of thousands of UIDs in one (RFC 7162 section 4 asks for
     /// 8,192).
     pub line_bytes_max: usize,
-    /// Of a line of an AUTHENTICATE exchange with its end.
-    pub auth_line_bytes_max: usize,
     /// Of a literal that is a string, not a message, before login.
     pub greeting_literal_bytes_max: usize,
     /// Of a literal that is a string, not a message. A value of METADATA is one.
@@ -120,9 +119,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            greeting_line_bytes_max: 8192,
+            greeting_line_bytes_max: 12_288,
             line_bytes_max: 65_536,
-            auth_line_bytes_max: 12_288,
             greeting_literal_bytes_max: 1024,
             literal_bytes_max: 65_536,
             message_bytes_max: 10_485_760,
