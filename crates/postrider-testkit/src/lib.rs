@@ -7,6 +7,7 @@ mod client;
 mod clock;
 mod dns;
 mod http;
+mod imap;
 mod loopback;
 pub mod mail;
 mod mongo;
@@ -27,6 +28,7 @@ pub use clock::{ManualClock, RunningClock};
 pub use dns::{Asked, DNS_PORT, DnsServer, Failure, Transport, Zone};
 pub use hickory_proto::rr::RecordType;
 pub use http::{HttpRequest, HttpResponse};
+pub use imap::{ImapClient, ImapReply};
 pub use loopback::LoopbackIp;
 pub use mongo::{MongoDatabase, MongoServer};
 pub use mx::{

@@ -34,6 +34,8 @@ pub mod ports {
     pub const SUBMISSIONS: u16 = 2465;
     pub const LMTP: u16 = 2424;
     pub const LMTPS: u16 = 2425;
+    pub const IMAP: u16 = 2143;
+    pub const IMAPS: u16 = 2993;
     pub const API: u16 = 3000;
     /// Where it finds every MX.
     pub const DELIVERY: u16 = 2500;
@@ -87,8 +89,8 @@ impl Site {
             ("DELIVERY_PORT", ports::DELIVERY),
             ("LMTP_PORT", ports::LMTP),
             ("LMTPS_PORT", ports::LMTPS),
-            ("IMAP_PORT", 0),
-            ("IMAPS_PORT", 0),
+            ("IMAP_PORT", ports::IMAP),
+            ("IMAPS_PORT", ports::IMAPS),
         ];
         let texts = [
             ("SMTP_HOST", address.clone()),
@@ -245,6 +247,15 @@ impl Site {
     /// LMTP with TLS from the first byte.
     pub fn lmtps(&self) -> SocketAddr {
         self.port(ports::LMTPS)
+    }
+
+    pub fn imap(&self) -> SocketAddr {
+        self.port(ports::IMAP)
+    }
+
+    /// IMAP with TLS from the first byte.
+    pub fn imaps(&self) -> SocketAddr {
+        self.port(ports::IMAPS)
     }
 
     pub fn api(&self) -> SocketAddr {

@@ -52,6 +52,16 @@ impl LineStream {
         }
     }
 
+    /// So many bytes.
+    pub(crate) async fn exactly(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        while self.buffer.len() < count {
+            if self.fill().await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(self.buffer.drain(..count).collect())
+    }
+
     /// Everything to the end of the stream. A peer that resets the connection has ended it too.
     pub(crate) async fn rest(&mut self) -> Vec<u8> {
         while let Ok(1..) = self.fill().await {}

@@ -36,3 +36,11 @@ pub fn eventually_within<T>(
         }
     }
 }
+
+/// Waits for something that comes by itself.
+pub(crate) async fn guarded<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(Duration::from_secs(GUARD_SECONDS), future).await {
+        Ok(result) => result,
+        Err(_) => panic!("waited {GUARD_SECONDS} s in vain for {what}"),
+    }
+}

@@ -7,7 +7,6 @@ mod script;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -17,7 +16,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use crate::stream::LineStream;
-use crate::wait::GUARD_SECONDS;
+use crate::wait::guarded;
 
 /// A reply as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +41,7 @@ impl ClientReply {
 
 /// A client on one connection.
 ///
-/// Its methods panic where the server breaks the protocol or is silent for [`GUARD_SECONDS`] of real time: that is a
+/// Its methods panic where the server breaks the protocol or is silent for [`GUARD_SECONDS`](crate::GUARD_SECONDS) of real time: that is a
 /// failed test.
 pub struct LineClient {
     stream: LineStream,
@@ -277,11 +276,4 @@ pub fn stuffed(data: &[u8]) -> Vec<u8> {
     }
     out.extend_from_slice(b".\r\n");
     out
-}
-
-async fn guarded<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(Duration::from_secs(GUARD_SECONDS), future).await {
-        Ok(result) => result,
-        Err(_) => panic!("waited {GUARD_SECONDS} s in vain for {what}"),
-    }
 }

@@ -1,0 +1,256 @@
+//! An IMAP client for tests that sends exactly what it is told, and keeps a transcript.
+//!
+//! Like the one for SMTP it is written apart from the project's own protocol code. It understands as much as it needs to find
+//! the end of a response: literals, and the tag.
+
+use std::io;
+use std::net::SocketAddr;
+
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::stream::LineStream;
+use crate::wait::guarded;
+
+/// The answer to a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImapReply {
+    /// What came before the tagged line: each response whole, with its literals, without the line's end.
+    pub untagged: Vec<Vec<u8>>,
+    /// The tagged line without its tag: `OK ...`.
+    pub tagged: String,
+}
+
+impl ImapReply {
+    pub fn is_ok(&self) -> bool {
+        self.tagged.starts_with("OK")
+    }
+
+    /// The untagged responses as text.
+    pub fn lines(&self) -> Vec<String> {
+        self.untagged.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect()
+    }
+
+    /// The responses that begin so behind `* `.
+    pub fn starting(&self, prefix: &str) -> Vec<String> {
+        let lines = self.lines().into_iter();
+        lines
+            .filter_map(|line| line.strip_prefix("* ").filter(|rest| rest.starts_with(prefix)).map(str::to_owned))
+            .collect()
+    }
+
+    /// All of it as text, parted by line feeds.
+    pub fn text(&self) -> String {
+        let mut lines = self.lines();
+        lines.push(self.tagged.clone());
+        lines.join("\n")
+    }
+}
+
+/// A client on one connection.
+///
+/// Its methods panic where the server breaks the protocol or is silent for [`GUARD_SECONDS`](crate::GUARD_SECONDS) of real
+/// time: that is a failed test.
+pub struct ImapClient {
+    stream: LineStream,
+    transcript: Vec<String>,
+    commands: u32,
+}
+
+impl ImapClient {
+    /// Connects and reads the greeting.
+    pub async fn connect(server: SocketAddr) -> Self {
+        let mut client = Self::connect_silently(server).await;
+        client.response().await;
+        client
+    }
+
+    /// Connects, speaks TLS from the first byte and reads the greeting.
+    pub async fn connect_tls(server: SocketAddr) -> Self {
+        let mut client = Self::connect_silently(server).await;
+        client.handshake().await;
+        client.response().await;
+        client
+    }
+
+    /// Connects and logs in.
+    pub async fn log_in(server: SocketAddr, user: &str, password: &str) -> Self {
+        let mut client = Self::connect(server).await;
+        client.demand(&format!("LOGIN {user} \"{password}\"")).await;
+        client
+    }
+
+    async fn connect_silently(server: SocketAddr) -> Self {
+        let stream = TcpStream::connect(server).await.unwrap_or_else(|error| panic!("{server}: {error}"));
+        stream.set_nodelay(true).unwrap_or_else(|error| panic!("{server}: {error}"));
+        Self { stream: LineStream::new(stream), transcript: Vec::new(), commands: 0 }
+    }
+
+    /// Sends a command with a tag of its own and reads the answer.
+    pub async fn command(&mut self, command: &str) -> ImapReply {
+        let tag = self.send_command(command).await;
+        self.answer(&tag).await
+    }
+
+    /// Sends a command, which must be answered OK.
+    #[track_caller]
+    pub fn demand(&mut self, command: &str) -> impl Future<Output = ImapReply> {
+        let caller = std::panic::Location::caller();
+        let command = command.to_owned();
+        async move {
+            let reply = self.command(&command).await;
+            assert!(reply.is_ok(), "{caller}: {command} was answered {}", reply.text());
+            reply
+        }
+    }
+
+    /// Sends a command and does not wait; gives its tag.
+    pub async fn send_command(&mut self, command: &str) -> String {
+        self.commands += 1;
+        let tag = format!("a{}", self.commands);
+        self.send(&format!("{tag} {command}")).await;
+        tag
+    }
+
+    /// APPEND of one message with a synchronizing literal; `arguments` stand behind the command's name: `INBOX (\Seen)`.
+    pub async fn append(&mut self, arguments: &str, message: &[u8]) -> ImapReply {
+        let tag = self.send_command(&format!("APPEND {arguments} {{{}}}", message.len())).await;
+        let response = self.response().await;
+        if !response.starts_with(b"+") {
+            let tagged = String::from_utf8_lossy(&response).into_owned();
+            let tagged = tagged.strip_prefix(&format!("{tag} ")).unwrap_or(&tagged).to_owned();
+            return ImapReply { untagged: Vec::new(), tagged };
+        }
+        self.send_bytes(message).await;
+        self.send("").await;
+        self.answer(&tag).await
+    }
+
+    /// Sends a line with its CRLF. A broken connection is no error here: the next read tells of it.
+    pub async fn send(&mut self, line: &str) {
+        self.transcript.push(format!("C: {line}"));
+        let _ = self.stream.write(format!("{line}\r\n").as_bytes()).await;
+    }
+
+    /// Sends bytes as they are.
+    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+        self.transcript.push(format!("C: {}", bytes.escape_ascii()));
+        let _ = self.stream.write(bytes).await;
+    }
+
+    /// Reads to the answer to the command of this tag.
+    pub async fn answer(&mut self, tag: &str) -> ImapReply {
+        let mut untagged = Vec::new();
+        loop {
+            let response = self.response().await;
+            let text = String::from_utf8_lossy(&response);
+            if let Some(tagged) = text.strip_prefix(tag).and_then(|rest| rest.strip_prefix(' ')) {
+                return ImapReply { untagged, tagged: tagged.to_owned() };
+            }
+            untagged.push(response);
+        }
+    }
+
+    /// The next response, whatever it is, with its literals and without its line's end.
+    pub async fn response(&mut self) -> Vec<u8> {
+        let response = self.try_response().await;
+        response
+            .unwrap_or_else(|| panic!("the connection ended instead of a response:\n{}", self.transcript.join("\n")))
+    }
+
+    /// The next response; `None` if the connection has ended.
+    pub async fn try_response(&mut self) -> Option<Vec<u8>> {
+        let mut response = Vec::new();
+        loop {
+            let line = guarded("a response", self.stream.line()).await.ok().flatten();
+            let Some(line) = line else {
+                self.transcript.push("S: <close>".to_owned());
+                return None;
+            };
+            let Some(text) = line.strip_suffix(b"\r\n") else {
+                panic!("the server sent {} without CRLF", line.escape_ascii());
+            };
+            response.extend_from_slice(text);
+            let Some(length) = literal_length(text) else { break };
+            response.extend_from_slice(b"\r\n");
+            let literal = guarded("a literal", self.stream.exactly(length)).await;
+            response.extend(literal.unwrap_or_else(|error| panic!("a literal of {length} bytes: {error}")));
+        }
+        self.transcript.push(format!("S: {}", String::from_utf8_lossy(&response).replace("\r\n", "\n   ")));
+        Some(response)
+    }
+
+    /// Waits for a response that begins so behind `* `; what comes before it is passed over.
+    pub async fn wait_for(&mut self, prefix: &str) -> String {
+        loop {
+            let response = String::from_utf8_lossy(&self.response().await).into_owned();
+            if response.strip_prefix("* ").is_some_and(|rest| rest.starts_with(prefix)) {
+                return response;
+            }
+        }
+    }
+
+    /// IDLE, until the server says that it listens; gives the tag.
+    pub async fn idle(&mut self) -> String {
+        let tag = self.send_command("IDLE").await;
+        let response = self.response().await;
+        assert!(response.starts_with(b"+"), "IDLE was answered {}", response.escape_ascii());
+        tag
+    }
+
+    /// Ends IDLE; gives what came until its answer.
+    pub async fn done(&mut self, tag: &str) -> ImapReply {
+        self.send("DONE").await;
+        self.answer(tag).await
+    }
+
+    /// STARTTLS and the handshake, with any certificate.
+    pub async fn starttls(&mut self) {
+        self.demand("STARTTLS").await;
+        self.handshake().await;
+    }
+
+    async fn handshake(&mut self) {
+        let shaking = async {
+            let name = ServerName::try_from("server.test").map_err(io::Error::other)?;
+            let stream = self.stream.unwrap_stream()?;
+            let stream = TlsConnector::from(crate::tls::client_config()).connect(name, stream).await?;
+            self.stream.wrap(stream);
+            Ok::<_, io::Error>(())
+        };
+        guarded("the TLS handshake", shaking).await.unwrap_or_else(|error| panic!("the handshake failed: {error}"));
+        self.transcript.push("-- TLS".to_owned());
+    }
+
+    /// What was said so far, with what differs from run to run made plain ([`crate::scrub`]).
+    pub fn transcript(&self) -> String {
+        crate::scrub(&self.transcript.join("\n"))
+    }
+}
+
+impl std::fmt::Debug for ImapClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ImapClient").field("transcript", &self.transcript).finish_non_exhaustive()
+    }
+}
+
+/// How many bytes of a literal follow behind this line: it ends with `{n}`.
+fn literal_length(line: &[u8]) -> Option<usize> {
+    let inner = line.strip_suffix(b"}")?;
+    let open = memchr::memrchr(b'{', inner)?;
+    std::str::from_utf8(&inner[open + 1..]).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literals_are_announced_at_the_end_of_a_line() {
+        assert_eq!(literal_length(b"* 1 FETCH (BODY[] {12}"), Some(12));
+        assert_eq!(literal_length(b"* 1 FETCH (BINARY[1] ~{0}"), Some(0));
+        assert_eq!(literal_length(b"* OK {12} here"), None);
+        assert_eq!(literal_length(b"* OK {x}"), None);
+    }
+}
