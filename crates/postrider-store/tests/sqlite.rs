@@ -272,7 +272,7 @@ async fn more_than_may_wait_is_refused_at_once() {
     other.execute_batch("ROLLBACK").unwrap();
     let stored = waiting.len() as u64;
     for call in waiting {
-        assert_eq!(call.await, Ok(()));
+        assert_eq!(call.await, Ok(Accepted::default()));
     }
     assert_eq!(store.queue_stats(NOW).await.unwrap().queued, stored);
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use postrider_core::mailbox::{Flags, MailboxName, NamedFlags, UidSet};
 use postrider_core::{
     Address, Attempt, Category, Direction, Domain, Envelope, Message, ObjectId, Outcome, Recipient, Reply, ReversePath,
     Timestamp, TlsInfo,
@@ -53,6 +54,169 @@ pub(super) fn claimed_email(seconds: i64, recipients: &[&str], node: NodeId) -> 
     let mut email = email(seconds, recipients);
     email.deliveries.iter_mut().for_each(|delivery| delivery.claimed_by = Some(node));
     email
+}
+
+/// An e-mail for these users alone, put into their INBOXes whatever their quotas.
+pub(super) fn filed_email(seconds: i64, users: &[UserId]) -> NewEmail {
+    let mut new = email(seconds, &[]);
+    let filing = |user: &UserId| Filing { user: *user, enforces_quota: false };
+    new.kept = vec![Recipient::new(address("kept@example.org"))];
+    new.filed = Some(Filed {
+        digest: digest_of(&new.message.raw),
+        filings: users.iter().map(filing).collect(),
+        stays_on_record: false,
+    });
+    new
+}
+
+/// Stands for a digest: the store never looks into one.
+pub(super) fn digest_of(raw: &Bytes) -> Bytes {
+    [b"digest of ", &raw[..]].concat().into()
+}
+
+pub(super) fn user(text: &str) -> User {
+    User {
+        id: user_id(text),
+        quota: Quota::default(),
+        address: address(text),
+        password_hash: format!("$argon2id$ of {text}"),
+        scram: ScramKeys { salt: vec![0, 255, 7], iterations: 4096, stored_key: [1; 32], server_key: [2; 32] },
+        created_at: at(1),
+        updated_at: at(1),
+    }
+}
+
+/// An id that is the same for the same address.
+fn user_id(text: &str) -> UserId {
+    let mut id = [0; 12];
+    text.to_ascii_lowercase().bytes().enumerate().for_each(|(n, byte)| id[n % 12] ^= byte.rotate_left(n as u32 / 12));
+    UserId::from_bytes(id)
+}
+
+/// Adds a user of this address.
+pub(super) async fn add_user(store: &Arc<dyn Store>, text: &str) -> UserId {
+    let user = user(text);
+    let id = user.id;
+    store.add_user(user).await.unwrap();
+    id
+}
+
+pub(super) fn name(text: &str) -> MailboxName {
+    MailboxName::parse(text).unwrap()
+}
+
+pub(super) async fn mailbox(store: &Arc<dyn Store>, user: UserId, text: &str) -> MailboxRecord {
+    store.mailbox(user, &name(text)).await.unwrap().unwrap_or_else(|| panic!("no mailbox {text}"))
+}
+
+pub(super) async fn create(store: &Arc<dyn Store>, user: UserId, text: &str) -> MailboxRecord {
+    let new = NewMailbox { user, name: name(text), special_use: None, now: at(2) };
+    store.create_mailbox(new).await.unwrap()
+}
+
+/// A mailbox as it is, after checks of what is always true of one.
+pub(super) async fn open(store: &Arc<dyn Store>, id: MailboxId) -> OpenMailbox {
+    let opened = store.open_mailbox(id).await.unwrap().unwrap_or_else(|| panic!("no mailbox {id}"));
+    let OpenMailbox { record, entries } = &opened;
+    assert!(entries.windows(2).all(|pair| pair[0].uid < pair[1].uid), "entries are by UID");
+    assert!(entries.iter().all(|entry| entry.uid > 0 && entry.uid < record.uid_next), "UIDs are below uid_next");
+    assert!(entries.iter().all(|entry| entry.modseq > 0 && entry.modseq <= record.highest_modseq), "{entries:?}");
+    let keywords = (0..record.keywords.len()).fold(Flags::SYSTEM, |all, number| all | Flags::keyword(number));
+    assert!(entries.iter().all(|entry| keywords.contains(entry.flags)), "flags have names");
+    assert_eq!(record.counts, counts(entries), "counts are true");
+    opened
+}
+
+fn counts(entries: &[Entry]) -> MailboxCounts {
+    let count = |condition: fn(&Entry) -> bool| entries.iter().filter(|entry| condition(entry)).count() as u64;
+    let deleted = entries.iter().filter(|entry| entry.flags.contains(Flags::DELETED));
+    MailboxCounts {
+        messages: entries.len() as u64,
+        unseen: count(|entry| !entry.flags.contains(Flags::SEEN)),
+        deleted: deleted.clone().count() as u64,
+        bytes: entries.iter().map(|entry| u64::from(entry.size)).sum(),
+        deleted_bytes: deleted.map(|entry| u64::from(entry.size)).sum(),
+    }
+}
+
+pub(super) async fn entries(store: &Arc<dyn Store>, id: MailboxId) -> Vec<Entry> {
+    open(store, id).await.entries
+}
+
+pub(super) async fn uids(store: &Arc<dyn Store>, id: MailboxId) -> Vec<u32> {
+    entries(store, id).await.iter().map(|entry| entry.uid).collect()
+}
+
+pub(super) async fn delta(store: &Arc<dyn Store>, id: MailboxId, since: Modseq) -> MailboxDelta {
+    store.mailbox_delta(id, since).await.unwrap().unwrap()
+}
+
+/// Flags by name: system flags as IMAP writes them.
+pub(super) fn named(texts: &[&str]) -> NamedFlags {
+    let mut named = NamedFlags::default();
+    for text in texts {
+        match *text {
+            "\\Seen" => named.system |= Flags::SEEN,
+            "\\Answered" => named.system |= Flags::ANSWERED,
+            "\\Flagged" => named.system |= Flags::FLAGGED,
+            "\\Deleted" => named.system |= Flags::DELETED,
+            "\\Draft" => named.system |= Flags::DRAFT,
+            keyword => named.keywords.push(keyword.parse().unwrap()),
+        }
+    }
+    named
+}
+
+pub(super) fn set(ranges: &[(u32, u32)]) -> UidSet {
+    UidSet::from_ranges(ranges.iter().copied())
+}
+
+pub(super) fn append_message(seconds: i64, text: &str, flags: &[&str]) -> AppendMessage {
+    let raw = Bytes::from(format!("Subject: {text}\r\n\r\nPut here by its user.\r\n"));
+    AppendMessage {
+        id: ObjectId::new(at(seconds)),
+        digest: digest_of(&raw),
+        message: Message::parse(raw, 0),
+        flags: named(flags),
+        internal_date: at(seconds - 1_000),
+    }
+}
+
+/// Appends one message. Returns its UID.
+pub(super) async fn append(store: &Arc<dyn Store>, mailbox: MailboxId, text: &str, flags: &[&str]) -> u32 {
+    let messages = vec![append_message(50, text, flags)];
+    let appended = store.append(Append { mailbox, messages, replaces: None, now: at(50) }).await.unwrap();
+    appended.uids[0]
+}
+
+#[allow(dead_code)]
+pub(super) async fn store_flags(
+    store: &Arc<dyn Store>,
+    mailbox: MailboxId,
+    uids: UidSet,
+    operation: FlagsOperation,
+    flags: &[&str],
+) -> FlagsStored {
+    let change = StoreFlags { mailbox, uids, operation, flags: named(flags), unchanged_since: None };
+    store.store_flags(change).await.unwrap()
+}
+
+#[allow(dead_code)]
+pub(super) async fn copy(
+    store: &Arc<dyn Store>,
+    (from, to): (MailboxId, MailboxId),
+    uids: UidSet,
+    moves: bool,
+) -> Copied {
+    store.copy_messages(CopyMessages { from, uids, to, moves, now: at(60) }).await.unwrap()
+}
+
+/// Whether the store still has a message, and its digest with it.
+pub(super) async fn is_kept(store: &Arc<dyn Store>, email: ObjectId) -> bool {
+    let message = store.messages(&[email]).await.unwrap().remove(0);
+    let digest = store.digests(&[email]).await.unwrap().remove(0);
+    assert_eq!(digest, message.as_ref().map(digest_of));
+    message.is_some()
 }
 
 pub(super) async fn accept(store: &Arc<dyn Store>, email: NewEmail) -> ObjectId {

@@ -10,8 +10,10 @@
 mod claims;
 mod durability;
 mod emails;
+mod filing;
 mod fixtures;
 mod lists;
+mod mailboxes;
 mod model;
 mod nodes;
 mod orders;
@@ -159,6 +161,25 @@ checks! { $
         an_import_leaves_out_what_is_there
         an_export_goes_on_behind_any_email
         large_messages_come_in_small_exports
+    }
+    mailboxes {
+        a_user_has_six_mailboxes_from_the_start
+        mailboxes_are_made_and_deleted
+        a_renamed_mailbox_takes_those_below_along
+        renaming_inbox_moves_its_messages
+        subscriptions_are_to_names
+        a_user_has_so_many_mailboxes
+        annotations_are_kept
+    }
+    filing {
+        a_filed_email_is_in_each_inbox
+        a_filing_is_refused_by_itself
+        notifications_are_filed
+        appended_messages_have_what_was_given
+        appends_are_all_or_nothing
+        a_message_is_replaced_in_one_commit
+        concurrent_filings_take_turns
+        recent_messages_are_told_once
     }
     users {
         users_are_found_without_regard_to_case

@@ -9,7 +9,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::Harness;
 use super::fixtures::*;
-use super::users::user;
+
 use crate::records::*;
 use crate::traits::Store;
 

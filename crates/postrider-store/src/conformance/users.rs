@@ -1,30 +1,9 @@
 //! The directory of users.
 
-use postrider_core::ObjectId;
-
 use super::Harness;
 use super::fixtures::*;
 use crate::error::StoreError;
-use crate::records::{Quota, ScramKeys, User};
-
-/// An id that is the same for the same address.
-fn id_of(text: &str) -> ObjectId {
-    let mut id = [0; 12];
-    text.to_ascii_lowercase().bytes().enumerate().for_each(|(n, byte)| id[n % 12] ^= byte.rotate_left(n as u32 / 12));
-    ObjectId::from_bytes(id)
-}
-
-pub(super) fn user(text: &str) -> User {
-    User {
-        id: id_of(text),
-        quota: Quota::default(),
-        address: address(text),
-        password_hash: format!("$argon2id$ of {text}"),
-        scram: ScramKeys { salt: vec![0, 255, 7], iterations: 4096, stored_key: [1; 32], server_key: [2; 32] },
-        created_at: at(1),
-        updated_at: at(1),
-    }
-}
+use crate::records::{ScramKeys, User};
 
 pub(super) async fn users_are_found_without_regard_to_case(harness: &dyn Harness) {
     let store = harness.open().await;

@@ -12,9 +12,15 @@ use super::batch::Batch;
 use super::checkpoint::ROWS_BYTES;
 use super::codes::{self, Blob};
 use super::failure::Failure;
+use super::mailboxes::append;
 use super::sequence::{self, Place};
 use crate::error::StoreError;
-use crate::records::{Change, NewDelivery, NewEmail, NodeId};
+use crate::records::{Accepted, Change, EmailHold, Filed, NewDelivery, NewEmail, NodeId};
+
+/// Bits of `emails.hold`.
+pub(super) const HOLD_NONE: u8 = 0;
+pub(super) const HOLD_LISTED: u8 = 1;
+pub(super) const HOLD_STAYS: u8 = 2;
 
 /// From this size on a message is compressed on a thread made for blocking work, in bytes.
 const COMPRESS_INLINE_BYTES_MAX: usize = 256 << 10;
@@ -24,6 +30,7 @@ const COMPRESS_INLINE_BYTES_MAX: usize = 256 << 10;
 pub(super) struct PreparedEmail {
     email: EmailRow,
     deliveries: Vec<PreparedDelivery>,
+    filed: Option<Filed>,
 }
 
 /// The row of an e-mail, and its message.
@@ -45,6 +52,7 @@ pub(super) struct EmailRow {
     kept: Option<String>,
     attachments: Option<String>,
     source_ip: Option<String>,
+    hold: u8,
     blob: Blob,
 }
 
@@ -61,6 +69,8 @@ pub(super) struct EmailParts<'e> {
     /// Those who are delivered to elsewhere.
     pub(super) recipients: Vec<&'e Recipient>,
     pub(super) source_ip: Option<IpAddr>,
+    /// [`HOLD_LISTED`] and [`HOLD_STAYS`].
+    pub(super) hold: u8,
 }
 
 #[derive(Debug)]
@@ -91,17 +101,22 @@ pub(super) async fn prepare(email: NewEmail) -> Result<PreparedEmail, StoreError
         kept: &email.kept,
         recipients: email.deliveries.iter().map(|delivery| &delivery.recipient).collect(),
         source_ip: None,
+        hold: hold(EmailHold {
+            is_listed: true,
+            stays_on_record: email.filed.as_ref().is_none_or(|filed| filed.stays_on_record),
+        }),
     };
     Ok(PreparedEmail {
         email: EmailRow::prepare(parts).await?,
         deliveries: email.deliveries.iter().map(prepare_delivery).collect::<Result<_, _>>()?,
+        filed: email.filed,
     })
 }
 
 impl PreparedEmail {
     /// About how much is written for it.
     pub(super) fn bytes(&self) -> usize {
-        self.email.bytes() + self.deliveries.len() * 256
+        self.email.bytes() + self.deliveries.len() * 256 + self.filed.as_ref().map_or(0, |filed| filed.digest.len())
     }
 }
 
@@ -131,6 +146,7 @@ impl EmailRow {
                 Some(codes::to_json(&summary.attachments)?)
             },
             source_ip: parts.source_ip.map(|ip| ip.to_string()),
+            hold: parts.hold,
             blob: compress(&message.raw).await?,
         })
     }
@@ -143,15 +159,26 @@ impl EmailRow {
         self.blob.content.len() + ROWS_BYTES
     }
 
-    /// Writes the row and the message; `None`, and nothing is written, if there is no place for its id.
-    pub(super) fn insert(&self, batch: &mut Batch<'_>) -> rusqlite::Result<Option<i64>> {
+    /// Of the message, in bytes.
+    pub(super) fn size(&self) -> u32 {
+        u32::try_from(self.size).unwrap_or(u32::MAX)
+    }
+
+    /// Writes the row and the message, to which so many entries refer; `None`, and nothing is written, if there is no place
+    /// for its id.
+    pub(super) fn insert(&self, batch: &mut Batch<'_>, entries: usize) -> rusqlite::Result<Option<i64>> {
         let Place::Free(seq) = sequence::place(batch.connection, self.id)? else { return Ok(None) };
+        self.insert_at(batch, seq, entries)?;
+        Ok(Some(seq))
+    }
+
+    fn insert_at(&self, batch: &mut Batch<'_>, seq: i64, entries: usize) -> rusqlite::Result<()> {
         batch
             .connection
             .prepare_cached(
                 "INSERT INTO emails (seq, id, created_at, updated_at, status, direction, size, return_path_bytes, is_8bit,
-                     sender, recipients, message_id, subject, envelope, kept, attachments, source_ip)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+                     sender, recipients, message_id, subject, envelope, kept, attachments, source_ip, entries, hold)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
             )?
             .execute(params![
                 seq,
@@ -171,6 +198,8 @@ impl EmailRow {
                 self.kept,
                 self.attachments,
                 self.source_ip,
+                entries as i64,
+                self.hold,
             ])?;
         let content: &[u8] = &self.blob.content;
         batch.connection.prepare_cached("INSERT INTO blobs VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
@@ -180,16 +209,44 @@ impl EmailRow {
             self.return_path_bytes,
             content,
         ])?;
-        batch.count(self.status);
-        Ok(Some(seq))
+        if self.hold & HOLD_LISTED != 0 {
+            batch.count(self.status);
+        }
+        Ok(())
     }
 }
 
-/// Writes an e-mail's rows. Refuses an id that is taken.
-pub(super) fn insert(batch: &mut Batch<'_>, prepared: &PreparedEmail) -> Result<(), Failure> {
-    let Some(seq) = prepared.email.insert(batch)? else {
-        return Err(Failure::Refused(StoreError::Exists(format!("e-mail {}", prepared.email.id))));
+pub(super) fn hold(hold: EmailHold) -> u8 {
+    let bit = |is_set, bit| if is_set { bit } else { HOLD_NONE };
+    bit(hold.is_listed, HOLD_LISTED) | bit(hold.stays_on_record, HOLD_STAYS)
+}
+
+/// Writes an e-mail's rows, and its entries in mailboxes. Refuses an id that is taken.
+pub(super) fn insert(batch: &mut Batch<'_>, prepared: &PreparedEmail) -> Result<Accepted, Failure> {
+    let email = &prepared.email;
+    let Place::Free(seq) = sequence::place(batch.connection, email.id)? else {
+        return Err(Failure::Refused(StoreError::Exists(format!("e-mail {}", email.id))));
     };
+    let Some(filed) = &prepared.filed else {
+        email.insert_at(batch, seq, 0)?;
+        insert_deliveries(batch, seq, prepared)?;
+        return Ok(Accepted::default());
+    };
+    let (slots, accepted) = append::choose(batch, &filed.filings, email.size())?;
+    if slots.is_empty() && !filed.stays_on_record {
+        return Ok(accepted);
+    }
+    email.insert_at(batch, seq, slots.len())?;
+    insert_deliveries(batch, seq, prepared)?;
+    if !slots.is_empty() {
+        append::insert_digest(batch, (email.id, seq), &filed.digest)?;
+        let created_at = Timestamp::from_millis(email.created_at);
+        append::file(batch, (email.id, seq), (email.size(), created_at), &slots)?;
+    }
+    Ok(accepted)
+}
+
+fn insert_deliveries(batch: &mut Batch<'_>, seq: i64, prepared: &PreparedEmail) -> Result<(), Failure> {
     for (number, delivery) in (0u32..).zip(&prepared.deliveries) {
         let owner = delivery.claimed_by.map(|node| batch.node(node)).transpose()?.flatten();
         batch

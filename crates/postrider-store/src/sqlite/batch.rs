@@ -9,7 +9,9 @@ use std::net::IpAddr;
 use postrider_core::{DeliveryStatus, EmailStatus, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _};
 
+use super::changes::Told;
 use super::codes::{self, STATUS_CODES, StatusCode};
+use super::mailboxes::touched::Touched;
 use crate::error::StoreError;
 use crate::records::{Change, NodeId};
 
@@ -21,6 +23,7 @@ const RATE_SPANS_KEPT: i64 = 60;
 
 pub(super) struct Batch<'c> {
     pub(super) connection: &'c Connection,
+    pub(super) mailboxes: Touched<'c>,
     counters: [i64; STATUS_CODES],
     changes: BTreeMap<i64, RowChange>,
     rates: BTreeMap<i64, Rate>,
@@ -65,6 +68,7 @@ impl<'c> Batch<'c> {
     pub(super) fn new(connection: &'c Connection) -> Self {
         Self {
             connection,
+            mailboxes: Touched::new(connection),
             counters: [0; STATUS_CODES],
             changes: BTreeMap::new(),
             rates: BTreeMap::new(),
@@ -80,7 +84,7 @@ impl<'c> Batch<'c> {
         self.counters[usize::from(codes::email_status_code(status))] += 1;
     }
 
-    /// An e-mail whose row says this status code went.
+    /// An e-mail that was counted, and whose row says this status code, went.
     pub(super) fn forget(&mut self, seq: i64, status_code: StatusCode) {
         if let Some(counter) = self.counters.get_mut(usize::from(status_code)) {
             *counter -= 1;
@@ -160,7 +164,7 @@ impl<'c> Batch<'c> {
     }
 
     /// Writes what the operations left to be written once. Returns what is to be told after the commit.
-    pub(super) fn finish(mut self) -> Result<Vec<Change>, StoreError> {
+    pub(super) fn finish(mut self) -> Result<Told, StoreError> {
         for (seq, change) in std::mem::take(&mut self.changes) {
             self.update_email(seq, change)?;
         }
@@ -185,7 +189,7 @@ impl<'c> Batch<'c> {
                 )?
                 .execute((domain, at.as_millis(), error))?;
         }
-        Ok(self.told)
+        Ok(Told { changes: self.told, mailboxes: self.mailboxes.finish()? })
     }
 
     /// Brings an e-mail's row in line with its deliveries.

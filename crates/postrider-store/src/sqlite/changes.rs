@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::broadcast;
 
-use crate::records::Change;
+use crate::records::{Change, MailboxChange};
 
 /// How often the writer looks for commits of other processes while anybody listens.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -17,10 +17,21 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Changes that wait for a slow listener; then it looks everywhere.
 const CHANGES_KEPT: usize = 16;
 
+/// Changes in mailboxes that wait for a slow listener: a commit may have some hundred.
+const MAILBOX_CHANGES_KEPT: usize = 1_024;
+
+/// What a transaction changed.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) changes: Vec<Change>,
+    pub(super) mailboxes: Vec<MailboxChange>,
+}
+
 /// The writer's side.
 #[derive(Debug)]
 pub(super) struct Teller {
     sender: broadcast::Sender<Change>,
+    mailbox_sender: broadcast::Sender<MailboxChange>,
     /// What the connection counted last; unknown on another connection.
     seen: Option<i64>,
     looked_at: Instant,
@@ -29,18 +40,30 @@ pub(super) struct Teller {
 impl Teller {
     /// On the writer's connection, before anybody can listen: what comes later is noticed.
     pub(super) fn new(connection: &Connection) -> Self {
-        Self { sender: broadcast::Sender::new(CHANGES_KEPT), seen: count(connection).ok(), looked_at: Instant::now() }
+        Self {
+            sender: broadcast::Sender::new(CHANGES_KEPT),
+            mailbox_sender: broadcast::Sender::new(MAILBOX_CHANGES_KEPT),
+            seen: count(connection).ok(),
+            looked_at: Instant::now(),
+        }
     }
 
     pub(super) fn sender(&self) -> broadcast::Sender<Change> {
         self.sender.clone()
     }
 
+    pub(super) fn mailbox_sender(&self) -> broadcast::Sender<MailboxChange> {
+        self.mailbox_sender.clone()
+    }
+
     /// Tells of what was committed.
-    pub(super) fn tell(&self, changes: &[Change]) {
-        for &change in changes {
+    pub(super) fn tell(&self, told: &Told) {
+        for &change in &told.changes {
             // Nobody may be listening.
             let _ = self.sender.send(change);
+        }
+        for &change in &told.mailboxes {
+            let _ = self.mailbox_sender.send(change);
         }
     }
 
@@ -51,7 +74,7 @@ impl Teller {
 
     /// How long until the next look is due; `None` while nobody listens.
     pub(super) fn next_look(&self) -> Option<Duration> {
-        let is_heard = self.sender.receiver_count() > 0;
+        let is_heard = self.sender.receiver_count() + self.mailbox_sender.receiver_count() > 0;
         is_heard.then(|| LOOK_INTERVAL.saturating_sub(self.looked_at.elapsed()))
     }
 
@@ -68,7 +91,7 @@ impl Teller {
             Ok(counted) if self.seen == Some(counted) => {}
             Ok(counted) => {
                 self.seen = Some(counted);
-                self.tell(&Change::ALL);
+                self.tell(&Told { changes: Change::ALL.into(), mailboxes: vec![MailboxChange::Anything] });
             }
             // Whatever keeps it from reading: the next look finds the same.
             Err(error) => tracing::debug!(error = %error, "commits of other processes could not be looked for"),

@@ -32,6 +32,13 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
+/// What could not be read or made sense of, wherever in an operation.
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Undo(error)
+    }
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         let text = error.to_string();

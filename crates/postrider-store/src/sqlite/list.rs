@@ -127,8 +127,10 @@ impl Query {
             Some(0..=4) if filter.status != Some(EmailStatus::Sending) => "INDEXED BY emails_open",
             _ => "NOT INDEXED",
         };
-        let mut query =
-            Self { sql: format!("SELECT {columns} FROM emails {index} WHERE seq >= ?"), values: Vec::new() };
+        let mut query = Self {
+            sql: format!("SELECT {columns} FROM emails {index} WHERE hold & 1 AND seq >= ?"),
+            values: Vec::new(),
+        };
         query.values.push(filter.from.map_or(0, |from| sequence::lower_bound(from - ID_DISTANCE_MAX)).into());
         if let Some(from) = filter.from {
             query.and("created_at >= ?", from.as_millis());

@@ -11,8 +11,10 @@ mod checkpoint;
 mod claim;
 mod claims;
 mod codes;
+mod directory;
 mod failure;
 mod list;
+mod mailboxes;
 mod open;
 mod order;
 mod queue;
@@ -32,9 +34,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use postrider_core::mailbox::{MailboxName, UidSet};
-use postrider_core::{Address, Domain, ObjectId, Timestamp};
+use postrider_core::{ObjectId, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::broadcast;
 
@@ -45,11 +45,10 @@ use self::claim::Walk;
 use self::claims::{Guarded, Orphans};
 use self::open::Opened;
 use self::readers::Readers;
-use self::transfer::PreparedTransfer;
 use self::writer::{Writer, lock};
 use crate::error::StoreError;
 use crate::records::*;
-use crate::traits::{Directory, Emails, Mailboxes, Queue, Store, Transfer};
+use crate::traits::{Emails, Queue, Store};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -90,6 +89,9 @@ impl SqliteStore {
         // The thread keeps the lock: it is free when the last write is done.
         let writer = Writer::start(writer, checkpointer, options.clone(), lock)
             .map_err(|error| StoreError::Unavailable(format!("no thread for writing: {error}")))?;
+        if is_alone {
+            mailboxes::removal::purge_by_and_by(&writer);
+        }
         Ok(Self {
             writer,
             readers: Readers::new(readers, options.waiting_max),
@@ -133,7 +135,7 @@ impl Store for SqliteStore {
     }
 
     fn mailbox_changes(&self) -> broadcast::Receiver<MailboxChange> {
-        broadcast::Sender::new(1).subscribe()
+        self.writer.mailbox_changes()
     }
 
     async fn close(&self) -> Result<()> {
@@ -154,10 +156,9 @@ impl Emails for SqliteStore {
         let accepted = self.writer.write_then(
             email.bytes(),
             move |batch| accept::insert(batch, &email),
-            move |()| guard((), claims),
+            move |accepted| guard(accepted, claims),
         );
-        accepted.await?.take();
-        Ok(Accepted::default())
+        Ok(accepted.await?.take().unwrap_or_default())
     }
 
     async fn list(&self, filter: &EmailFilter, page: u64, limit: u64) -> Result<EmailPage> {
@@ -269,195 +270,6 @@ impl Queue for SqliteStore {
 
     async fn queue_stats(&self, now: Timestamp) -> Result<QueueStats> {
         self.read(move |connection| stats::queue_stats(connection, now)).await
-    }
-}
-
-#[async_trait]
-impl Mailboxes for SqliteStore {
-    async fn mailboxes(&self, _: UserId) -> Result<Vec<MailboxRecord>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn mailbox(&self, _: UserId, _: &MailboxName) -> Result<Option<MailboxRecord>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn create_mailbox(&self, _: NewMailbox) -> Result<MailboxRecord> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn delete_mailbox(&self, _: MailboxId) -> Result<bool> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn rename_mailbox(&self, _: RenameMailbox) -> Result<()> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn subscriptions(&self, _: UserId) -> Result<Vec<MailboxName>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn subscribe(&self, _: UserId, _: &MailboxName, _: bool) -> Result<()> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn open_mailbox(&self, _: MailboxId) -> Result<Option<OpenMailbox>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn mailbox_delta(&self, _: MailboxId, _: Modseq) -> Result<Option<MailboxDelta>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn take_recent(&self, _: MailboxId) -> Result<u32> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn append(&self, _: Append) -> Result<Appended> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn copy_messages(&self, _: CopyMessages) -> Result<Copied> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn store_flags(&self, _: StoreFlags) -> Result<FlagsStored> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn expunge(&self, _: MailboxId, _: Option<UidSet>) -> Result<Expunged> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn digests(&self, _: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn messages(&self, _: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn metadata(&self, _: UserId, _: Option<MailboxId>) -> Result<Vec<MetadataEntry>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn set_metadata(&self, _: UserId, _: Option<MailboxId>, _: Vec<(String, Option<Bytes>)>) -> Result<()> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn usage(&self, _: UserId) -> Result<Usage> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-}
-
-#[async_trait]
-impl Transfer for SqliteStore {
-    async fn export(&self, after: Option<ObjectId>, count: usize) -> Result<Vec<StoredEmail>> {
-        self.read(move |connection| transfer::export(connection, after, count)).await
-    }
-
-    async fn import(&self, emails: Vec<StoredEmail>) -> Result<usize> {
-        let mut prepared = Vec::with_capacity(emails.len());
-        for email in emails {
-            prepared.push(transfer::prepare(email).await?);
-        }
-        let bytes = prepared.iter().map(PreparedTransfer::bytes).sum();
-        self.writer.write(bytes, move |batch| transfer::import(batch, &prepared)).await
-    }
-
-    async fn export_mailboxes(&self, _: UserId) -> Result<StoredMailboxes> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn import_mailboxes(&self, _: UserId, _: StoredMailboxes) -> Result<()> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn export_entries(&self, _: MailboxId, _: u32, _: usize) -> Result<Vec<Entry>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn import_entries(&self, _: MailboxId, _: Vec<Entry>) -> Result<usize> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-}
-
-#[async_trait]
-impl Directory for SqliteStore {
-    async fn add_user(&self, user: User) -> Result<()> {
-        self.writer.write(ROWS_BYTES, move |batch| users::add(batch, &user)).await
-    }
-
-    async fn user(&self, address: &Address) -> Result<Option<User>> {
-        let address = address.clone();
-        self.read(move |connection| users::find(connection, &address)).await
-    }
-
-    async fn users(&self) -> Result<Vec<User>> {
-        self.read(users::all).await
-    }
-
-    async fn set_password(
-        &self,
-        address: &Address,
-        password_hash: String,
-        scram: ScramKeys,
-        now: Timestamp,
-    ) -> Result<bool> {
-        let address = address.clone();
-        self.writer
-            .write(ROWS_BYTES, move |batch| users::set_password(batch, &address, &password_hash, &scram, now))
-            .await
-    }
-
-    async fn remove_user(&self, address: &Address) -> Result<bool> {
-        let address = address.clone();
-        self.writer.write(ROWS_BYTES, move |batch| users::remove(batch, &address)).await
-    }
-
-    async fn set_quota(&self, _: &Address, _: Quota, _: Timestamp) -> Result<bool> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn add_domain(&self, _: DomainRecord) -> Result<()> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn domain(&self, _: &Domain) -> Result<Option<DomainRecord>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn domains(&self) -> Result<Vec<DomainRecord>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn set_catch_all(&self, _: &Domain, _: Option<Address>, _: Timestamp) -> Result<bool> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn remove_domain(&self, _: &Domain) -> Result<bool> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn add_alias(&self, _: AliasRecord) -> Result<()> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn set_alias_targets(&self, _: &Address, _: Vec<Address>, _: Timestamp) -> Result<bool> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn alias(&self, _: &Address) -> Result<Option<AliasRecord>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn aliases(&self) -> Result<Vec<AliasRecord>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn remove_alias(&self, _: &Address) -> Result<bool> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
     }
 }
 

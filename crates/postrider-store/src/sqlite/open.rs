@@ -40,7 +40,7 @@ const WRITER_CACHE_KIB: u32 = 16 << 10;
 const READER_CACHE_KIB: u32 = 2 << 10;
 
 /// Prepared statements that a connection keeps.
-const STATEMENTS_KEPT: usize = 64;
+const STATEMENTS_KEPT: usize = 128;
 
 /// How to open the store.
 #[derive(Debug, Clone)]

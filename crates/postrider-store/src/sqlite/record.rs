@@ -3,6 +3,7 @@
 use postrider_core::{Attempt, DeliveryStatus, EmailStatus, ObjectId, Outcome};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
+use super::accept;
 use super::batch::Batch;
 use super::claim::decode_envelope;
 use super::codes::{self, StatusCode};
@@ -96,7 +97,7 @@ fn last_error(connection: &Connection, seq: i64) -> Result<Option<String>, Store
 /// One e-mail with all that is kept of it but the message.
 pub(super) fn detail(connection: &Connection, id: ObjectId) -> Result<Option<EmailDetail>, StoreError> {
     let transaction = connection.unchecked_transaction()?;
-    let Some(seq) = sequence::find(&transaction, id)? else { return Ok(None) };
+    let Some(seq) = find_listed(&transaction, id)? else { return Ok(None) };
     let attempts = attempts(&transaction, seq)?;
     let (deliveries, is_sending) = deliveries(&transaction, seq, &attempts)?;
     let (sender, envelope): (String, Option<String>) = transaction
@@ -142,7 +143,7 @@ fn read_raw(connection: &Connection, id: ObjectId, bytes_max: usize) -> Result<R
     // Content that is not asked for is not read from the disk either.
     let mut statement = connection.prepare_cached(
         "SELECT b.encoding, b.size, b.return_path_bytes, CASE WHEN b.size <= ?4 THEN b.content END
-         FROM emails AS e JOIN blobs AS b ON b.seq = e.seq WHERE e.seq BETWEEN ?1 AND ?2 AND e.id = ?3",
+         FROM emails AS e JOIN blobs AS b ON b.seq = e.seq WHERE e.seq BETWEEN ?1 AND ?2 AND e.id = ?3 AND e.hold & 1",
     )?;
     let bytes_max = i64::try_from(bytes_max).unwrap_or(i64::MAX);
     let mut rows = statement.query((first, last, id.as_bytes(), bytes_max))?;
@@ -155,13 +156,60 @@ fn read_raw(connection: &Connection, id: ObjectId, bytes_max: usize) -> Result<R
     Ok(Raw::Read(RawMessage { raw, return_path_bytes: row.get(2)? }))
 }
 
-/// Deletes an e-mail and all that belongs to it.
+/// The row of an e-mail that is listed.
+fn find_listed(connection: &Connection, id: ObjectId) -> rusqlite::Result<Option<i64>> {
+    let Some(seq) = sequence::find(connection, id)? else { return Ok(None) };
+    let mut statement = connection.prepare_cached("SELECT 1 FROM emails WHERE seq = ?1 AND hold & 1")?;
+    Ok(statement.exists([seq])?.then_some(seq))
+}
+
+/// Takes an e-mail from the record: with all that belongs to it, or but for the message where mailboxes have that.
 pub(super) fn delete(batch: &mut Batch<'_>, id: ObjectId) -> Result<bool, Failure> {
-    let Some(seq) = sequence::find(batch.connection, id)? else { return Ok(false) };
+    let Some(seq) = find_listed(batch.connection, id)? else { return Ok(false) };
+    let entries: i64 = batch
+        .connection
+        .prepare_cached("SELECT entries FROM emails WHERE seq = ?1")?
+        .query_row([seq], |row| row.get(0))?;
+    if entries <= 0 {
+        purge(batch, seq)?;
+        return Ok(true);
+    }
     let status_code = batch
         .connection
-        .prepare_cached("DELETE FROM emails WHERE seq = ?1 RETURNING status")?
+        .prepare_cached("SELECT status FROM emails WHERE seq = ?1")?
         .query_row([seq], |row| row.get(0))?;
+    batch.forget(seq, status_code);
+    purge_deliveries(batch, seq)?;
+    batch.connection.prepare_cached("UPDATE emails SET status = ?2, hold = ?3 WHERE seq = ?1")?.execute((
+        seq,
+        codes::email_status_code(EmailStatus::Received),
+        accept::HOLD_NONE,
+    ))?;
+    Ok(true)
+}
+
+/// Deletes an e-mail and all that belongs to it.
+pub(super) fn purge(batch: &mut Batch<'_>, seq: i64) -> Result<(), Failure> {
+    let deleted: Option<(StatusCode, u8)> = batch
+        .connection
+        .prepare_cached("DELETE FROM emails WHERE seq = ?1 RETURNING status, hold")?
+        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((status_code, hold)) = deleted else { return Ok(()) };
+    for table in ["DELETE FROM blobs WHERE seq = ?1", "DELETE FROM digests WHERE seq = ?1"] {
+        batch.connection.prepare_cached(table)?.execute([seq])?;
+    }
+    // What has that status has no deliveries.
+    if status_code != codes::email_status_code(EmailStatus::Received) {
+        purge_deliveries(batch, seq)?;
+    }
+    if hold & accept::HOLD_LISTED != 0 {
+        batch.forget(seq, status_code);
+    }
+    Ok(())
+}
+
+fn purge_deliveries(batch: &mut Batch<'_>, seq: i64) -> Result<(), Failure> {
     {
         let mut statement = batch
             .connection
@@ -172,15 +220,10 @@ pub(super) fn delete(batch: &mut Batch<'_>, id: ObjectId) -> Result<bool, Failur
             batch.waits(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?, Some(status), None);
         }
     }
-    for table in [
-        "DELETE FROM blobs WHERE seq = ?1",
-        "DELETE FROM deliveries WHERE email = ?1",
-        "DELETE FROM attempts WHERE email = ?1",
-    ] {
+    for table in ["DELETE FROM deliveries WHERE email = ?1", "DELETE FROM attempts WHERE email = ?1"] {
         batch.connection.prepare_cached(table)?.execute([seq])?;
     }
-    batch.forget(seq, status_code);
-    Ok(true)
+    Ok(())
 }
 
 fn attempts(connection: &Connection, seq: i64) -> Result<Vec<(u32, Attempt)>, StoreError> {

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Each step leads from the version that is its position to the next. Steps are never changed, only added.
-const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 /// The version of this program's schema, kept in `PRAGMA user_version`.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -141,6 +141,105 @@ ALTER TABLE emails DROP COLUMN last_error;
 /// Where a node runs, for people who look.
 const VERSION_3: &str = "
 ALTER TABLE nodes ADD COLUMN host TEXT NOT NULL DEFAULT '';
+";
+
+/// Mailboxes. Each user who was there before gets those that a new one has.
+const VERSION_4: &str = "
+-- How many entries of mailboxes refer to it, and what else keeps it: 1 it is listed, 2 it stays on record.
+ALTER TABLE emails ADD COLUMN entries INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE emails ADD COLUMN hold INTEGER NOT NULL DEFAULT 3;
+
+-- Apart from emails and blobs: a mailbox is listed by reading these alone.
+CREATE TABLE digests (
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    content BLOB NOT NULL
+) STRICT;
+
+ALTER TABLE users ADD COLUMN id BLOB NOT NULL DEFAULT x'';
+ALTER TABLE users ADD COLUMN quota_bytes INTEGER;
+ALTER TABLE users ADD COLUMN quota_messages INTEGER;
+ALTER TABLE users ADD COLUMN uid_validity_next INTEGER NOT NULL DEFAULT 1;
+UPDATE users SET id = unhex(printf('%08x', created_at / 1000) || hex(randomblob(8))),
+    uid_validity_next = max(created_at / 1000, 0) + 7;
+CREATE UNIQUE INDEX users_id ON users (id);
+
+CREATE TABLE mailboxes (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used twice: what is left of one that was deleted has its number
+    id BLOB NOT NULL UNIQUE,
+    user BLOB NOT NULL,
+    name TEXT NOT NULL,
+    special_use TEXT,
+    uid_validity INTEGER NOT NULL,
+    uid_next INTEGER NOT NULL DEFAULT 1,
+    modseq INTEGER NOT NULL DEFAULT 1,
+    keywords TEXT NOT NULL DEFAULT '',          -- in the order of their numbers, spaces between them
+    messages INTEGER NOT NULL DEFAULT 0,
+    unseen INTEGER NOT NULL DEFAULT 0,
+    deleted INTEGER NOT NULL DEFAULT 0,
+    bytes INTEGER NOT NULL DEFAULT 0,
+    deleted_bytes INTEGER NOT NULL DEFAULT 0,
+    recent_from INTEGER NOT NULL DEFAULT 1,
+    expunged_since INTEGER NOT NULL DEFAULT 0,  -- what was expunged after this modseq is remembered
+    expunged_kept INTEGER NOT NULL DEFAULT 0,   -- how many UIDs that are
+    created_at INTEGER NOT NULL,
+    UNIQUE (user, name)
+) STRICT;
+
+-- Messages in mailboxes, 64 UIDs to a row: changing one flag of ten thousand messages rewrites some hundred rows instead of
+-- ten thousand, and a delivery appends to a row that the last one has touched as well.
+CREATE TABLE entries (
+    chunk INTEGER PRIMARY KEY,                  -- number of the mailbox << 26 | UID >> 6
+    modseq INTEGER NOT NULL,                    -- the highest among them
+    content BLOB NOT NULL                       -- see entries.rs
+) STRICT;
+
+CREATE TABLE expunged (
+    mailbox INTEGER NOT NULL,
+    modseq INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    uids BLOB NOT NULL,                         -- ranges: first and last, 4 bytes each, big-endian
+    PRIMARY KEY (mailbox, modseq)
+) STRICT, WITHOUT ROWID;
+
+-- Mailboxes that are gone and whose entries are not yet.
+CREATE TABLE removed_mailboxes (number INTEGER PRIMARY KEY) STRICT;
+
+CREATE TABLE subscriptions (
+    user BLOB NOT NULL,
+    name TEXT NOT NULL,
+    PRIMARY KEY (user, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE metadata (
+    user BLOB NOT NULL,
+    mailbox INTEGER NOT NULL,                   -- 0: all of the user's mail
+    name TEXT NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (user, mailbox, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE domains (
+    name TEXT PRIMARY KEY,
+    catch_all TEXT,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE aliases (
+    key TEXT PRIMARY KEY,                       -- as of users
+    address TEXT NOT NULL,
+    targets TEXT NOT NULL,                      -- JSON
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO mailboxes (id, user, name, special_use, uid_validity, created_at)
+    SELECT unhex(printf('%08x', u.created_at / 1000) || hex(randomblob(8))), u.id, n.column1, n.column2,
+        u.uid_validity_next - 6 + n.column3, u.created_at
+    FROM users AS u, (VALUES ('INBOX', NULL, 0), ('Archive', 'Archive', 1), ('Drafts', 'Drafts', 2), ('Junk', 'Junk', 3),
+        ('Sent', 'Sent', 4), ('Trash', 'Trash', 5)) AS n;
+INSERT INTO subscriptions SELECT user, name FROM mailboxes;
 ";
 
 /// The version of the database; 0 for an empty one.

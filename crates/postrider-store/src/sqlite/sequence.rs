@@ -23,6 +23,16 @@ pub(super) fn slots(id: ObjectId) -> (i64, i64) {
     (first, first | SLOT_MASK)
 }
 
+/// Which of an id's slots a row number is.
+pub(super) fn slot(seq: i64) -> u8 {
+    (seq & SLOT_MASK) as u8
+}
+
+/// The row number of an id in this slot.
+pub(super) fn of(id: ObjectId, slot: u8) -> i64 {
+    slots(id).0 | i64::from(slot) & SLOT_MASK
+}
+
 /// The lowest row number of an e-mail whose id was made at `at` or later.
 pub(super) fn lower_bound(at: Timestamp) -> i64 {
     at.as_millis().div_euclid(1000).clamp(0, i64::from(u32::MAX)) << (COUNTER_BITS + SLOT_BITS)

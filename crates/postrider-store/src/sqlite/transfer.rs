@@ -2,27 +2,64 @@
 
 use std::collections::HashMap;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use postrider_core::{Attempt, EmailStatus, Message, ObjectId, Outcome, Summary};
 use rusqlite::{Connection, Row, params};
 
-use super::accept::{EmailParts, EmailRow, RecipientColumns};
+use super::accept::{self, EmailParts, EmailRow, RecipientColumns};
 use super::batch::Batch;
+use super::checkpoint::ROWS_BYTES;
 use super::claim::decode_envelope;
-use super::codes;
 use super::failure::{Failure, corrupt};
-use super::sequence;
+use super::mailboxes::{append, removal, transfer as mailboxes};
+use super::{SqliteStore, codes, sequence};
 use crate::error::StoreError;
-use crate::records::{Change, EmailHold, StoredDelivery, StoredEmail};
+use crate::records::*;
+use crate::traits::Transfer;
 
 /// An export ends behind the e-mail whose message reaches this, in bytes.
 const EXPORT_BYTES_MAX: usize = 16 << 20;
 
+/// What an entry is in a row of entries, in bytes.
+const ENTRY_BYTES: usize = 64;
+
+#[async_trait]
+impl Transfer for SqliteStore {
+    async fn export(&self, after: Option<ObjectId>, count: usize) -> super::Result<Vec<StoredEmail>> {
+        self.read(move |connection| export(connection, after, count)).await
+    }
+
+    async fn import(&self, emails: Vec<StoredEmail>) -> super::Result<usize> {
+        let mut prepared = Vec::with_capacity(emails.len());
+        for email in emails {
+            prepared.push(prepare(email).await?);
+        }
+        let bytes = prepared.iter().map(PreparedTransfer::bytes).sum();
+        self.writer.write(bytes, move |batch| import(batch, &prepared)).await
+    }
+
+    async fn export_mailboxes(&self, user: UserId) -> super::Result<StoredMailboxes> {
+        self.read(move |connection| mailboxes::export(connection, user)).await
+    }
+
+    async fn import_mailboxes(&self, user: UserId, mailboxes: StoredMailboxes) -> super::Result<()> {
+        self.writer.write(ROWS_BYTES, move |batch| mailboxes::import(batch, user, &mailboxes)).await?;
+        removal::purge(&self.writer).await
+    }
+
+    async fn export_entries(&self, mailbox: MailboxId, after: u32, count: usize) -> super::Result<Vec<Entry>> {
+        self.read(move |connection| mailboxes::export_entries(connection, mailbox, after, count)).await
+    }
+
+    async fn import_entries(&self, mailbox: MailboxId, entries: Vec<Entry>) -> super::Result<usize> {
+        let bytes = ROWS_BYTES + entries.len() * ENTRY_BYTES;
+        self.writer.write(bytes, move |batch| mailboxes::import_entries(batch, mailbox, &entries)).await
+    }
+}
+
 /// Reads e-mails in the order of their rows.
-pub(super) fn export(
-    connection: &Connection,
-    after: Option<ObjectId>,
-    count: usize,
-) -> Result<Vec<StoredEmail>, StoreError> {
+fn export(connection: &Connection, after: Option<ObjectId>, count: usize) -> Result<Vec<StoredEmail>, StoreError> {
     let transaction = connection.unchecked_transaction()?;
     let after = match after {
         None => -1,
@@ -32,8 +69,9 @@ pub(super) fn export(
     let mut statement = transaction.prepare_cached(
         "SELECT e.seq, e.id, e.created_at, e.updated_at, e.direction, e.sender, e.envelope, e.kept, e.source_ip,
              e.message_id, e.subject, e.attachments, e.is_8bit,
-             b.encoding, b.size, b.return_path_bytes, b.content
-         FROM emails AS e NOT INDEXED JOIN blobs AS b ON b.seq = e.seq WHERE e.seq > ?1 ORDER BY e.seq",
+             b.encoding, b.size, b.return_path_bytes, b.content, e.hold, d.content
+         FROM emails AS e NOT INDEXED JOIN blobs AS b ON b.seq = e.seq LEFT JOIN digests AS d ON d.seq = e.seq
+         WHERE e.seq > ?1 ORDER BY e.seq",
     )?;
     let mut rows = statement.query([after])?;
     let (mut emails, mut bytes) = (Vec::new(), 0);
@@ -60,6 +98,7 @@ fn email(row: &Row<'_>, deliveries: Vec<StoredDelivery>) -> Result<StoredEmail, 
     let content = row.get_ref(16)?.as_blob().map_err(rusqlite::Error::from)?;
     let raw = codes::decode_blob(row.get(13)?, content, size)?;
     let sender: String = row.get(5)?;
+    let hold: u8 = row.get(17)?;
     Ok(StoredEmail {
         id: codes::id(row.get(1)?),
         created_at: codes::timestamp(row.get(2)?),
@@ -70,8 +109,8 @@ fn email(row: &Row<'_>, deliveries: Vec<StoredDelivery>) -> Result<StoredEmail, 
         kept: kept.as_deref().map_or(Ok(Vec::new()), codes::from_json)?,
         source_ip: source_ip.and_then(|text| text.parse().ok()),
         deliveries,
-        hold: EmailHold::RECORD,
-        digest: None,
+        hold: EmailHold { is_listed: hold & accept::HOLD_LISTED != 0, stays_on_record: hold & accept::HOLD_STAYS != 0 },
+        digest: row.get::<_, Option<Vec<u8>>>(18)?.map(Bytes::from),
     })
 }
 
@@ -107,8 +146,9 @@ fn deliveries(connection: &Connection, seq: i64) -> Result<Vec<StoredDelivery>, 
 
 /// An e-mail of another store as its rows will be.
 #[derive(Debug)]
-pub(super) struct PreparedTransfer {
+struct PreparedTransfer {
     email: EmailRow,
+    digest: Option<Bytes>,
     deliveries: Vec<PreparedDelivery>,
 }
 
@@ -122,15 +162,15 @@ struct PreparedDelivery {
 
 impl PreparedTransfer {
     /// About how much is written for it.
-    pub(super) fn bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         let records = self.deliveries.iter().flat_map(|delivery| &delivery.records);
         let records: usize = records.map(|record| record.len() + 64).sum();
-        self.email.bytes() + self.deliveries.len() * 256 + records
+        self.email.bytes() + self.deliveries.len() * 256 + records + self.digest.as_ref().map_or(0, Bytes::len)
     }
 }
 
 /// Turns an e-mail into what its rows hold.
-pub(super) async fn prepare(email: StoredEmail) -> Result<PreparedTransfer, StoreError> {
+async fn prepare(email: StoredEmail) -> Result<PreparedTransfer, StoreError> {
     let parts = EmailParts {
         id: email.id,
         created_at: email.created_at,
@@ -142,6 +182,7 @@ pub(super) async fn prepare(email: StoredEmail) -> Result<PreparedTransfer, Stor
         kept: &email.kept,
         recipients: email.deliveries.iter().map(|delivery| &delivery.recipient).collect(),
         source_ip: email.source_ip,
+        hold: accept::hold(email.hold),
     };
     let row = EmailRow::prepare(parts).await?;
     let deliveries = email.deliveries.into_iter().map(|delivery| {
@@ -151,20 +192,27 @@ pub(super) async fn prepare(email: StoredEmail) -> Result<PreparedTransfer, Stor
             delivery,
         })
     });
-    Ok(PreparedTransfer { email: row, deliveries: deliveries.collect::<Result<_, StoreError>>()? })
+    Ok(PreparedTransfer {
+        email: row,
+        digest: email.digest,
+        deliveries: deliveries.collect::<Result<_, StoreError>>()?,
+    })
 }
 
 /// Writes the rows of those that are not there. Returns how many these are.
-pub(super) fn import(batch: &mut Batch<'_>, emails: &[PreparedTransfer]) -> Result<usize, Failure> {
+fn import(batch: &mut Batch<'_>, emails: &[PreparedTransfer]) -> Result<usize, Failure> {
     let mut new = 0;
     for prepared in emails {
         if sequence::find(batch.connection, prepared.email.id())?.is_some() {
             continue;
         }
-        let Some(seq) = prepared.email.insert(batch)? else {
+        let Some(seq) = prepared.email.insert(batch, 0)? else {
             let error = format!("too many e-mails share second and counter with {}", prepared.email.id());
             return Err(Failure::Undo(StoreError::Full(error)));
         };
+        if let Some(digest) = &prepared.digest {
+            append::insert_digest(batch, (prepared.email.id(), seq), digest)?;
+        }
         for (number, delivery) in (0u32..).zip(&prepared.deliveries) {
             insert_delivery(batch, (seq, number), delivery)?;
         }

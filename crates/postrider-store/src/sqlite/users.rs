@@ -1,25 +1,34 @@
 //! The users.
 
 use postrider_core::{Address, Timestamp};
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::batch::Batch;
-use super::codes;
 use super::failure::{Failure, corrupt};
+use super::mailboxes::{names, read, removal};
+use super::{codes, directory};
 use crate::error::StoreError;
-use crate::records::{Change, Quota, ScramKeys, User, UserId};
+use crate::records::{Change, MailboxChange, Quota, ScramKeys, User, UserId};
 
 const COLUMNS: &str =
     "address, password_hash, scram_salt, scram_iterations, scram_stored_key, scram_server_key, created_at,
-    updated_at";
+    updated_at, id, quota_bytes, quota_messages";
 
 pub(super) fn add(batch: &mut Batch<'_>, user: &User) -> Result<(), Failure> {
-    let added = batch
+    let (key, shown) = (key(&user.address), shown(&user.address));
+    if is_there(batch.connection, &key)? || directory::is_alias(batch.connection, &key)? {
+        return Err(Failure::Refused(StoreError::Exists(format!("user {}", user.address))));
+    }
+    batch
         .connection
-        .prepare_cached("INSERT OR IGNORE INTO users VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
+        .prepare_cached(
+            "INSERT INTO users (key, address, password_hash, scram_salt, scram_iterations, scram_stored_key,
+                 scram_server_key, created_at, updated_at, id, quota_bytes, quota_messages)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        )?
         .execute(params![
-            key(&user.address),
-            format!("{}@{}", user.address.local_part(), user.address.domain_text().to_ascii_lowercase()),
+            key,
+            shown,
             user.password_hash,
             user.scram.salt,
             user.scram.iterations,
@@ -27,10 +36,12 @@ pub(super) fn add(batch: &mut Batch<'_>, user: &User) -> Result<(), Failure> {
             user.scram.server_key,
             user.created_at.as_millis(),
             user.updated_at.as_millis(),
+            user.id.as_bytes(),
+            user.quota.bytes.map(|limit| limit as i64),
+            user.quota.messages.map(|limit| limit as i64),
         ])?;
-    if added == 0 {
-        return Err(Failure::Refused(StoreError::Exists(format!("user {}", user.address))));
-    }
+    names::add_first(batch, user.id, user.created_at).map_err(Failure::undoing)?;
+    batch.mailboxes.forget_users();
     batch.tell(Change::Directory);
     Ok(())
 }
@@ -80,25 +91,68 @@ pub(super) fn set_password(
     Ok(changed > 0)
 }
 
-pub(super) fn remove(batch: &mut Batch<'_>, address: &Address) -> Result<bool, Failure> {
-    let removed = batch.connection.prepare_cached("DELETE FROM users WHERE key = ?1")?.execute([key(address)])?;
-    if removed > 0 {
+pub(super) fn set_quota(
+    batch: &mut Batch<'_>,
+    address: &Address,
+    quota: Quota,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    let changed = batch
+        .connection
+        .prepare_cached("UPDATE users SET quota_bytes = ?2, quota_messages = ?3, updated_at = ?4 WHERE key = ?1")?
+        .execute(params![
+            key(address),
+            quota.bytes.map(|limit| limit as i64),
+            quota.messages.map(|limit| limit as i64),
+            now.as_millis(),
+        ])?;
+    if changed > 0 {
+        batch.mailboxes.forget_users();
         batch.tell(Change::Directory);
     }
-    Ok(removed > 0)
+    Ok(changed > 0)
+}
+
+/// Removes a user; what is in the mailboxes goes in parts.
+pub(super) fn remove(batch: &mut Batch<'_>, address: &Address) -> Result<bool, Failure> {
+    let connection = batch.connection;
+    let removed: Option<[u8; 12]> = connection
+        .prepare_cached("DELETE FROM users WHERE key = ?1 RETURNING id")?
+        .query_row([key(address)], |row| row.get(0))
+        .optional()?;
+    let Some(id) = removed else { return Ok(false) };
+    let user = UserId::from_bytes(id);
+    removal::detach_all(batch, user)?;
+    for sql in ["DELETE FROM subscriptions WHERE user = ?1", "DELETE FROM metadata WHERE user = ?1"] {
+        connection.prepare_cached(sql)?.execute([id])?;
+    }
+    batch.mailboxes.forget_users();
+    batch.mailboxes.tell(MailboxChange::Mailboxes { user });
+    batch.tell(Change::Directory);
+    Ok(true)
+}
+
+/// Whether there is a user of this address.
+pub(super) fn is_there(connection: &Connection, key: &str) -> rusqlite::Result<bool> {
+    connection.prepare_cached("SELECT 1 FROM users WHERE key = ?1")?.exists([key])
 }
 
 /// The address as it is looked up: without the case of ASCII letters, and with one spelling of the domain.
-fn key(address: &Address) -> String {
+pub(super) fn key(address: &Address) -> String {
     format!("{}@{}", address.local_part().to_ascii_lowercase(), address.domain())
+}
+
+/// The address as it is shown: the domain in lower case.
+pub(super) fn shown(address: &Address) -> String {
+    format!("{}@{}", address.local_part(), address.domain_text().to_ascii_lowercase())
 }
 
 fn user(row: &Row<'_>) -> Result<User, StoreError> {
     let address: String = row.get(0)?;
     let iterations: i64 = row.get(3)?;
     Ok(User {
-        id: UserId::default(),
-        quota: Quota::default(),
+        id: codes::id(row.get(8)?),
+        quota: read::quota(row, 9)?,
         address: codes::address(&address)?,
         password_hash: row.get(1)?,
         scram: ScramKeys {

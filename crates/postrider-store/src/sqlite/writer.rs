@@ -20,7 +20,7 @@ use super::checkpoint::Checkpointer;
 use super::failure::Failure;
 use super::open::{self, SqliteOptions};
 use crate::error::StoreError;
-use crate::records::Change;
+use crate::records::{Change, MailboxChange};
 
 /// Requests in one transaction. More would only lengthen the wait of the first.
 const BATCH_REQUESTS_MAX: usize = 1_024;
@@ -36,6 +36,7 @@ pub(super) struct Writer {
     sender: Mutex<Option<SyncSender<Box<dyn Job>>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     changes: broadcast::Sender<Change>,
+    mailbox_changes: broadcast::Sender<MailboxChange>,
 }
 
 impl Writer {
@@ -48,19 +49,31 @@ impl Writer {
     ) -> std::io::Result<Arc<Self>> {
         let (sender, receiver) = sync_channel(options.waiting_max);
         let teller = Teller::new(&connection);
-        let changes = teller.sender();
+        let (changes, mailbox_changes) = (teller.sender(), teller.mailbox_sender());
         let work = move || {
             Loop { connection, checkpointer, teller, options }.run(&receiver);
             drop(keep);
         };
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(work)?;
-        Ok(Arc::new(Self { sender: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)), changes }))
+        Ok(Arc::new(Self {
+            sender: Mutex::new(Some(sender)),
+            thread: Mutex::new(Some(thread)),
+            changes,
+            mailbox_changes,
+        }))
     }
 
     /// What this process and others commit from now on.
     pub(super) fn changes(&self) -> broadcast::Receiver<Change> {
         let receiver = self.changes.subscribe();
         // A writer that sleeps must learn that somebody listens; one that cannot take this is awake, or has ended.
+        let _ = self.write_and_forget(|_| Ok(()));
+        receiver
+    }
+
+    /// As [`Writer::changes`], of what happens in mailboxes.
+    pub(super) fn mailbox_changes(&self) -> broadcast::Receiver<MailboxChange> {
+        let receiver = self.mailbox_changes.subscribe();
         let _ = self.write_and_forget(|_| Ok(()));
         receiver
     }
@@ -92,8 +105,17 @@ impl Writer {
         &self,
         operation: impl FnMut(&mut Batch<'_>) -> Result<(), Failure> + Send + 'static,
     ) -> Result<(), StoreError> {
+        self.write_then_forget(operation, |()| ())
+    }
+
+    /// Like [`Writer::write_then`], for whoever does not wait for the answer.
+    pub(super) fn write_then_forget<T: Send + 'static>(
+        &self,
+        operation: impl FnMut(&mut Batch<'_>) -> Result<T, Failure> + Send + 'static,
+        then: impl FnOnce(T) + Send + 'static,
+    ) -> Result<(), StoreError> {
         let (answer, _) = oneshot::channel();
-        self.send(Box::new(Request { operation, then: |()| (), bytes: 0, result: None, answer }))
+        self.send(Box::new(Request { operation, then, bytes: 0, result: None, answer }))
     }
 
     /// Takes no more requests, and waits until those taken are written and the log is emptied.
@@ -297,9 +319,9 @@ impl Loop {
         for job in jobs {
             job.run(&mut batch)?;
         }
-        let changes = batch.finish()?;
+        let told = batch.finish()?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
-        self.teller.tell(&changes);
+        self.teller.tell(&told);
         Ok(())
     }
 }
