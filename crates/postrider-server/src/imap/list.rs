@@ -1,16 +1,234 @@
-//! LIST (RFC 9051 section 6.3.9) and LSUB.
+//! LIST (RFC 9051 section 6.3.9) with LIST-EXTENDED (RFC 5258), LIST-STATUS (RFC 5819) and SPECIAL-USE (RFC 6154), and LSUB
+//! (RFC 3501 section 6.3.9).
+//!
+//! A name exists if it is a mailbox's. Names above mailboxes are levels, shown as names that do not exist.
 
-use postrider_wire::imap::command::{List, Lsub};
-use postrider_wire::imap::response::Status;
+use postrider_core::mailbox::{MailboxName, SpecialUse};
+use postrider_store::{MailboxRecord, StoreError};
+use postrider_wire::imap::command::{List, ListSelection, Lsub};
+use postrider_wire::imap::response::{self, Code, ListLine, Status};
 
+use super::names::{by_level, common_levels, is_below, level_ends};
+use super::pattern::{Matcher, PATTERNS_MAX, Pattern};
 use super::session::{End, Session};
 
 impl Session {
-    pub(super) async fn list(&mut self, _list: List) -> Result<Status, End> {
-        Ok(Status::no("Not done here yet"))
+    pub(super) async fn list(&mut self, list: List) -> Result<Status, End> {
+        if !list.extended && list.patterns.iter().all(String::is_empty) {
+            self.tell_delimiter();
+            return Ok(Status::ok("The delimiter of the hierarchy"));
+        }
+        if list.patterns.len() > PATTERNS_MAX {
+            return Ok(Status::refusal(Code::Limit, "Too many patterns"));
+        }
+        if let Some(items) = &list.returns.status {
+            self.enable_condstore_for(items);
+        }
+        let names = match self.names(list.selection.subscribed || list.returns.subscribed).await {
+            Ok(names) => names,
+            Err(error) => return Ok(self.store_failed("mailboxes could not be listed", &error)),
+        };
+        // An empty pattern means nothing beside others (RFC 5258 section 3).
+        let patterns = list.patterns.iter().filter(|pattern| !pattern.is_empty());
+        let patterns: Vec<Pattern> = patterns.map(|pattern| Pattern::new(&list.reference, pattern)).collect();
+        let wanted = names.wanted(&list);
+        let shows = Shows::of(&list, self.wire.dialect().rev2);
+        let mut matchers: Vec<_> = patterns.iter().map(Pattern::matcher).collect();
+        for (index, name) in wanted.iter().enumerate() {
+            let above =
+                index.checked_sub(1).and_then(|above| wanted.get(above)).map_or(0, |above| common_levels(above, name));
+            let next = wanted.get(index + 1);
+            for end in matching_levels(name, above, &mut matchers) {
+                let level = &name[..end];
+                let is_itself = end == name.len();
+                let has_below = !is_itself || next.is_some_and(|next| is_below(next, level));
+                // RFC 5258 section 3.1: with RECURSIVEMATCH also those above what is asked for.
+                if is_itself || list.selection.recursive_match || is_plain(list.selection) {
+                    let child_info = has_below && list.selection.recursive_match && list.selection.subscribed;
+                    self.tell_listed(&names, level, &shows, child_info, is_itself.then_some(&list));
+                    self.flush_if_large().await?;
+                }
+            }
+        }
+        Ok(Status::ok("Listed"))
     }
 
-    pub(super) async fn lsub(&mut self, _lsub: Lsub) -> Result<Status, End> {
-        Ok(Status::no("Not done here yet"))
+    pub(super) async fn lsub(&mut self, lsub: Lsub) -> Result<Status, End> {
+        if lsub.pattern.is_empty() {
+            self.tell_delimiter();
+            return Ok(Status::ok("The delimiter of the hierarchy"));
+        }
+        let Some(user) = self.user_id() else { return Ok(Status::UNAVAILABLE) };
+        let mut names = match self.store().subscriptions(user).await {
+            Ok(names) => names,
+            Err(error) => return Ok(self.store_failed("subscriptions could not be listed", &error)),
+        };
+        names.sort_by(|one, two| by_level(one.as_str(), two.as_str()));
+        let pattern = Pattern::new(&lsub.reference, &lsub.pattern);
+        // RFC 3501 section 6.3.9: what is above subscribed names is told where `%` stops before these.
+        let tells_levels = lsub.pattern.ends_with('%');
+        let mut matchers = [pattern.matcher()];
+        let dialect = self.wire.dialect();
+        for (index, name) in names.iter().enumerate() {
+            let above = index.checked_sub(1).and_then(|above| names.get(above));
+            let above = above.map_or(0, |above| common_levels(above.as_str(), name.as_str()));
+            for end in matching_levels(name.as_str(), above, &mut matchers) {
+                let is_itself = end == name.as_str().len();
+                if is_itself || tells_levels {
+                    let attributes: &[&str] = if is_itself { &[] } else { &["\\Noselect"] };
+                    let line = ListLine {
+                        attributes,
+                        name: &name.as_str()[..end],
+                        delimiter: Some(MailboxName::SEPARATOR),
+                        ..ListLine::default()
+                    };
+                    response::lsub(self.wire.output(), &line, dialect);
+                    self.flush_if_large().await?;
+                }
+            }
+        }
+        Ok(Status::ok("Listed"))
+    }
+
+    /// What an empty pattern asks for.
+    fn tell_delimiter(&mut self) {
+        let line =
+            ListLine { attributes: &["\\Noselect"], delimiter: Some(MailboxName::SEPARATOR), ..ListLine::default() };
+        let dialect = self.wire.dialect();
+        response::list(self.wire.output(), &line, dialect);
+    }
+
+    async fn names(&self, with_subscriptions: bool) -> Result<Names, StoreError> {
+        let Some(user) = self.user_id() else { return Ok(Names::default()) };
+        let mut mailboxes = self.store().mailboxes(user).await?;
+        mailboxes.sort_by(|one, two| by_level(one.name.as_str(), two.name.as_str()));
+        let mut subscriptions = match with_subscriptions {
+            true => self.store().subscriptions(user).await?,
+            false => Vec::new(),
+        };
+        subscriptions.sort_by(|one, two| by_level(one.as_str(), two.as_str()));
+        Ok(Names { mailboxes, subscriptions })
+    }
+
+    /// One LIST response, and what STATUS says where that is asked for. `answers`: the name is one of those that are asked
+    /// for, not one above them.
+    fn tell_listed(&mut self, names: &Names, name: &str, shows: &Shows, child_info: bool, answers: Option<&List>) {
+        let mailbox = names.mailbox(name);
+        let special_use = mailbox.and_then(|mailbox| mailbox.special_use).filter(|_| shows.special_use);
+        let mut attributes = Vec::with_capacity(4);
+        if mailbox.is_none() {
+            attributes.push(if shows.nonexistent { "\\NonExistent" } else { "\\Noselect" });
+        }
+        if shows.children {
+            attributes.push(if names.has_children(name) { "\\HasChildren" } else { "\\HasNoChildren" });
+        }
+        if shows.subscribed && names.is_subscribed(name) {
+            attributes.push("\\Subscribed");
+        }
+        attributes.extend(special_use.map(attribute));
+        let line = ListLine {
+            attributes: &attributes,
+            name,
+            delimiter: Some(MailboxName::SEPARATOR),
+            child_info_subscribed: child_info,
+            old_name: None,
+        };
+        let dialect = self.wire.dialect();
+        response::list(self.wire.output(), &line, dialect);
+        // RFC 5819 section 2: not of what cannot be selected, nor of what is told only because of those below it.
+        if let (Some(mailbox), Some(items)) = (mailbox, answers.and_then(|list| list.returns.status.as_ref())) {
+            self.tell_status(mailbox, items);
+        }
+    }
+}
+
+/// Whether all mailboxes are asked for: then levels are told, too.
+fn is_plain(selection: ListSelection) -> bool {
+    !selection.subscribed && !selection.special_use
+}
+
+/// Where levels of a name end that match a pattern, apart from those that end up to `above`.
+fn matching_levels(name: &str, above: usize, matchers: &mut [Matcher<'_>]) -> Vec<usize> {
+    matchers.iter_mut().for_each(Matcher::restart);
+    let mut ends = Vec::new();
+    let mut begin = 0;
+    for end in level_ends(name) {
+        for byte in name.as_bytes().get(begin..end).unwrap_or_default() {
+            matchers.iter_mut().for_each(|matcher| matcher.step(*byte));
+        }
+        begin = end;
+        if end > above && matchers.iter().any(Matcher::is_match) {
+            ends.push(end);
+        }
+    }
+    ends
+}
+
+/// A special use as an attribute.
+pub(super) const fn attribute(special_use: SpecialUse) -> &'static str {
+    match special_use {
+        SpecialUse::Archive => "\\Archive",
+        SpecialUse::Drafts => "\\Drafts",
+        SpecialUse::Junk => "\\Junk",
+        SpecialUse::Sent => "\\Sent",
+        SpecialUse::Trash => "\\Trash",
+    }
+}
+
+/// The names of a user, in the order of [`by_level`].
+#[derive(Debug, Default)]
+struct Names {
+    mailboxes: Vec<MailboxRecord>,
+    /// Only where they matter.
+    subscriptions: Vec<MailboxName>,
+}
+
+impl Names {
+    /// Those that the selection options ask for, whatever the patterns are.
+    fn wanted(&self, list: &List) -> Vec<&str> {
+        let selection = list.selection;
+        let has_use = |name: &str| self.mailbox(name).is_some_and(|mailbox| mailbox.special_use.is_some());
+        if selection.subscribed {
+            let names = self.subscriptions.iter().map(MailboxName::as_str);
+            return names.filter(|name| !selection.special_use || has_use(name)).collect();
+        }
+        let mailboxes = self.mailboxes.iter().filter(|mailbox| !selection.special_use || mailbox.special_use.is_some());
+        mailboxes.map(|mailbox| mailbox.name.as_str()).collect()
+    }
+
+    fn mailbox(&self, name: &str) -> Option<&MailboxRecord> {
+        let found = self.mailboxes.binary_search_by(|mailbox| by_level(mailbox.name.as_str(), name)).ok()?;
+        self.mailboxes.get(found)
+    }
+
+    fn is_subscribed(&self, name: &str) -> bool {
+        self.subscriptions.binary_search_by(|known| by_level(known.as_str(), name)).is_ok()
+    }
+
+    fn has_children(&self, name: &str) -> bool {
+        let next = self.mailboxes.partition_point(|mailbox| by_level(mailbox.name.as_str(), name).is_le());
+        self.mailboxes.get(next).is_some_and(|mailbox| is_below(mailbox.name.as_str(), name))
+    }
+}
+
+/// Which attributes are shown.
+#[derive(Debug, Clone, Copy)]
+struct Shows {
+    children: bool,
+    special_use: bool,
+    subscribed: bool,
+    /// The client knows `\NonExistent` (RFC 5258 section 3).
+    nonexistent: bool,
+}
+
+impl Shows {
+    /// A client that asks in the old way is told what it would not know to ask for (RFC 3348, RFC 6154 section 2).
+    fn of(list: &List, rev2: bool) -> Self {
+        Self {
+            children: !list.extended || list.returns.children,
+            special_use: !list.extended || list.returns.special_use || list.selection.special_use,
+            subscribed: list.returns.subscribed || list.selection.subscribed,
+            nonexistent: list.extended || rev2,
+        }
     }
 }

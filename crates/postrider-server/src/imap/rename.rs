@@ -1,11 +1,38 @@
 //! RENAME (RFC 9051 section 6.3.6).
 
-use postrider_wire::imap::response::Status;
+use postrider_store::{RenameMailbox, StoreError};
+use postrider_wire::imap::response::{Code, Status};
 
+use super::names::{known_name, new_name};
 use super::session::{End, Session};
 
 impl Session {
-    pub(super) async fn rename(&mut self, _from: &str, _to: &str) -> Result<Status, End> {
-        Ok(Status::no("Not done here yet"))
+    /// Those below move with it; a name that is only a level can be renamed, too. INBOX stays, and its messages move.
+    pub(super) async fn rename(&mut self, from: &str, to: &str) -> Result<Status, End> {
+        let (old, new) = match (known_name(from), new_name(to)) {
+            (Ok(old), Ok(new)) => (old, new),
+            (Err(status), _) | (_, Err(status)) => return Ok(status),
+        };
+        if new.is_below(&old) && !old.is_inbox() {
+            return Ok(Status::refusal(Code::Cannot, "A mailbox cannot be below itself"));
+        }
+        let Some(user) = self.user_id() else { return Ok(Status::UNAVAILABLE) };
+        let rename = RenameMailbox { user, from: old, to: new.clone(), now: self.now() };
+        let renamed = self.store().rename_mailbox(rename).await;
+        let shared = self.selected.as_ref().map(|selected| selected.shared.clone());
+        if let (Ok(()), Some(shared)) = (&renamed, shared)
+            && let Err(error) = shared.refresh().await
+        {
+            return Ok(self.store_failed("a mailbox could not be read", &error));
+        }
+        Ok(match renamed {
+            Ok(()) => {
+                self.tell_normalized(to, &new);
+                Status::ok("Renamed")
+            }
+            Err(StoreError::Exists(_)) => Status::refusal(Code::AlreadyExists, "There is such a mailbox"),
+            Err(StoreError::Limit(_)) => Status::refusal(Code::Cannot, "A name would be too long"),
+            Err(error) => self.store_failed("a mailbox could not be renamed", &error),
+        })
     }
 }

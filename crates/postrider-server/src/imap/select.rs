@@ -15,9 +15,8 @@ impl Session {
         // RFC 9051 section 6.3.2: whatever comes of it, the mailbox before is left.
         let had_selected = self.selected.is_some();
         self.unselect().await;
-        if had_selected && (self.qresync || self.wire.dialect().rev2) {
-            // RFC 7162 section 3.2.11.
-            Status::ok("The mailbox before is closed").with_code(Code::Closed).write_untagged(self.wire.output());
+        if had_selected {
+            self.tell_closed();
         }
         self.condstore |= select.condstore || select.qresync.is_some();
         let selected = match self.open(&select).await {
@@ -36,6 +35,13 @@ impl Session {
         match select.read_only {
             true => Status::ok("Opened read-only").with_code(Code::ReadOnly),
             false => Status::ok("Opened").with_code(Code::ReadWrite),
+        }
+    }
+
+    /// What follows is no more about the mailbox that was selected (RFC 7162 section 3.2.11).
+    pub(super) fn tell_closed(&mut self) {
+        if self.qresync || self.wire.dialect().rev2 {
+            Status::ok("The mailbox before is closed").with_code(Code::Closed).write_untagged(self.wire.output());
         }
     }
 
