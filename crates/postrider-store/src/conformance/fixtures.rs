@@ -151,6 +151,15 @@ pub(super) async fn delta(store: &Arc<dyn Store>, id: MailboxId, since: Modseq) 
     store.mailbox_delta(id, since).await.unwrap().unwrap()
 }
 
+/// What a mailbox that was known becomes by what happened since: the delta is all of it.
+pub(super) fn applied(known: &OpenMailbox, delta: &MailboxDelta) -> OpenMailbox {
+    let mut entries: std::collections::BTreeMap<u32, Entry> =
+        known.entries.iter().map(|entry| (entry.uid, *entry)).collect();
+    entries.retain(|uid, _| !delta.expunged.contains(*uid));
+    entries.extend(delta.changed.iter().map(|entry| (entry.uid, *entry)));
+    OpenMailbox { record: delta.record.clone(), entries: entries.into_values().collect() }
+}
+
 /// Flags by name: system flags as IMAP writes them.
 pub(super) fn named(texts: &[&str]) -> NamedFlags {
     let mut named = NamedFlags::default();
@@ -189,7 +198,6 @@ pub(super) async fn append(store: &Arc<dyn Store>, mailbox: MailboxId, text: &st
     appended.uids[0]
 }
 
-#[allow(dead_code)]
 pub(super) async fn store_flags(
     store: &Arc<dyn Store>,
     mailbox: MailboxId,
@@ -201,7 +209,6 @@ pub(super) async fn store_flags(
     store.store_flags(change).await.unwrap()
 }
 
-#[allow(dead_code)]
 pub(super) async fn copy(
     store: &Arc<dyn Store>,
     (from, to): (MailboxId, MailboxId),

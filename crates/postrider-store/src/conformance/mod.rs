@@ -8,11 +8,16 @@
 #![allow(clippy::unwrap_used)]
 
 mod claims;
+mod copies;
+mod directory;
 mod durability;
 mod emails;
 mod filing;
 mod fixtures;
+mod flags;
 mod lists;
+mod mailbox_model;
+mod mailbox_random;
 mod mailboxes;
 mod model;
 mod nodes;
@@ -180,6 +185,34 @@ checks! { $
         a_message_is_replaced_in_one_commit
         concurrent_filings_take_turns
         recent_messages_are_told_once
+    }
+    flags {
+        flags_are_changed
+        changed_entries_are_left_alone_if_asked
+        keywords_have_their_numbers_for_good
+        a_delta_is_all_that_happened_since
+        what_happens_in_mailboxes_is_told
+    }
+    copies {
+        copies_are_of_one_message
+        moved_messages_are_gone_from_where_they_were
+        marked_messages_are_expunged
+        expunged_uids_are_remembered
+        a_message_goes_with_what_refers_to_it_last
+        what_is_deleted_from_the_record_stays_in_mailboxes
+        a_deleted_mailbox_takes_its_messages_along
+        quotas_are_kept_to
+        concurrent_filings_pass_no_quota
+    }
+    mailbox_random {
+        random_commands_agree_with_a_model_mailbox
+        commands_at_once_keep_mailboxes_in_order
+    }
+    directory {
+        domains_are_kept
+        aliases_are_kept
+        an_address_is_of_a_user_or_an_alias
+        changes_of_the_directory_are_told
     }
     users {
         users_are_found_without_regard_to_case
