@@ -9,8 +9,6 @@ use super::lmtp::{self, Connection, Mail};
 use super::mail::Writer;
 use super::server::{Kind, PASSWORD, Server, user};
 
-/// Idlers of one mailbox, where each user has several mail programs open.
-const IDLERS_PER_USER: u64 = 100;
 /// In each mailbox before anybody waits.
 const MESSAGES_PER_USER: u64 = 20;
 /// Logins at once: each costs a server a password hash.
@@ -45,11 +43,9 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Idle>, String> {
             Kind::Dovecot => bench.options.idle_dovecot,
             Kind::Postrider => bench.options.idle,
         };
-        for idlers_per_user in [IDLERS_PER_USER, idlers] {
-            let idle = one(bench, kind, idlers, idlers_per_user)?;
-            println!("{idle:?}");
-            all.push(idle);
-        }
+        let idle = one(bench, kind, idlers, bench.options.idle_per_user.min(idlers))?;
+        println!("{idle:?}");
+        all.push(idle);
     }
     Ok(all)
 }

@@ -15,6 +15,7 @@ usage: cargo xtask bench mailboxes [OPTIONS]
   --connections N     that deliver by LMTP at once (default: 16)
   --mailbox N         messages in the mailbox that is read (default: 10000)
   --idle N            connections of Postrider that wait in IDLE (default: 5000)
+  --idle-per-user N   of these, of one user and mailbox (default: 100)
   --idle-dovecot N    connections of Dovecot that do so (default: 1000)
   --binary PATH       a postrider to measure instead of a fresh release build
   --folder PATH       where the servers write, on a disk (default: /var/tmp)
@@ -37,6 +38,7 @@ pub(super) struct Options {
     pub(super) connections: u64,
     pub(super) mailbox: u64,
     pub(super) idle: u64,
+    pub(super) idle_per_user: u64,
     pub(super) idle_dovecot: u64,
     pub(super) binary: Option<PathBuf>,
     pub(super) folder: PathBuf,
@@ -65,6 +67,7 @@ impl Options {
             connections: 16,
             mailbox: 10_000,
             idle: 5_000,
+            idle_per_user: 100,
             idle_dovecot: 1_000,
             binary: None,
             folder: PathBuf::from("/var/tmp"),
@@ -85,6 +88,7 @@ impl Options {
                 "--connections" => options.connections = count(option, value)?,
                 "--mailbox" => options.mailbox = count(option, value)?,
                 "--idle" => options.idle = count(option, value)?,
+                "--idle-per-user" => options.idle_per_user = count(option, value)?,
                 "--idle-dovecot" => options.idle_dovecot = count(option, value)?,
                 "--binary" => options.binary = Some(PathBuf::from(value)),
                 "--folder" => options.folder = PathBuf::from(value),
