@@ -220,19 +220,22 @@ impl Reader<'_, '_> {
                 phrase.truncate(spec.phrase_before);
                 (Vec::new(), spec.text, spec.at)
             }
+            // Several words are a name without an address, one is an address of this host.
+            None if phrase.contains(&b' ') => Default::default(),
             None => (Vec::new(), std::mem::take(&mut phrase), None),
         };
-        let name = if phrase.is_empty() { spec.comment.unwrap_or_default() } else { phrase };
-        if name.is_empty() && text.is_empty() {
+        // A comment alone is no address.
+        if phrase.trim_ascii().is_empty() && text.is_empty() {
             return;
         }
+        let name = if phrase.is_empty() { spec.comment.unwrap_or_default() } else { phrase };
         let (local, domain) = match at {
             Some(at) => (&text[..at], Some(&text[at + 1..])),
             None => (&text[..], None),
         };
         let some = |bytes: &[u8], list: &mut AddressList| (!bytes.is_empty()).then(|| list.keep(bytes));
         let entry = Entry::Mailbox {
-            name: some(&name, self.list),
+            name: some(name.trim_ascii(), self.list),
             route: some(&route, self.list),
             local: self.list.keep(local),
             domain: domain.map(|domain| self.list.keep(domain)),
@@ -369,7 +372,8 @@ mod tests {
             (" =?utf-8?Q?Doe,_J=2E?= <j@x.org>", &["=?utf-8?Q?Doe,_J=2E?=|-|j|x.org"]),
             (" John Doe j@x.org", &["John Doe|-|j|x.org"]),
             (" j@x.org <j@x.org>", &["j@x.org|-|j|x.org"]),
-            (" root, Some Body", &["-|-|root|-", "-|-|Some Body|-"]),
+            (" root, Some Body", &["-|-|root|-", "Some Body|-||-"]),
+            (" (nobody), \"A \" <a@x.org>", &["A|-|a|x.org"]),
             (" Some Body <>", &["Some Body|-||-"]),
             (" A <a@x.org, B <b@x.org>", &["A|-|a|x.org", "B|-|b|x.org"]),
             (" , <>,;\"\"", &[]),

@@ -106,14 +106,30 @@ pub fn select_fields<N: AsRef<[u8]>>(section: &[u8], names: &[N], is_not: bool) 
     selected
 }
 
-/// A value without its folds and outer blanks, and without NUL, which no IMAP string can carry. Borrowed where nothing
-/// had to go.
+/// A value without outer blanks, each fold as one blank, and without NUL, which no IMAP string can carry. Borrowed where
+/// nothing had to go.
 pub(crate) fn unfold(value: &[u8]) -> std::borrow::Cow<'_, [u8]> {
     let value = value.trim_ascii();
     if memchr::memchr3(b'\r', b'\n', 0, value).is_none() {
         return value.into();
     }
-    value.iter().copied().filter(|b| !matches!(b, b'\r' | b'\n' | 0)).collect::<Vec<u8>>().into()
+    let mut unfolded = Vec::with_capacity(value.len());
+    let mut is_fold = false;
+    for &byte in value {
+        match byte {
+            0 => {}
+            b'\r' | b'\n' => is_fold = true,
+            b' ' | b'\t' if is_fold => {}
+            _ => {
+                if is_fold && !unfolded.ends_with(b" ") {
+                    unfolded.push(b' ');
+                }
+                is_fold = false;
+                unfolded.push(byte);
+            }
+        }
+    }
+    unfolded.into()
 }
 
 /// Behind the line end that stands at `at`, if one does.
@@ -171,6 +187,12 @@ mod tests {
             assert_eq!(&section[field.value_range()], field.value);
         }
         assert_eq!(fields.iter().map(|field| field.line).collect::<Vec<_>>().concat(), section[..section.len() - 11]);
+    }
+
+    #[test]
+    fn folds_are_blanks() {
+        assert_eq!(*unfold(b" a  b\r\n"), *b"a  b");
+        assert_eq!(*unfold(b"a\r\n\t b \r\n c\nd\0"), *b"a b c d");
     }
 
     #[test]

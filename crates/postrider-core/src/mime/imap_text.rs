@@ -7,6 +7,7 @@ use super::address_list::{AddressList, Item};
 use super::header::{Field, Fields, unfold};
 use super::parameters::{Disposition, Parameters};
 use super::structure::{Part, PartKind, Structure};
+use super::transfer::TransferEncoding;
 
 /// The longest BODYSTRUCTURE. What would be longer is written without the messages within messages, and if that is too long as
 /// well, as one part of content.
@@ -205,7 +206,7 @@ impl Writer<'_> {
         self.string(content_type.subtype.as_bytes());
         if self.extended {
             self.out.push(b' ');
-            self.parameters(&content_type.parameters);
+            self.parameters(&content_type.parameters, false);
             self.extension(part);
         }
     }
@@ -221,12 +222,7 @@ impl Writer<'_> {
         self.out.push(b' ');
         self.string(subtype.as_bytes());
         self.out.push(b' ');
-        if part.kind == PartKind::Text && content_type == super::parameters::ContentType::plain_text() {
-            // RFC 2045 section 5.2: what a part without a Content-Type is.
-            self.out.extend_from_slice(b"(\"charset\" \"us-ascii\")");
-        } else {
-            self.parameters(&content_type.parameters);
-        }
+        self.parameters(&content_type.parameters, part.kind == PartKind::Text);
         self.out.push(b' ');
         self.value(&part.fields.id);
         self.out.push(b' ');
@@ -259,7 +255,7 @@ impl Writer<'_> {
                 self.out.push(b'(');
                 self.string(kind.as_bytes());
                 self.out.push(b' ');
-                self.parameters(&parameters);
+                self.parameters(&parameters, false);
                 self.out.push(b')');
             }
             None => self.out.extend_from_slice(b"NIL"),
@@ -289,12 +285,16 @@ impl Writer<'_> {
         }
     }
 
-    fn parameters(&mut self, parameters: &Parameters<'_>) {
-        if parameters.0.is_empty() {
+    /// Text that names no charset is in ASCII (RFC 2045 section 5.2).
+    fn parameters(&mut self, parameters: &Parameters<'_>, is_text: bool) {
+        let wants_charset = is_text && parameters.get("charset").is_none();
+        if parameters.0.is_empty() && !wants_charset {
             self.out.extend_from_slice(b"NIL");
             return;
         }
-        for (i, (name, value)) in parameters.0.iter().enumerate() {
+        let charset = wants_charset.then_some(("charset", &b"us-ascii"[..]));
+        let written = parameters.0.iter().map(|(name, value)| (&**name, &**value));
+        for (i, (name, value)) in written.chain(charset).enumerate() {
             self.out.push(if i == 0 { b'(' } else { b' ' });
             self.string(name.as_bytes());
             self.out.push(b' ');
@@ -306,9 +306,8 @@ impl Writer<'_> {
     /// The encoding's name; 7bit where there is no field (RFC 2045 section 6.1).
     fn encoding(&mut self, part: &Part) {
         let value = part.fields.encoding.clone().map_or(&[][..], |range| &self.raw[range]);
-        let name = unfold(value).to_ascii_lowercase();
-        let end = name.iter().position(|b| b.is_ascii_whitespace() || matches!(b, b';' | b'(')).unwrap_or(name.len());
-        self.string(if end == 0 { b"7bit" } else { &name[..end] });
+        let name = TransferEncoding::name(value).to_ascii_lowercase();
+        self.string(if name.is_empty() { b"7bit" } else { &name });
     }
 
     fn number(&mut self, number: usize) {

@@ -26,9 +26,7 @@ pub struct UnknownEncoding;
 impl TransferEncoding {
     /// Reads a field's value. Comments and what stands behind the name are passed over.
     pub fn parse(value: &[u8]) -> Self {
-        let value = value.trim_ascii();
-        let end = value.iter().position(|b| b.is_ascii_whitespace() || matches!(b, b';' | b'(')).unwrap_or(value.len());
-        let name = value[..end].trim_ascii_end();
+        let name = Self::name(value);
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         if name.is_empty() || is("7bit") || is("8bit") || is("binary") {
             Self::Identity
@@ -39,6 +37,14 @@ impl TransferEncoding {
         } else {
             Self::Unknown
         }
+    }
+
+    /// The name in a field's value; empty where there is none.
+    pub(crate) fn name(value: &[u8]) -> &[u8] {
+        let value = value.trim_ascii();
+        let end = value.iter().position(|b| b.is_ascii_whitespace() || matches!(b, b';' | b'(')).unwrap_or(value.len());
+        let name = &value[..end];
+        if name.iter().all(|&b| b.is_ascii_graphic() && !b"\"/:<>@,[]?=\\".contains(&b)) { name } else { &[] }
     }
 
     /// The decoded body; borrowed where it is what it was.
@@ -179,6 +185,7 @@ mod tests {
             (b"quoted-printable; x", TransferEncoding::QuotedPrintable),
             (b"8bit (as it is)", TransferEncoding::Identity),
             (b"", TransferEncoding::Identity),
+            (b"text/html", TransferEncoding::Identity),
             (b"x-uuencode", TransferEncoding::Unknown),
         ] {
             assert_eq!(TransferEncoding::parse(value), encoding);

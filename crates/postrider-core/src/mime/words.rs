@@ -41,7 +41,7 @@ pub(crate) fn decode_words(value: &[u8]) -> Cow<'_, str> {
         return decode_charset(b"", value);
     }
     let mut text = String::with_capacity(value.len());
-    decode_words_into(value, &mut text);
+    decode_words_into(&super::header::unfold(value), &mut text);
     text.into()
 }
 
