@@ -2,12 +2,19 @@
 
 use std::path::Path;
 
+#[path = "../../../fuzz/targets/imap_command.rs"]
+mod imap_command;
 #[path = "../../../fuzz/targets/smtp_command.rs"]
 mod smtp_command;
 #[path = "../../../fuzz/targets/smtp_data.rs"]
 mod smtp_data;
 #[path = "../../../fuzz/targets/smtp_reply.rs"]
 mod smtp_reply;
+
+#[test]
+fn imap_command() {
+    replay("imap_command", imap_command::run);
+}
 
 #[test]
 fn smtp_command() {

@@ -2,7 +2,9 @@
 
 mod login;
 mod pieces;
+mod properties;
 mod responses;
+mod scram;
 mod script;
 mod sessions;
 mod syntax;

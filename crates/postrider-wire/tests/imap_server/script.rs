@@ -105,6 +105,11 @@ impl Script {
         self
     }
 
+    /// The last line that was said.
+    pub(crate) fn last_line(&self) -> &str {
+        self.transcript.trim_end_matches('\n').rsplit("S: ").next().unwrap_or_default()
+    }
+
     pub(crate) fn close(&mut self, status: &Status) -> &mut Self {
         self.session.close(status);
         self.play();
@@ -218,5 +223,9 @@ fn shown(line: &[u8]) -> String {
     for c in String::from_utf8_lossy(line).chars() {
         if c.is_control() { text.extend(c.escape_debug()) } else { text.push(c) }
     }
-    if text.len() > 300 { format!("{}...({} bytes){end}", &text[..60], line.len()) } else { format!("{text}{end}") }
+    if text.len() > 300 {
+        format!("{}...({} bytes){end}", &text[..text.floor_char_boundary(60)], line.len())
+    } else {
+        format!("{text}{end}")
+    }
 }
