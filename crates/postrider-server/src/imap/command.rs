@@ -9,6 +9,9 @@ impl Session {
     /// Carries a command out. Its answer, after what is to be told with it.
     pub(super) async fn execute(&mut self, command: Command) -> Result<Status, End> {
         let tells = Tells::of(&command.body);
+        if !matches!(command.body, CommandBody::Fetch(_)) {
+            self.close_message();
+        }
         let status = self.carry_out(&command.tag, command.body).await?;
         match tells {
             Tells::Nothing => {}

@@ -21,6 +21,7 @@ mod metadata;
 mod names;
 mod namespace;
 mod notify;
+mod opened;
 mod pattern;
 mod quota;
 mod registry;

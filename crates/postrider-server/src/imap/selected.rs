@@ -8,14 +8,16 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use postrider_core::mailbox::{Flags, Keyword, UidSet};
-use postrider_store::{Entry, MailboxRecord, Modseq};
+use postrider_store::{Entry, FlagsOperation, FlagsStored, MailboxRecord};
 use postrider_wire::imap::flag::Flag;
 use postrider_wire::imap::response::{self, Dialect, FetchLine, Status};
 use postrider_wire::imap::sequence::{MessageSet, NumberSet};
 use tokio::sync::watch;
 
+use super::opened::Opened;
 use super::registry::SharedMailbox;
 use super::snapshot::Snapshot;
+use crate::memory::MemoryShare;
 
 /// The system flags and how they stand on the wire.
 pub(super) const SYSTEM_FLAGS: [(Flags, &str); 5] = [
@@ -47,6 +49,8 @@ pub(super) struct Selected {
     pub(super) is_read_only: bool,
     /// Messages from this UID on are recent (RFC 3501 section 2.3.2).
     pub(super) recent_from: u32,
+    /// The message that was fetched last, if it is large: for who reads it piece by piece.
+    pub(super) opened: Option<(Arc<Opened>, MemoryShare)>,
     latest: watch::Receiver<Option<Arc<Snapshot>>>,
     /// Keywords of the mailbox that FLAGS has named.
     told_keywords: usize,
@@ -60,7 +64,7 @@ impl Selected {
         let latest = shared.watch();
         let view = latest.borrow().clone()?;
         let told_keywords = view.record.keywords.len();
-        Some(Self { shared, view, is_read_only, recent_from, latest, told_keywords })
+        Some(Self { shared, view, is_read_only, recent_from, opened: None, latest, told_keywords })
     }
 
     pub(super) fn record(&self) -> &MailboxRecord {
@@ -136,13 +140,18 @@ impl Selected {
         (self.view.len() - self.view.index_from(self.recent_from)) as u32
     }
 
-    /// Takes note of changes that the client made itself and does not want to be told of.
-    pub(super) fn know(&mut self, uids: &UidSet, modseq: Modseq) {
+    /// Takes note of a change of flags that the client made itself: it is not told of it once more. Where somebody else changed the
+    /// same message meanwhile nothing is noted, and all of it is told.
+    pub(super) fn know(&mut self, operation: FlagsOperation, stored: &FlagsStored) {
         let Some(latest) = self.latest.borrow().clone() else { return };
+        let is_known = |entry: &&Entry| {
+            entry.modseq == stored.modseq
+                && self.view.index_of(entry.uid).and_then(|index| self.view.get(index)).is_some_and(|before| {
+                    operation.apply(before.flags, stored.flags) == entry.flags && before.modseq <= stored.modseq_before
+                })
+        };
         let known: Vec<Entry> =
-            latest.of_uids(uids).map(|(_, entry)| *entry).filter(|entry| entry.modseq == modseq).collect();
-        let is_known = |entry: &Entry| self.view.index_of(entry.uid).is_some();
-        let known: Vec<Entry> = known.into_iter().filter(is_known).collect();
+            latest.of_uids(&stored.changed).map(|(_, entry)| entry).filter(is_known).copied().collect();
         self.view = Arc::new(self.view.rebuilt(latest.record.clone(), &known, &UidSet::new()));
     }
 

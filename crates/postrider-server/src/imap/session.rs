@@ -251,18 +251,24 @@ impl Session {
             return Ok(());
         }
         let output = self.wire.output().split();
-        let (clock, limit) = (self.context.common.clock.clone(), self.context.common.limits.write_timeout);
-        match timeout(clock.as_ref(), limit, self.stream.write_all(&output)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(End::Lost(error)),
-            Err(_) => return Err(End::Closed),
-        }
-        self.answered_at = self.now();
+        self.write(&output).await?;
         // The buffers of an idle session are given back.
         if self.input.is_empty() {
             self.input = BytesMut::new();
         }
         *self.wire.output() = BytesMut::new();
+        Ok(())
+    }
+
+    /// Writes past the output, which is empty.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), End> {
+        let (clock, limit) = (self.context.common.clock.clone(), self.context.common.limits.write_timeout);
+        match timeout(clock.as_ref(), limit, self.stream.write_all(bytes)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(End::Lost(error)),
+            Err(_) => return Err(End::Closed),
+        }
+        self.answered_at = self.now();
         Ok(())
     }
 
@@ -280,7 +286,10 @@ impl Session {
                 let verdict = self.literal(offer).await;
                 self.wire.respond(verdict);
             }
-            Event::Idle { .. } => self.tell_news(),
+            Event::Idle { .. } => {
+                self.close_message();
+                self.tell_news();
+            }
             Event::IdleDone => {
                 self.tell_news();
                 self.wire.finish(&Status::IDLE_DONE);
@@ -332,6 +341,13 @@ impl Session {
         let Some(selected) = &mut self.selected else { return };
         if !selected.tell(self.wire.output(), telling) {
             self.wire.close(&Status::bye("The selected mailbox was deleted").with_code(Code::Unavailable));
+        }
+    }
+
+    /// Forgets the message that was kept open for a client that reads it piece by piece.
+    pub(super) fn close_message(&mut self) {
+        if let Some(selected) = &mut self.selected {
+            selected.opened = None;
         }
     }
 
