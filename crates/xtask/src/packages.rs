@@ -30,6 +30,11 @@ pub(crate) const TEST_TOOLS: &[Tool] = &[
     Tool { part: Program("swaks"), package: "swaks" },
     // What swaks needs for TLS, and does without unless asked. AUTH PLAIN and LOGIN it has itself.
     Tool { part: PerlModule("Net::SSLeay"), package: "libnet-ssleay-perl" },
+    // Mail programs that read, fetch and synchronise by IMAP.
+    Tool { part: Program("mbsync"), package: "isync" },
+    Tool { part: Program("fetchmail"), package: "fetchmail" },
+    Tool { part: Program("getmail"), package: "getmail6" },
+    Tool { part: Program("offlineimap"), package: "offlineimap3" },
     // A reader of the MongoDB store that is no program of ours.
     Tool { part: PythonModule("pymongo"), package: "python3-pymongo" },
     Tool { part: PythonModule("gridfs"), package: "python3-gridfs" },

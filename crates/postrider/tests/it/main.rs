@@ -20,6 +20,8 @@ mod delivery_relay;
 mod delivery_retry;
 mod delivery_route;
 mod delivery_time;
+mod imap_clients;
+mod imap_openings;
 mod lmtp;
 mod load;
 mod migrate;
