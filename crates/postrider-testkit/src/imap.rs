@@ -93,6 +93,21 @@ impl ImapClient {
         self.answer(&tag).await
     }
 
+    /// Connects and logs in; `None` where the server is gone before that is answered with OK.
+    pub async fn try_log_in(server: SocketAddr, user: &str, password: &str) -> Option<Self> {
+        let stream = TcpStream::connect(server).await.ok()?;
+        let mut client = Self { stream: LineStream::new(stream), transcript: Vec::new(), commands: 0 };
+        client.try_response().await?;
+        let reply = client.try_command(&format!("LOGIN {user} \"{password}\"")).await?;
+        reply.is_ok().then_some(client)
+    }
+
+    /// As [`ImapClient::command`]; `None` where the connection ends before the answer.
+    pub async fn try_command(&mut self, command: &str) -> Option<ImapReply> {
+        let tag = self.send_command(command).await;
+        self.try_answer(&tag).await
+    }
+
     /// Sends a command, which must be answered OK.
     #[track_caller]
     pub fn demand(&mut self, command: &str) -> impl Future<Output = ImapReply> {
@@ -141,12 +156,18 @@ impl ImapClient {
 
     /// Reads to the answer to the command of this tag.
     pub async fn answer(&mut self, tag: &str) -> ImapReply {
+        let reply = self.try_answer(tag).await;
+        reply.unwrap_or_else(|| panic!("the connection ended instead of an answer:\n{}", self.transcript.join("\n")))
+    }
+
+    /// As [`ImapClient::answer`]; `None` where the connection ends before.
+    pub async fn try_answer(&mut self, tag: &str) -> Option<ImapReply> {
         let mut untagged = Vec::new();
         loop {
-            let response = self.response().await;
+            let response = self.try_response().await?;
             let text = String::from_utf8_lossy(&response);
             if let Some(tagged) = text.strip_prefix(tag).and_then(|rest| rest.strip_prefix(' ')) {
-                return ImapReply { untagged, tagged: tagged.to_owned() };
+                return Some(ImapReply { untagged, tagged: tagged.to_owned() });
             }
             untagged.push(response);
         }
@@ -168,14 +189,12 @@ impl ImapClient {
                 self.transcript.push("S: <close>".to_owned());
                 return None;
             };
-            let Some(text) = line.strip_suffix(b"\r\n") else {
-                panic!("the server sent {} without CRLF", line.escape_ascii());
-            };
+            // A line without its end is one that the server died in.
+            let text = line.strip_suffix(b"\r\n")?;
             response.extend_from_slice(text);
             let Some(length) = literal_length(text) else { break };
             response.extend_from_slice(b"\r\n");
-            let literal = guarded("a literal", self.stream.exactly(length)).await;
-            response.extend(literal.unwrap_or_else(|error| panic!("a literal of {length} bytes: {error}")));
+            response.extend(guarded("a literal", self.stream.exactly(length)).await.ok()?);
         }
         self.transcript.push(format!("S: {}", String::from_utf8_lossy(&response).replace("\r\n", "\n   ")));
         Some(response)

@@ -21,6 +21,7 @@ mod delivery_retry;
 mod delivery_route;
 mod delivery_time;
 mod imap_clients;
+mod imap_crash;
 mod imap_openings;
 mod lmtp;
 mod load;
