@@ -5,6 +5,7 @@
 //! of it is its own ([`selected`]).
 
 mod append;
+mod catenate;
 mod close;
 mod command;
 mod compress;

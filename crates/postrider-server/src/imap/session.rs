@@ -20,6 +20,7 @@ use super::{Connection, Context};
 use crate::clock::timeout;
 use crate::handshake::{channel_binding, handshake};
 use crate::login::{Admission, ScramTry};
+use crate::memory::MemoryShare;
 use crate::stream::Stream;
 use crate::users::Turn;
 
@@ -61,6 +62,7 @@ pub(super) async fn run(
         condstore: false,
         qresync: false,
         saved: UidSet::new(),
+        share: None,
         turn: None,
         scram: None,
         answered_at: now,
@@ -92,6 +94,8 @@ pub(super) struct Session {
     pub(super) qresync: bool,
     /// What the last SEARCH with SAVE found (RFC 5182).
     pub(super) saved: UidSet,
+    /// The messages that are being appended, of the memory budget.
+    pub(super) share: Option<MemoryShare>,
     /// Of the log-in whose outcome comes next.
     turn: Option<Turn>,
     scram: Option<ScramTry>,
@@ -104,6 +108,7 @@ pub(super) struct Session {
 /// Who a session belongs to.
 struct LoggedIn {
     id: UserId,
+    address: Address,
     _connection: Connection,
 }
 
@@ -135,6 +140,11 @@ impl Session {
     /// Always there once a command that needs a log-in is carried out.
     pub(super) fn user_id(&self) -> Option<UserId> {
         self.user.as_ref().map(|user| user.id)
+    }
+
+    /// As [`Session::user_id`].
+    pub(super) fn user_address(&self) -> Option<&Address> {
+        self.user.as_ref().map(|user| &user.address)
     }
 
     /// How the client wants to be told of changes.
@@ -328,7 +338,11 @@ impl Session {
                 self.context.common.stats.auth_failures.add(1);
                 self.context.common.logins.failed(&user, self.peer);
             }
-            Event::Violation { status } => debug!(%status, "command refused"),
+            Event::Violation { status } => {
+                // What was offered with it does not come any more.
+                self.share = None;
+                debug!(%status, "command refused");
+            }
             // The caller ends the session on it.
             Event::Closed => {}
         }
@@ -380,7 +394,7 @@ impl Session {
         };
         info!(user, "logged in");
         common.stats.auth_successes.add(1);
-        self.user = Some(LoggedIn { id: known.id, _connection: connection });
+        self.user = Some(LoggedIn { id: known.id, address: known.address, _connection: connection });
     }
 
     /// Lets a log-in wait for its turn. `false`: it is answered already.

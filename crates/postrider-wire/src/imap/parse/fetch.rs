@@ -2,6 +2,8 @@
 
 use super::{Fault, Parsed, Parser, Request};
 use crate::imap::command::{CommandBody, Fetch, FetchItem, Partial, Section, SectionText, Store, StoreAction};
+use crate::imap::response::Dialect;
+use crate::imap::server::Limits;
 
 /// Depth of a part's number; deeper ones no mail has.
 const PART_DEPTH_MAX: usize = 100;
@@ -113,6 +115,18 @@ fn preview_is_lazy(parser: &mut Parser<'_>) -> Parsed<bool> {
     let stands = parser.rest().get(..LAZY.len()).is_some_and(|text| text.eq_ignore_ascii_case(LAZY));
     parser.position += if stands { LAZY.len() } else { 0 };
     Ok(stands)
+}
+
+impl Section {
+    /// Reads what stands between the brackets of `BODY[...]`: `1.2.MIME`. URLs name sections so, too (RFC 5092).
+    pub fn parse(text: &str) -> Option<Self> {
+        let limits = Limits::default();
+        let bracketed = format!("[{text}]");
+        let mut parser = Parser::new(bracketed.as_bytes(), &[], Dialect::default(), &limits);
+        let section = section(&mut parser).ok()?;
+        parser.end().ok()?;
+        Some(section)
+    }
 }
 
 /// `"[" [section-spec] "]"`
