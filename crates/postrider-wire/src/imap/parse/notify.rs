@@ -14,25 +14,47 @@ pub(in crate::imap) fn notify(parser: &mut Parser<'_>) -> Parsed<Request> {
         return parser.expected("SET or NONE");
     }
     let status = parser.take_word_and_space("STATUS");
+    let start = parser.position;
     let mut groups = vec![event_group(parser)?];
     while parser.take(b' ') && parser.peek().is_some() {
         groups.push(event_group(parser)?);
         parser.check_count(groups.len())?;
     }
+    let is_about_selected =
+        |group: &&EventGroup| matches!(group.filter, MailboxFilter::Selected | MailboxFilter::SelectedDelayed);
+    // Section 6.1.
+    if groups.iter().filter(is_about_selected).count() > 1 {
+        return Err(Fault::Expected("the selected mailbox only once", start));
+    }
     Ok(Request::Command(CommandBody::Notify(Notify::Set { status, groups })))
 }
 
-/// `"(" filter-mailboxes SP events ")"`
+/// `"(" filter-mailboxes SP events ")"`. Events may stand without parentheses of their own: RFC 5465's examples have them
+/// so.
 fn event_group(parser: &mut Parser<'_>) -> Parsed<EventGroup> {
     parser.open()?;
     let filter = filter(parser)?;
     parser.space()?;
     let start = parser.position;
-    let events =
-        if parser.take_word("NONE") { Vec::new() } else { parser.list(false, |parser| event(parser, &filter))? };
+    let events = if parser.take_word("NONE") {
+        Vec::new()
+    } else if parser.peek() == Some(b'(') {
+        parser.list(false, |parser| event(parser, &filter))?
+    } else {
+        bare_events(parser, &filter)?
+    };
     parser.close()?;
-    check(&events).map_err(|what| Fault::Expected(what, start))?;
+    check(&filter, &events).map_err(|what| Fault::Expected(what, start))?;
     Ok(EventGroup { filter, events })
+}
+
+fn bare_events(parser: &mut Parser<'_>, filter: &MailboxFilter) -> Parsed<Vec<NotifyEvent>> {
+    let mut events = vec![event(parser, filter)?];
+    while parser.take(b' ') {
+        events.push(event(parser, filter)?);
+        parser.check_count(events.len())?;
+    }
+    Ok(events)
 }
 
 fn filter(parser: &mut Parser<'_>) -> Parsed<MailboxFilter> {
@@ -82,14 +104,30 @@ fn event(parser: &mut Parser<'_>, filter: &MailboxFilter) -> Parsed<NotifyEvent>
     Ok(NotifyEvent::MessageNew { fetch })
 }
 
-/// Section 5: new messages and expunges come together or not at all, and flags only along with them.
-fn check(events: &[NotifyEvent]) -> Result<(), &'static str> {
+/// Section 5: new messages and expunges come together or not at all, and flags only along with them. Section 6.1: of the
+/// selected mailbox only messages can be watched.
+fn check(filter: &MailboxFilter, events: &[NotifyEvent]) -> Result<(), &'static str> {
     let has = |name: &str| events.iter().any(|event| event.name() == name);
     if has("MessageNew") != has("MessageExpunge") {
         return Err("MessageNew and MessageExpunge together");
     }
-    if has("FlagChange") && !has("MessageNew") {
-        return Err("FlagChange only with MessageNew and MessageExpunge");
+    if (has("FlagChange") || has("AnnotationChange")) && !has("MessageNew") {
+        return Err("changes only with MessageNew and MessageExpunge");
+    }
+    let is_about_messages = |event: &NotifyEvent| {
+        matches!(
+            event,
+            NotifyEvent::MessageNew { .. }
+                | NotifyEvent::MessageExpunge
+                | NotifyEvent::FlagChange
+                | NotifyEvent::AnnotationChange
+                | NotifyEvent::Other(_)
+        )
+    };
+    if matches!(filter, MailboxFilter::Selected | MailboxFilter::SelectedDelayed)
+        && !events.iter().all(is_about_messages)
+    {
+        return Err("only events of messages for the selected mailbox");
     }
     Ok(())
 }
