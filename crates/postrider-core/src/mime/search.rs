@@ -25,8 +25,8 @@ pub struct Needle {
 enum Method {
     /// Everything contains nothing.
     Empty,
-    /// ASCII: where its rarest byte stands, in both cases, the rest is compared.
-    Ascii { rarest_at: usize, lower: u8, upper: u8 },
+    /// ASCII; with its longest word where it has several: what lacks that word need not be unfolded.
+    Ascii { whole: AsciiNeedle, longest_word: Option<AsciiNeedle> },
     /// Anything else: found in the folded text.
     Unicode(Box<memmem::Finder<'static>>),
 }
@@ -37,9 +37,12 @@ impl Needle {
         let method = if folded.is_empty() {
             Method::Empty
         } else if folded.is_ascii() {
-            let rarest = folded.bytes().enumerate().min_by_key(|&(_, byte)| frequency(byte));
-            let (rarest_at, lower) = rarest.unwrap_or_default();
-            Method::Ascii { rarest_at, lower, upper: lower.to_ascii_uppercase() }
+            let longest_word = if folded.contains(char::is_whitespace) {
+                folded.split_ascii_whitespace().max_by_key(|word| word.len()).map(AsciiNeedle::new)
+            } else {
+                None
+            };
+            Method::Ascii { whole: AsciiNeedle::new(&folded), longest_word }
         } else {
             Method::Unicode(Box::new(memmem::Finder::new(folded.as_bytes()).into_owned()))
         };
@@ -50,7 +53,7 @@ impl Needle {
     pub fn matches(&self, text: &str) -> bool {
         match &self.method {
             Method::Empty => true,
-            Method::Ascii { .. } => self.is_in_ascii(text.as_bytes()),
+            Method::Ascii { whole, .. } => whole.is_in(text.as_bytes()),
             // Nothing in ASCII folds to what is not.
             Method::Unicode(_) if text.is_ascii() => false,
             Method::Unicode(finder) => finder.find(fold(text).as_bytes()).is_some(),
@@ -87,7 +90,6 @@ impl Needle {
 
     fn is_in_part(&self, raw: &[u8], part: &Part) -> bool {
         let body = raw.get(part.body.clone()).unwrap_or_default();
-        let is_ascii_needle = matches!(self.method, Method::Ascii { .. });
         let content_type = part.content_type(raw);
         let charset = content_type.parameters.get("charset").unwrap_or_default();
         let body = match part.encoding {
@@ -96,16 +98,27 @@ impl Needle {
             TransferEncoding::Unknown => return false,
             encoding => encoding.decode(body).unwrap_or_default(),
         };
-        if is_ascii_needle && extends_ascii(charset) {
-            return self.is_in_ascii(&body);
+        if let Method::Ascii { whole, .. } = &self.method
+            && extends_ascii(charset)
+        {
+            return whole.is_in(&body);
         }
         self.matches(&decode_charset(charset, &body))
     }
 
     fn is_in_field(&self, field: &Field<'_>) -> bool {
-        let is_plain = memmem::find(field.value, b"=?").is_none() && memchr::memchr(b'\n', field.value).is_none();
-        if is_plain && matches!(self.method, Method::Ascii { .. }) {
-            return self.is_in_ascii(field.line);
+        let has_words = memmem::find(field.value, b"=?").is_some();
+        match &self.method {
+            Method::Ascii { whole, longest_word } if !has_words => {
+                let is_folded = || memchr::memchr(b'\n', field.value).is_some();
+                match longest_word {
+                    Some(word) if is_folded() && !word.is_in(field.line) => return false,
+                    Some(_) if is_folded() => {}
+                    _ => return whole.is_in(field.line),
+                }
+            }
+            Method::Unicode(_) if !has_words && field.line.is_ascii() => return false,
+            _ => {}
         }
         // The name, the value, or what lies across: only a needle with a colon can.
         if self.folded.contains(':') {
@@ -118,15 +131,31 @@ impl Needle {
     fn is_in_value(&self, value: &[u8]) -> bool {
         self.matches(&decode_words(value))
     }
+}
 
-    /// Whether bytes of which those below 128 are ASCII contain a needle that is.
-    fn is_in_ascii(&self, haystack: &[u8]) -> bool {
-        let needle = self.folded.as_bytes();
-        let Method::Ascii { rarest_at, lower, upper } = self.method else { return false };
+/// Where its rarest byte stands, in both cases, the rest is compared.
+#[derive(Debug, Clone)]
+struct AsciiNeedle {
+    lower_case: Box<[u8]>,
+    rarest_at: usize,
+    rarest: u8,
+}
+
+impl AsciiNeedle {
+    fn new(folded: &str) -> Self {
+        let rarest = folded.bytes().enumerate().min_by_key(|&(_, byte)| frequency(byte));
+        let (rarest_at, rarest) = rarest.unwrap_or_default();
+        Self { lower_case: folded.as_bytes().into(), rarest_at, rarest }
+    }
+
+    /// Whether bytes of which those below 128 are ASCII contain it.
+    fn is_in(&self, haystack: &[u8]) -> bool {
         let is_at = |at: usize| {
-            let Some(start) = at.checked_sub(rarest_at) else { return false };
-            haystack.get(start..start + needle.len()).is_some_and(|text| text.eq_ignore_ascii_case(needle))
+            let Some(start) = at.checked_sub(self.rarest_at) else { return false };
+            let text = haystack.get(start..start + self.lower_case.len());
+            text.is_some_and(|text| text.eq_ignore_ascii_case(&self.lower_case))
         };
+        let (lower, upper) = (self.rarest, self.rarest.to_ascii_uppercase());
         if lower == upper {
             memchr_iter(lower, haystack).any(is_at)
         } else {
@@ -213,9 +242,17 @@ mod tests {
         ] {
             assert_eq!(Needle::new(needle).matches_field(section, name), is_found, "{needle} {name}");
         }
-        for (needle, is_found) in
-            [("subject: one two", true), ("x-empty", true), ("x-note: gr\u{fc}", true), ("utf-8", false), ("X:", false)]
-        {
+        for (needle, is_found) in [
+            ("subject: one two", true),
+            ("one two", true),
+            ("one  two", false),
+            ("onetwo", false),
+            ("two three", false),
+            ("x-empty", true),
+            ("x-note: gr\u{fc}", true),
+            ("utf-8", false),
+            ("X:", false),
+        ] {
             assert_eq!(Needle::new(needle).matches_header(section), is_found, "{needle}");
         }
     }
