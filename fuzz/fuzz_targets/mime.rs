@@ -1,4 +1,4 @@
-//! Feeds whole messages to the parsers of summaries and contents.
+//! Feeds whole messages to the parsers of summaries, contents, parts and digests, and to the search.
 #![no_main]
 
 #[path = "../targets/mime.rs"]

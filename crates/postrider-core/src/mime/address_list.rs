@@ -4,13 +4,11 @@
 
 use std::ops::Range;
 
+use super::header::FIELD_BYTES_MAX;
 use super::words;
 
-/// Addresses that are read of one field.
+/// Addresses that are read of all fields of one name.
 pub const ADDRESSES_MAX: usize = 1_000;
-
-/// The bytes of one field that are read.
-const FIELD_BYTES_MAX: usize = 64 << 10;
 
 /// The addresses of one or more fields, in order.
 #[derive(Debug, Default)]
@@ -67,6 +65,9 @@ impl AddressList {
 
     /// Appends the addresses of a field's value.
     pub(crate) fn read(&mut self, value: &[u8]) {
+        if self.entries.len() >= ADDRESSES_MAX {
+            return;
+        }
         let rest = &value[..value.len().min(FIELD_BYTES_MAX)];
         Reader { list: self, rest, phrase: Vec::new(), spec: Spec::default(), is_in_group: false }.run();
     }
@@ -381,6 +382,10 @@ mod tests {
         ] {
             assert_eq!(read(value), items, "{value}");
         }
-        assert_eq!(read(&"a,".repeat(5_000)).len(), ADDRESSES_MAX);
+        let mut list = AddressList::default();
+        for _ in 0..3 {
+            list.read("a,".repeat(5_000).as_bytes());
+            assert_eq!(list.items().count(), ADDRESSES_MAX);
+        }
     }
 }

@@ -6,6 +6,9 @@ use std::ops::Range;
 
 use memchr::{memchr, memchr_iter};
 
+/// The bytes of one field's value that are described, decoded and listed; what is longer is cut.
+pub const FIELD_BYTES_MAX: usize = 64 << 10;
+
 /// Where the header section of a message or part ends, with its empty line; the length of `message` if it has none.
 pub fn header_end(message: &[u8]) -> usize {
     if let Some(empty) = line_end_at(message, 0) {
@@ -32,9 +35,14 @@ pub struct Field<'a> {
     pub start: usize,
 }
 
-impl Field<'_> {
+impl<'a> Field<'a> {
     pub fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
+    }
+
+    /// The value's first [`FIELD_BYTES_MAX`] bytes.
+    pub(crate) fn limited_value(&self) -> &'a [u8] {
+        &self.value[..self.value.len().min(FIELD_BYTES_MAX)]
     }
 
     /// Where the value stands in the section.

@@ -84,7 +84,7 @@ impl<'a> EnvelopeFields<'a> {
     pub(crate) fn take(&mut self, field: &Field<'a>) {
         let mut text = |name: &str, place: fn(&mut Self) -> &mut Option<&'a [u8]>| {
             if field.is(name) && place(self).is_none() {
-                *place(self) = Some(field.value);
+                *place(self) = Some(field.limited_value());
             }
         };
         match field.name {

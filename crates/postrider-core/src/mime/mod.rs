@@ -14,7 +14,7 @@ mod transfer;
 mod words;
 
 pub use address_list::ADDRESSES_MAX;
-pub use header::{Field, Fields, header_end, select_fields};
+pub use header::{FIELD_BYTES_MAX, Field, Fields, header_end, select_fields};
 pub use imap_text::{BODY_STRUCTURE_BYTES_MAX, write_string};
 pub use parameters::{ContentType, Disposition, Parameters};
 pub use preview::PREVIEW_CHARACTERS_MAX;

@@ -49,8 +49,11 @@ pub(crate) fn decode_words(value: &[u8]) -> Cow<'_, str> {
 pub(crate) fn decode_words_into(value: &[u8], out: &mut String) {
     let mut rest = value;
     let mut run = Run::default();
-    while !rest.is_empty() {
-        let Some(at) = memmem::find(rest, b"=?") else { break };
+    // Behind the last end no word ends: who writes many beginnings would have each of them looked for an end.
+    let mut ends = memmem::rfind(value, b"?=").map_or(0, |at| at + 2);
+    while ends > 0 {
+        let Some(at) = memmem::find(&rest[..ends], b"=?") else { break };
+        let length_before = rest.len();
         let before = &rest[..at];
         match Word::parse(&rest[at..]) {
             Some((word, length)) => {
@@ -68,6 +71,7 @@ pub(crate) fn decode_words_into(value: &[u8], out: &mut String) {
                 rest = &rest[at + 2..];
             }
         }
+        ends = ends.saturating_sub(length_before - rest.len());
     }
     run.flush(out);
     push_plain(rest, out);
@@ -140,9 +144,10 @@ impl<'a> Word<'a> {
     }
 }
 
-/// The length of the encoded word at the start of `bytes`.
+/// The length of the encoded word at the start of `bytes`; one of more than 1 KiB is none.
 pub(crate) fn word_length(bytes: &[u8]) -> Option<usize> {
-    Word::parse(bytes).map(|(_, length)| length)
+    const WORD_BYTES_MAX: usize = 1 << 10;
+    Word::parse(&bytes[..bytes.len().min(WORD_BYTES_MAX)]).map(|(_, length)| length)
 }
 
 /// The Q encoding (RFC 2047 section 4.2).

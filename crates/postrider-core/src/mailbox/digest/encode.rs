@@ -53,7 +53,7 @@ impl<'a> HeaderFields<'a> {
         for field in Fields::new(header) {
             fields.envelope.take(&field);
             if fields.references.is_none() && field.is("References") {
-                fields.references = Some(field.value);
+                fields.references = Some(field.limited_value());
             }
             if fields.is_complete && Digest::keeps_field(field.name) {
                 fields.kept.extend_from_slice(field.line);

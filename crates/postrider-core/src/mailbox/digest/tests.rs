@@ -110,3 +110,17 @@ fn damaged_digests_are_refused() {
         }
     }
 }
+
+#[test]
+fn what_one_sender_writes_makes_no_endless_digest() {
+    const DIGEST_BYTES_MAX: usize = 1 << 20;
+    let fields = ["From", "Sender", "Reply-To", "To", "Cc", "Bcc"];
+    let header: String = fields.iter().map(|name| format!("{name}: a,b,c\r\n").repeat(5_000)).collect();
+    let long = "Subject: ".to_owned() + &"x".repeat(2 << 20) + "\r\n";
+    let part = format!("--x\r\n\r\nFrom: {}\r\n\r\n\r\n", "a,".repeat(2_000));
+    let digest = "Content-Type: multipart/digest; boundary=x\r\n\r\n".to_owned() + &part.repeat(900);
+    for message in [header + &long + "\r\n", long + "\r\n", digest] {
+        let digest = Digest::of(message.as_bytes());
+        assert!(digest.as_bytes().len() < DIGEST_BYTES_MAX, "{}", digest.as_bytes().len());
+    }
+}
