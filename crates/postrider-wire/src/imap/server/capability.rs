@@ -7,9 +7,9 @@ use crate::imap::response::Status;
 use crate::sasl::Mechanism;
 
 impl Session {
-    /// Names with a space between. Before login only what is of use then.
+    /// Names with a space between. Before login only what is of use then, and IDLE: some clients do not ask again.
     pub fn capabilities(&self) -> String {
-        let mut names = String::from("IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE");
+        let mut names = String::from("IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE IDLE");
         // Writing to a String does not fail.
         if self.phase() == Phase::NotAuthenticated {
             if self.config.starttls && self.tls.is_none() {
@@ -23,7 +23,6 @@ impl Session {
             }
             return names;
         }
-        names.push_str(" IDLE");
         if self.config.compress && !self.is_compressed {
             names.push_str(" COMPRESS=DEFLATE");
         }
