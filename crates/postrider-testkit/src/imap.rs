@@ -244,7 +244,11 @@ impl ImapClient {
 
     /// What was said so far, with what differs from run to run made plain ([`crate::scrub`]).
     pub fn transcript(&self) -> String {
-        crate::scrub(&self.transcript.join("\n"))
+        let mut text = crate::scrub(&self.transcript.join("\n"));
+        for name in ["UIDVALIDITY ", "APPENDUID ", "COPYUID "] {
+            text = without_number(&text, name);
+        }
+        text
     }
 }
 
@@ -252,6 +256,19 @@ impl std::fmt::Debug for ImapClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ImapClient").field("transcript", &self.transcript).finish_non_exhaustive()
     }
+}
+
+/// The text without the numbers that stand behind a name: UIDVALIDITY is what the clock said.
+fn without_number(text: &str, name: &str) -> String {
+    let mut parts = text.split(name);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        out.push_str(name);
+        out.push_str(if rest.len() < part.len() { "[uidvalidity]" } else { "" });
+        out.push_str(rest);
+    }
+    out
 }
 
 /// How many bytes of a literal follow behind this line: it ends with `{n}`.
@@ -264,6 +281,13 @@ fn literal_length(line: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_that_differ_from_run_to_run_get_a_name() {
+        let text = "[UIDVALIDITY 17] x STATUS a (UIDVALIDITY MESSAGES) UIDVALIDITY 18)";
+        let expected = "[UIDVALIDITY [uidvalidity]] x STATUS a (UIDVALIDITY MESSAGES) UIDVALIDITY [uidvalidity])";
+        assert_eq!(without_number(text, "UIDVALIDITY "), expected);
+    }
 
     #[test]
     fn literals_are_announced_at_the_end_of_a_line() {

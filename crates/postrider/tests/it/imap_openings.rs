@@ -24,8 +24,9 @@ async fn opening() -> (TestPostrider, ImapClient) {
     postrider.add_user(USER, PASSWORD).await;
     let mut client = ImapClient::log_in(postrider.imap(), USER, PASSWORD).await;
     let date = "\"26-Nov-2026 10:00:00 +0000\"";
-    for (flags, message) in [("(\\Seen)", PLAIN), ("", RICH)] {
-        assert!(client.append(&format!("INBOX {flags} {date}"), message).await.is_ok());
+    for (flags, message) in [("(\\Seen)", PLAIN), ("()", RICH)] {
+        let reply = client.append(&format!("INBOX {flags} {date}"), message).await;
+        assert!(reply.is_ok(), "{}", reply.text());
     }
     client.demand("LOGOUT").await;
     let client = ImapClient::connect(postrider.imap()).await;
@@ -130,7 +131,7 @@ async fn a_phone_comes_back() {
     client.demand("CLOSE").await;
     let mut other = ImapClient::log_in(postrider.imap(), USER, PASSWORD).await;
     say(&mut other, &["SELECT INBOX", "STORE 2 +FLAGS (\\Flagged)", "STORE 1 +FLAGS (\\Deleted)", "EXPUNGE"]).await;
-    assert!(other.append("INBOX \"26-Nov-2026 11:00:00 +0000\"", PLAIN).await.is_ok());
+    assert!(other.append("INBOX () \"26-Nov-2026 11:00:00 +0000\"", PLAIN).await.is_ok());
     let reply = client.demand(&format!("SELECT INBOX (QRESYNC ({validity} {modseq} 1:2))")).await;
     let lines = reply.lines();
     assert!(lines.contains(&"* VANISHED (EARLIER) 1".to_owned()), "{lines:?}");

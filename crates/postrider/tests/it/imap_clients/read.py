@@ -28,7 +28,8 @@ def refuse(name, *arguments):
 
 
 ask("authenticate", "PLAIN", lambda _: f"\0{user}\0{password}".encode())
-assert "IDLE" in server.capabilities and "MOVE" in server.capabilities, server.capabilities
+capabilities = ask("capability")[0].split()
+assert b"IDLE" in capabilities and b"MOVE" in capabilities, capabilities
 assert any(b"INBOX" in line for line in ask("list"))
 count = int(ask("select", "INBOX")[0])
 assert count >= 5, count
