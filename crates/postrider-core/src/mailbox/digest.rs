@@ -3,6 +3,7 @@
 //! A digest is its encoded form: one buffer, made once when the message is accepted, stored as it is and read in place. What
 //! searches touch stands first. It knows no mailbox: flags, UID and dates of arrival are not the message's.
 
+mod date;
 mod encode;
 #[cfg(test)]
 mod tests;

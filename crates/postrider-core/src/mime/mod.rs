@@ -23,7 +23,6 @@ pub use structure::{DEPTH_MAX, PARTS_MAX, Part, PartKind, Section, Structure};
 pub use transfer::{TransferEncoding, UnknownEncoding};
 
 pub(crate) use address_list::{AddressList, Item};
-pub(crate) use header::unfold;
 pub(crate) use imap_text::{EnvelopeFields, write_body_structure};
 pub(crate) use preview::preview;
 pub(crate) use words::{decode_words, decode_words_into};

@@ -78,7 +78,7 @@ impl Needle {
         }
         structure.parts().iter().enumerate().any(|(i, part)| {
             (i > 0 && self.matches_header(raw.get(part.header.clone()).unwrap_or_default()))
-                || part.kind == PartKind::Text && self.is_in_part(raw, part)
+                || matches!(part.kind, PartKind::Text | PartKind::Other) && self.is_in_part(raw, part)
         })
     }
 
@@ -89,9 +89,13 @@ impl Needle {
     }
 
     fn is_in_part(&self, raw: &[u8], part: &Part) -> bool {
-        let body = raw.get(part.body.clone()).unwrap_or_default();
         let content_type = part.content_type(raw);
+        // Reports on deliveries and the like are made to be read.
+        if !matches!(&*content_type.main, "text" | "message") {
+            return false;
+        }
         let charset = content_type.parameters.get("charset").unwrap_or_default();
+        let body = raw.get(part.body.clone()).unwrap_or_default();
         let body = match part.encoding {
             TransferEncoding::Identity => Cow::Borrowed(body),
             // Nobody knows what it says.
@@ -263,12 +267,14 @@ mod tests {
             Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nGr=C3=BC=\r\n=C3=9Fe\r\n\
             --x\r\nContent-Type: text/html; charset=koi8-r\r\nContent-Transfer-Encoding: base64\r\n\r\n8NLJ18XU\r\n\
             --x\r\nContent-Type: application/pdf; name=Report.pdf\r\nContent-Transfer-Encoding: base64\r\n\r\naGlkZGVu\r\n\
+            --x\r\nContent-Type: message/delivery-status\r\n\r\nAction: failed\r\n\
             --x\r\nContent-Type: message/rfc822\r\n\r\nSubject: =?utf-8?q?Inn=C3=A9r?=\r\n\r\ninside\r\n--x--\r\n";
         for (needle, is_found) in [
             ("gr\u{fc}\u{df}E", (true, true)),
             ("\u{43f}\u{440}\u{438}\u{432}\u{435}\u{442}", (true, true)),
             ("head", (true, false)),
             ("hidden", (false, false)),
+            ("action: failed", (true, true)),
             ("report.pdf", (true, true)),
             ("INN\u{c9}R", (true, true)),
             ("Inside", (true, true)),

@@ -2,9 +2,10 @@
 
 use super::super::collation_key;
 use super::super::subject::BaseSubject;
+use super::date::sent_at;
 use super::*;
 use crate::mime::{
-    AddressList, EnvelopeFields, Item, PartKind, decode_words, decode_words_into, preview, unfold, write_body_structure,
+    AddressList, EnvelopeFields, Item, PartKind, decode_words, decode_words_into, preview, write_body_structure,
 };
 
 /// What sorting compares of a text is its beginning.
@@ -148,24 +149,6 @@ impl Encoder {
         self.out[1] = self.bits;
         Digest(self.out.into())
     }
-}
-
-/// The instant and the day that a Date field's value names.
-fn sent_at(value: &[u8]) -> Option<(Timestamp, CalendarDay)> {
-    let value = unfold(value);
-    let date = mail_parser::DateTime::parse_rfc822(std::str::from_utf8(&value).ok()?)?;
-    let day = CalendarDay::from_date(date.year, date.month, date.day)?;
-    let is_time = date.hour < 24 && date.minute < 60 && date.second <= 60 && date.tz_hour < 24 && date.tz_minute < 60;
-    if !is_time {
-        return None;
-    }
-    let local = i64::from(day.as_days()) * 86_400
-        + i64::from(date.hour) * 3_600
-        + i64::from(date.minute) * 60
-        + i64::from(date.second);
-    let zone = i64::from(date.tz_hour) * 3_600 + i64::from(date.tz_minute) * 60;
-    let seconds = if date.tz_before_gmt { local + zone } else { local - zone };
-    Some((Timestamp::from_millis(seconds * 1_000), day))
 }
 
 /// The Message-IDs of a field (RFC 5256 section 3, `REFERENCES`): what stands in angle brackets, without quotes and blanks. More
