@@ -10,6 +10,7 @@ pub mod users;
 
 mod control;
 mod deliver;
+mod directory;
 mod handshake;
 mod imap;
 mod limits;

@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 use crate::control::ServerControl;
 use crate::deliver::Delivery;
 use crate::deliver::route::Router;
+use crate::directory::Recipients;
 use crate::imap;
 use crate::limits::Limits;
 use crate::listen::{self, Sessions};
@@ -96,12 +97,19 @@ impl Server {
             verifying_tls: tls::verifying_client(),
         };
         let registered = register(store.as_ref(), clock.now(), limits.lease, settings).await?;
+        let recipients = Arc::new(Recipients::new(
+            store.clone(),
+            clock.clone(),
+            limits.store_timeout,
+            settings.allowed_domains.clone(),
+        ));
+        recipients.warm_up().await;
         let options = QueueOptions {
             registered,
             retry: settings.retry,
             concurrency: settings.queue_concurrency,
             concurrency_per_destination: settings.queue_concurrency_per_domain,
-            local_domains: settings.allowed_domains.clone(),
+            recipients: recipients.clone(),
         };
         let memory = MemoryBudget::new(limits.memory_bytes_max);
         let queue = Queue::new(options, store.clone(), router, delivery, memory.clone());
@@ -116,7 +124,7 @@ impl Server {
             limits: limits.clone(),
             stats: Stats::default(),
             hostname: settings.mail_hostname.clone(),
-            local_domains: settings.allowed_domains.clone(),
+            recipients,
             rejects_unknown_recipients: settings.unknown_recipients == postrider_config::UnknownRecipients::Reject,
             draining: is_draining,
         });

@@ -131,7 +131,7 @@ fn self_signed(dir: &Path, hostname: &str) -> Result<(PathBuf, PathBuf), TlsErro
 }
 
 /// Writes a file that only this user may read.
-pub(crate) fn write_private(file: &Path, content: &[u8]) -> io::Result<()> {
+pub fn write_private(file: &Path, content: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);

@@ -9,6 +9,7 @@ mod records;
 mod traits;
 
 pub mod conformance;
+pub mod directory;
 pub mod sqlite;
 
 pub use error::StoreError;

@@ -1,6 +1,8 @@
 //! The JSON shapes of an e-mail: short in lists, whole when asked for alone. The API and the command line's `--json` show
 //! the same.
 
+pub mod directory;
+
 use std::net::IpAddr;
 
 use postrider_core::{

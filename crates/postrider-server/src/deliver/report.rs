@@ -2,9 +2,12 @@
 
 use bytes::Bytes;
 use postrider_core::dsn::{self, Report, ReportKind, ReportedRecipient};
-use postrider_core::{Attempt, Direction, Domain, Envelope, Message, ObjectId, Recipient, ReversePath, Timestamp};
+use postrider_core::mailbox::Digest;
+use postrider_core::{Attempt, Direction, Envelope, Message, ObjectId, Recipient, ReversePath, Timestamp};
 use postrider_core::{envelope::BodyType, trace};
-use postrider_store::{ClaimedDelivery, ClaimedEmail, NewDelivery, NewEmail};
+use postrider_store::{ClaimedDelivery, ClaimedEmail, Filed, Filing, NewDelivery, NewEmail};
+
+use crate::directory::Home;
 
 /// One delivery that the sender is told of.
 #[derive(Debug)]
@@ -23,7 +26,7 @@ pub(crate) fn compose(
     reported: &[&Reported<'_>],
     original: &[u8],
     hostname: &str,
-    local_domains: &[Domain],
+    home: &Home,
     now: Timestamp,
 ) -> Option<NewEmail> {
     let sender = email.envelope.reverse_path.0.clone()?;
@@ -56,19 +59,29 @@ pub(crate) fn compose(
         recipients: &recipients,
         original,
     };
-    Some(addressed(&report, Recipient::new(sender), local_domains))
+    Some(addressed(&report, Recipient::new(sender), home))
 }
 
-/// The notification as an e-mail from the null reverse-path: kept here if its recipient is at home here.
-fn addressed(report: &Report<'_>, recipient: Recipient, local_domains: &[Domain]) -> NewEmail {
+/// The notification as an e-mail from the null reverse-path: kept here if its recipient is at home here, and in the
+/// mailboxes of the users there.
+fn addressed(report: &Report<'_>, recipient: Recipient, home: &Home) -> NewEmail {
     let (text, id, now) = (dsn::compose(report), report.id, report.now);
-    let stays = local_domains.contains(&recipient.address.domain());
+    let stays = matches!(home, Home::Here(_));
     let mut raw = Vec::with_capacity(text.len() + 32);
     if stays {
         trace::write_return_path(&ReversePath::NULL, &mut raw);
     }
     let return_path_bytes = raw.len() as u32;
     raw.extend_from_slice(&text);
+    let filed = match home {
+        Home::Here(users) if !users.is_empty() => Some(Filed {
+            digest: Digest::of(&raw).as_bytes().clone(),
+            // News of the user's own mail comes through however full the mailbox is.
+            filings: users.iter().map(|user| Filing { user: user.user, enforces_quota: false }).collect(),
+            stays_on_record: false,
+        }),
+        _ => None,
+    };
     let message = Message::parse(Bytes::from(raw), return_path_bytes);
     let body = if message.summary.is_8bit { BodyType::EightBitMime } else { BodyType::SevenBit };
     let smtputf8 = report.needs_smtputf8() || recipient.address.needs_smtputf8();
@@ -78,7 +91,7 @@ fn addressed(report: &Report<'_>, recipient: Recipient, local_domains: &[Domain]
     } else {
         (Direction::Outbound, Vec::new(), vec![NewDelivery { recipient, claimed_by: None, due_at: now }])
     };
-    NewEmail { id, created_at: now, direction, envelope, message, kept, deliveries, filed: None }
+    NewEmail { id, created_at: now, direction, envelope, message, kept, deliveries, filed }
 }
 
 /// Tells the sender that recipients who asked for it have their mail: it is kept here (RFC 3461 section 5.2.4).
@@ -86,7 +99,7 @@ pub(crate) fn delivered_here(
     email: &NewEmail,
     recipients: &[&Recipient],
     hostname: &str,
-    local_domains: &[Domain],
+    home: &Home,
 ) -> Option<NewEmail> {
     let sender = email.envelope.reverse_path.0.clone()?;
     let now = email.created_at;
@@ -113,5 +126,5 @@ pub(crate) fn delivered_here(
         recipients: &reported,
         original: &email.message.raw[email.message.return_path_bytes as usize..],
     };
-    Some(addressed(&report, Recipient::new(sender), local_domains))
+    Some(addressed(&report, Recipient::new(sender), home))
 }

@@ -32,6 +32,7 @@ use tracing::{debug, error, warn};
 use crate::deliver::Delivery;
 use crate::deliver::connect::Connection;
 use crate::deliver::route::Router;
+use crate::directory::Recipients;
 use crate::memory::{MemoryBudget, MemoryShare};
 use crate::outage::Outage;
 use lanes::{LaneLimits, Lanes};
@@ -47,8 +48,8 @@ pub(crate) struct QueueOptions {
     /// Transactions at once: of this node in all, and of all nodes together to one destination.
     pub(crate) concurrency: usize,
     pub(crate) concurrency_per_destination: usize,
-    /// Domains whose mail is kept here: where a notification to them goes.
-    pub(crate) local_domains: Vec<Domain>,
+    /// Who gets the notifications to senders at home here.
+    pub(crate) recipients: Arc<Recipients>,
 }
 
 /// This node, as the store knows it.

@@ -13,6 +13,7 @@ use super::worker::attempts_alike;
 use super::{Job, Queue, Settling};
 use crate::deliver::report::{self, Reported};
 use crate::deliver::route::NoRoute;
+use crate::directory::Home;
 
 /// Between tries to hand an outcome to a store that does not take it.
 pub(super) const STORE_RETRY: Duration = Duration::from_secs(1);
@@ -152,15 +153,15 @@ impl Queue {
                 }
             },
         };
+        let home = self.home_of_sender(job).await;
         let mut notifications = Vec::new();
         for kind in [ReportKind::Failed, ReportKind::Delayed, ReportKind::Relayed] {
             let of_kind: Vec<&Reported<'_>> = reported.iter().filter(|(k, _)| *k == kind).map(|(_, r)| r).collect();
             if !of_kind.is_empty() {
                 let hostname = &self.delivery.hostname;
-                let domains = &self.options.local_domains;
                 // A notification that cannot be composed must not keep the outcome from being recorded.
                 let composed = std::panic::catch_unwind(AssertUnwindSafe(|| {
-                    report::compose(kind, &job.email, &of_kind, &original, hostname, domains, now)
+                    report::compose(kind, &job.email, &of_kind, &original, hostname, &home, now)
                 }));
                 match composed {
                     Ok(notification) => notifications.extend(notification),
@@ -169,6 +170,20 @@ impl Queue {
             }
         }
         notifications
+    }
+
+    /// Where the sender's notifications go. The outcome waits for the store in any case, so this does too.
+    async fn home_of_sender(&self, job: &Job) -> Home {
+        let Some(sender) = &job.email.envelope.reverse_path.0 else { return Home::Elsewhere };
+        loop {
+            match self.options.recipients.home(sender).await {
+                Ok(home) => return home,
+                // Then nothing of this will be recorded.
+                Err(_) if !self.is_current(job.node) => return Home::Elsewhere,
+                Err(error) => self.store_failed("a sender cannot be looked up yet", &error),
+            }
+            self.delivery.clock.sleep(STORE_RETRY).await;
+        }
     }
 }
 

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use postrider_core::mailbox::Digest;
 use postrider_core::trace::{self, HeaderScan, RECEIVED_FIELDS_MAX};
 use postrider_core::{Direction, Envelope, Message, ObjectId, Recipient, Timestamp};
-use postrider_store::{ClaimedDelivery, ClaimedEmail, NewDelivery, NewEmail};
+use postrider_store::{Accepted, ClaimedDelivery, ClaimedEmail, Filed, NewDelivery, NewEmail};
 use postrider_wire::smtp::reply::Reply;
 use tracing::{error, info, warn};
 
 use super::Context;
-use super::policy::{Destination, store_reply};
+use super::filings::Filings;
+use super::policy::{Destination, Policy, store_reply};
 use crate::clock::timeout;
 use crate::deliver::report;
 use crate::memory::MemoryShare;
@@ -24,7 +26,11 @@ const PARSE_HERE_BYTES_MAX: usize = 512 << 10;
 #[derive(Debug)]
 pub(super) struct Transaction {
     pub(super) envelope: Envelope,
+    /// As announced; 0 where it was not.
+    pub(super) message_bytes: u64,
     pub(super) recipients: Vec<(Recipient, Destination)>,
+    /// For each RCPT that was accepted, which of the recipients it named.
+    pub(super) named: Vec<usize>,
     pub(super) id: ObjectId,
     pub(super) started_at: Timestamp,
     /// Bytes at the start of the message buffer that are ours: Return-Path alone, and all trace fields.
@@ -33,14 +39,25 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
-    pub(super) fn new(envelope: Envelope) -> Self {
+    pub(super) fn new(envelope: Envelope, message_bytes: u64) -> Self {
         Self {
             envelope,
+            message_bytes,
             recipients: Vec::new(),
+            named: Vec::new(),
             id: ObjectId::default(),
             started_at: Timestamp::default(),
             return_path_bytes: 0,
             trace_bytes: 0,
+        }
+    }
+
+    /// Adds a recipient. One that is named twice gets one copy.
+    pub(super) fn add(&mut self, recipient: Recipient, destination: Destination) {
+        let known = self.recipients.iter().position(|(known, _)| known.address == recipient.address);
+        self.named.push(known.unwrap_or(self.recipients.len()));
+        if known.is_none() {
+            self.recipients.push((recipient, destination));
         }
     }
 
@@ -49,7 +66,7 @@ impl Transaction {
         self.id = ObjectId::new(now);
         self.started_at = now;
         let mut top = Vec::with_capacity(512);
-        if self.recipients.iter().any(|(_, destination)| *destination == Destination::Kept) {
+        if self.recipients.iter().any(|(_, destination)| destination.is_here()) {
             trace::write_return_path(&self.envelope.reverse_path, &mut top);
         }
         self.return_path_bytes = top.len();
@@ -59,48 +76,66 @@ impl Transaction {
     }
 }
 
-/// Keeps a whole message and hands it to the queue. The id, once it is durable; otherwise the reply that says why not.
+/// What became of a message.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) id: ObjectId,
+    /// For each RCPT that was accepted, in their order. Where all are refused, the message is not kept at all.
+    pub(super) outcomes: Vec<Result<(), Reply>>,
+}
+
+/// Keeps a whole message and hands it to the queue. Returns once it is durable; otherwise with the reply that says why not.
 pub(super) async fn accept(
     context: &Arc<Context>,
     transaction: Transaction,
     raw: BytesMut,
     share: MemoryShare,
-    completes: bool,
-) -> Result<ObjectId, Reply> {
+    policy: &Policy,
+) -> Result<Taken, Reply> {
     let has_header = has_header(&raw[transaction.trace_bytes..]);
     let scan = if has_header { HeaderScan::of(&raw[transaction.trace_bytes..]) } else { HeaderScan::default() };
     if scan.received_fields > RECEIVED_FIELDS_MAX {
         warn!(received_fields = scan.received_fields, "refused: the message goes in circles");
         return Err(Reply::MAIL_LOOP);
     }
-    let mut fields = if completes { missing_fields(context, &transaction, scan) } else { String::new() };
+    let mut fields =
+        if policy.completes_messages() { missing_fields(context, &transaction, scan) } else { String::new() };
     if !has_header {
         fields.push_str("\r\n");
     }
     let raw = with_fields(raw, transaction.trace_bytes, &fields);
     let return_path_bytes = transaction.return_path_bytes as u32;
-    let message = if raw.len() > PARSE_HERE_BYTES_MAX {
-        let parsed = tokio::task::spawn_blocking(move || Message::parse(raw, return_path_bytes)).await;
-        parsed.map_err(|error| {
+    let filings = Filings::of(&transaction.recipients, policy.enforces_quota());
+    let (bytes, is_filed) = (raw.len(), !filings.all().is_empty());
+    let read = move || {
+        let digest = is_filed.then(|| Digest::of(&raw).as_bytes().clone());
+        (Message::parse(raw, return_path_bytes), digest)
+    };
+    let (message, digest) = if bytes > PARSE_HERE_BYTES_MAX {
+        tokio::task::spawn_blocking(read).await.map_err(|error| {
             error!(%error, "parsing a message failed");
             Reply::STORE_UNAVAILABLE
         })?
     } else {
-        Message::parse(raw, return_path_bytes)
+        read()
     };
-    store(context, transaction, message, share).await
+    store(context, transaction, message, digest, &filings, share).await
 }
 
 async fn store(
     context: &Arc<Context>,
     transaction: Transaction,
     message: Message,
+    digest: Option<Bytes>,
+    filings: &Filings,
     share: MemoryShare,
-) -> Result<ObjectId, Reply> {
-    let Transaction { envelope, recipients, id, started_at, .. } = transaction;
+) -> Result<Taken, Reply> {
+    let Transaction { envelope, recipients, named, id, started_at, .. } = transaction;
     let now = started_at;
+    let stays_on_record = recipients.iter().any(|(_, destination)| !destination.is_in_mailboxes());
+    let filed = digest.map(|digest| Filed { digest, filings: filings.all().to_vec(), stays_on_record });
     let (kept, elsewhere): (Vec<_>, Vec<_>) =
-        recipients.into_iter().partition(|(_, destination)| *destination == Destination::Kept);
+        recipients.into_iter().partition(|(_, destination)| destination.is_here());
     let kept: Vec<Recipient> = kept.into_iter().map(|(recipient, _)| recipient).collect();
     let elsewhere: Vec<Recipient> = elsewhere.into_iter().map(|(recipient, _)| recipient).collect();
 
@@ -120,16 +155,22 @@ async fn store(
         message,
         deliveries: elsewhere.into_iter().map(|recipient| NewDelivery { recipient, claimed_by, due_at: now }).collect(),
         kept,
-        filed: None,
+        filed,
     };
-    let success_notice = success_notice(context, &email);
+    let success_notice = success_notice(context, &email).await;
     let (sender, recipients) =
         (email.envelope.reverse_path.as_str().to_owned(), email.kept.len() + email.deliveries.len());
     let is_claimed = handed_on.is_some();
 
-    keep(context, email).await?;
+    let accepted = keep(context, email).await?;
     drop(share);
-    info!(email = %id, sender, recipients, size, "accepted");
+    let outcomes: Vec<_> = named.iter().map(|&recipient| filings.outcome(recipient, &accepted)).collect();
+    let refused = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+    if refused == outcomes.len() {
+        info!(email = %id, sender, recipients, size, "refused for every recipient");
+        return Ok(Taken { id, outcomes });
+    }
+    info!(email = %id, sender, recipients, refused, size, "accepted");
     if let Some(handed) = handed_on {
         handed.submit(context);
     }
@@ -140,19 +181,19 @@ async fn store(
     // of a message that is not here.
     if let Some(notice) = success_notice {
         match keep(context, notice).await {
-            Ok(()) => context.queue.kick(),
+            Ok(_) => context.queue.kick(),
             Err(_) => warn!(email = %id, "the sender could not be told of the delivery here"),
         }
     }
-    Ok(id)
+    Ok(Taken { id, outcomes })
 }
 
 /// Hands an e-mail to the store and waits until it is durable, but not for ever: a call that is dropped is done wholly or
 /// not at all, and what it would have claimed is given back.
-async fn keep(context: &Context, email: NewEmail) -> Result<(), Reply> {
+async fn keep(context: &Context, email: NewEmail) -> Result<Accepted, Reply> {
     let id = email.id;
     match timeout(context.clock.as_ref(), context.limits.store_timeout, context.store.accept(email)).await {
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(accepted)) => Ok(accepted),
         Ok(Err(error)) => {
             let reply = store_reply(&error);
             info!(email = %id, %reply, "a message could not be kept");
@@ -213,12 +254,18 @@ impl Handed {
 }
 
 /// The notification for kept recipients who were sent with NOTIFY=SUCCESS.
-fn success_notice(context: &Context, email: &NewEmail) -> Option<NewEmail> {
+async fn success_notice(context: &Context, email: &NewEmail) -> Option<NewEmail> {
     let asked: Vec<&Recipient> = email.kept.iter().filter(|recipient| recipient.notifies_of_success()).collect();
     if asked.is_empty() {
         return None;
     }
-    report::delivered_here(email, &asked, &context.hostname, &context.local_domains)
+    match context.recipients.home(email.envelope.reverse_path.0.as_ref()?).await {
+        Ok(home) => report::delivered_here(email, &asked, &context.hostname, &home),
+        Err(error) => {
+            context.queue.store_failed("a sender who is to be told of a delivery could not be looked up", &error);
+            None
+        }
+    }
 }
 
 /// Whether a header can be what the client's message begins with. A line that begins with white space would continue the

@@ -1,16 +1,18 @@
 //! SMTP sessions: who may do what ([`policy`]), the session itself ([`session`]), and taking a message ([`accept`]).
 
 mod accept;
+mod filings;
 pub(crate) mod policy;
 mod service;
 mod session;
 
 use std::sync::Arc;
 
-use postrider_core::{Clock, Domain};
+use postrider_core::Clock;
 use postrider_store::Store;
 use tokio::sync::watch;
 
+use crate::directory::Recipients;
 use crate::limits::Limits;
 use crate::memory::MemoryBudget;
 use crate::queue::Queue;
@@ -32,7 +34,7 @@ pub(crate) struct Context {
     pub(crate) memory: MemoryBudget,
     pub(crate) stats: Stats,
     pub(crate) hostname: String,
-    pub(crate) local_domains: Vec<Domain>,
+    pub(crate) recipients: Arc<Recipients>,
     pub(crate) rejects_unknown_recipients: bool,
     /// True once the server is shutting down.
     pub(crate) draining: watch::Receiver<bool>,

@@ -3,13 +3,15 @@
 
 use postrider_config::Settings;
 use postrider_core::{Address, Domain};
-use postrider_store::StoreError;
+use postrider_store::directory::Reached;
+use postrider_store::{Quota, StoreError, Usage};
 use postrider_wire::smtp::reply::Reply;
 use postrider_wire::smtp::server::{AuthPolicy, Limits as WireLimits, ServerConfig};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Context;
+use crate::directory::Home;
 use crate::limits::Limits;
 use crate::outage::in_time;
 
@@ -131,10 +133,21 @@ fn wire_limits(settings: &Settings, limits: &Limits) -> WireLimits {
 }
 
 /// Where a recipient's mail goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Destination {
-    Kept,
+    /// It stays here: in the mailboxes of these users, or on record alone where there are none.
+    Kept(Arc<[Reached]>),
     Elsewhere,
+}
+
+impl Destination {
+    pub(crate) fn is_here(&self) -> bool {
+        matches!(self, Self::Kept(_))
+    }
+
+    pub(crate) fn is_in_mailboxes(&self) -> bool {
+        matches!(self, Self::Kept(users) if !users.is_empty())
+    }
 }
 
 impl Policy {
@@ -160,16 +173,40 @@ impl Policy {
         self.listener != Listener::Mx && !self.listener.is_lmtp()
     }
 
-    /// Where mail for this recipient goes, or why it is not taken.
+    /// Whether each user's quota is asked when the message is there. SMTP has one answer for all recipients, and asks before
+    /// ([`Self::destination`]).
+    pub(crate) fn enforces_quota(&self) -> bool {
+        self.listener.is_lmtp()
+    }
+
+    /// Where mail for this recipient goes, or why it is not taken. `message_bytes`: as announced, or 0.
     pub(crate) async fn destination(
         &self,
         context: &Context,
         recipient: &Address,
+        message_bytes: u64,
         is_authenticated: bool,
     ) -> Result<Destination, Reply> {
-        if context.local_domains.contains(&recipient.domain()) {
-            return self.local_destination(context, recipient).await;
+        // RFC 5321 section 4.5.1: postmaster is always at home. LMTP delivers to mailboxes, and knows who has none.
+        let is_postmaster = recipient.local_part().eq_ignore_ascii_case("postmaster");
+        let refuses_unknown = self.listener.is_lmtp() || (context.rejects_unknown_recipients && !is_postmaster);
+        let recipients = &context.recipients;
+        let home = if refuses_unknown {
+            recipients.home_for_certain(recipient).await
+        } else {
+            recipients.home(recipient).await
+        };
+        match home.map_err(|error| store_failed(context, "a recipient could not be looked up", &error))? {
+            Home::Here(users) if users.is_empty() && refuses_unknown => Err(Reply::NO_SUCH_MAILBOX),
+            Home::Here(users) => {
+                self.check_room(context, &users, message_bytes).await?;
+                Ok(Destination::Kept(users))
+            }
+            Home::Elsewhere => self.check_relay(is_authenticated).map(|()| Destination::Elsewhere),
         }
+    }
+
+    fn check_relay(&self, is_authenticated: bool) -> Result<(), Reply> {
         let may_relay = match self.listener {
             Listener::Mx => self.is_trusted,
             Listener::Applications => self.is_trusted || is_authenticated,
@@ -177,31 +214,44 @@ impl Policy {
             // RFC 2033 section 1: final delivery, never a queue.
             Listener::Lmtp | Listener::Lmtps => return Err(Reply::NOT_DELIVERED_HERE),
         };
-        if may_relay { Ok(Destination::Elsewhere) } else { Err(Reply::RELAY_DENIED) }
+        if may_relay { Ok(()) } else { Err(Reply::RELAY_DENIED) }
     }
 
-    async fn local_destination(&self, context: &Context, recipient: &Address) -> Result<Destination, Reply> {
-        // RFC 5321 section 4.5.1: postmaster is always at home. LMTP delivers to mailboxes, and knows who has none.
-        let is_postmaster = recipient.local_part().eq_ignore_ascii_case("postmaster");
-        if !self.listener.is_lmtp() && (!context.rejects_unknown_recipients || is_postmaster) {
-            return Ok(Destination::Kept);
+    /// Refuses what is for full mailboxes alone, while the client can still tell its sender of each recipient. LMTP needs no
+    /// such look ahead: it answers for each when the message is there, and by then exactly.
+    async fn check_room(&self, context: &Context, users: &[Reached], message_bytes: u64) -> Result<(), Reply> {
+        if self.enforces_quota() {
+            return Ok(());
         }
-        let looking = context.store.user(recipient);
-        match in_time(context.clock.as_ref(), context.limits.store_timeout, looking).await {
-            Ok(Some(_)) => Ok(Destination::Kept),
-            Ok(None) => Err(Reply::NO_SUCH_MAILBOX),
-            Err(error) => {
-                context.queue.store_failed("a recipient could not be looked up", &error);
-                Err(store_reply(&error))
+        let message = Usage { bytes: message_bytes, messages: 1 };
+        for user in users {
+            if user.quota == Quota::default() {
+                return Ok(());
+            }
+            let looking = context.store.usage(user.user);
+            match in_time(context.clock.as_ref(), context.limits.store_timeout, looking).await {
+                Ok(usage) if !user.quota.has_room(usage, message) => {}
+                // A user who is gone is no reason to refuse the others.
+                Ok(_) | Err(StoreError::Missing(_)) => return Ok(()),
+                Err(error) => return Err(store_failed(context, "a quota could not be looked up", &error)),
             }
         }
+        if users.is_empty() { Ok(()) } else { Err(Reply::MAILBOX_FULL) }
     }
 }
 
 /// The address that `RCPT TO:<postmaster>` means (RFC 5321 section 4.5.1): at the first domain that is at home here.
-pub(crate) fn postmaster(local_domains: &[Domain], hostname: &str) -> Option<Address> {
-    let domain = local_domains.first().map_or(hostname, Domain::as_str);
-    Address::parse(&format!("postmaster@{domain}")).ok()
+pub(crate) async fn postmaster(context: &Context) -> Result<Option<Address>, Reply> {
+    let first = context.recipients.first_domain().await;
+    let domain = first.map_err(|error| store_failed(context, "the domains could not be looked up", &error))?;
+    let domain = domain.as_ref().map_or(context.hostname.as_str(), Domain::as_str);
+    Ok(Address::parse(&format!("postmaster@{domain}")).ok())
+}
+
+/// Notes that the store did not do what it should.
+fn store_failed(context: &Context, what: &'static str, error: &StoreError) -> Reply {
+    context.queue.store_failed(what, error);
+    store_reply(error)
 }
 
 /// What a peer is told when the store did not do what it should. The cause goes to the log.
@@ -209,7 +259,7 @@ pub(crate) fn store_reply(error: &StoreError) -> Reply {
     match error {
         StoreError::Full(_) => Reply::STORE_FULL,
         StoreError::Overloaded => Reply::OVERLOADED,
-        StoreError::OverQuota => Reply::STORE_FULL,
+        StoreError::OverQuota => Reply::MAILBOX_FULL,
         StoreError::Unavailable(_)
         | StoreError::Exists(_)
         | StoreError::Missing(_)

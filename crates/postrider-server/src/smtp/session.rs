@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tracing::{debug, info, warn};
 
 use super::Context;
-use super::accept::{self, Transaction};
+use super::accept::{self, Taken, Transaction};
 use super::policy::{self, Policy};
 use crate::clock::timeout;
 use crate::handshake::{channel_binding, handshake};
@@ -245,8 +245,7 @@ impl Session {
                 if bare_line_ends_repaired {
                     debug!("line ends were repaired");
                 }
-                let verdict = self.message(raw).await;
-                self.wire.respond(verdict);
+                self.message(raw).await;
             }
             Event::MessageRefused { reply } => {
                 info!(%reply, "message refused");
@@ -356,36 +355,37 @@ impl Session {
             }),
             envelope_id: command.envelope_id,
         };
-        self.transaction = Some(Box::new(Transaction::new(envelope)));
+        self.transaction = Some(Box::new(Transaction::new(envelope, command.size.unwrap_or(0))));
         Verdict::Accept
     }
 
     async fn recipient(&mut self, command: RcptCommand) -> Verdict {
+        match self.try_recipient(command).await {
+            Ok(()) => Verdict::Accept,
+            Err(reply) => Verdict::Reject(reply),
+        }
+    }
+
+    async fn try_recipient(&mut self, command: RcptCommand) -> Result<(), Reply> {
         let address = if command.forward_path.eq_ignore_ascii_case("postmaster") {
-            policy::postmaster(&self.context.local_domains, &self.context.hostname)
+            policy::postmaster(&self.context).await?
         } else {
             Address::parse(&command.forward_path).ok()
         };
-        let Some(address) = address else { return Verdict::Reject(Reply::BAD_FORWARD_PATH) };
-        let destination = match self.policy.destination(&self.context, &address, self.user.is_some()).await {
-            Ok(destination) => destination,
-            Err(reply) => return Verdict::Reject(reply),
+        let address = address.ok_or(Reply::BAD_FORWARD_PATH)?;
+        let bytes = self.transaction.as_ref().map_or(0, |transaction| transaction.message_bytes);
+        let destination = self.policy.destination(&self.context, &address, bytes, self.user.is_some()).await?;
+        let recipient = Recipient {
+            address,
+            notify: command.notify.map(|notify| Notify {
+                success: notify.success,
+                failure: notify.failure,
+                delay: notify.delay,
+            }),
+            original_recipient: command.original_recipient,
         };
-        let Some(transaction) = &mut self.transaction else { return Verdict::Reject(Reply::MAIL_FIRST) };
-        // A recipient that is named twice gets one copy.
-        if !transaction.recipients.iter().any(|(known, _)| known.address == address) {
-            let recipient = Recipient {
-                address,
-                notify: command.notify.map(|notify| Notify {
-                    success: notify.success,
-                    failure: notify.failure,
-                    delay: notify.delay,
-                }),
-                original_recipient: command.original_recipient,
-            };
-            transaction.recipients.push((recipient, destination));
-        }
-        Verdict::Accept
+        self.transaction.as_mut().ok_or(Reply::MAIL_FIRST)?.add(recipient, destination);
+        Ok(())
     }
 
     fn begin_message(&mut self) {
@@ -460,25 +460,35 @@ impl Session {
         }
     }
 
-    async fn message(&mut self, raw: BytesMut) -> Verdict {
+    /// Keeps a message and answers for it: for all recipients together, or with LMTP for each.
+    async fn message(&mut self, raw: BytesMut) {
+        let taken = self.take(raw).await;
+        let is_kept = taken.as_ref().is_ok_and(|taken| taken.outcomes.iter().any(Result::is_ok));
+        let stats = &self.context.stats;
+        if is_kept { &stats.messages_accepted } else { &stats.messages_refused }.add(1);
+        match taken {
+            Err(reply) => self.wire.respond(Verdict::Reject(reply)),
+            Ok(Taken { id, outcomes }) if self.policy.listener.is_lmtp() => {
+                let verdict = |outcome: Result<(), Reply>| match outcome {
+                    Ok(()) => Verdict::AcceptAs(Reply::accepted_as(id)),
+                    Err(reply) => Verdict::Reject(reply),
+                };
+                self.wire.respond_each(outcomes.into_iter().map(verdict).collect());
+            }
+            Ok(Taken { id, .. }) if is_kept => self.wire.respond(Verdict::AcceptAs(Reply::accepted_as(id))),
+            // Whom it was for has gone since RCPT: asked again, that says what now becomes of such mail.
+            Ok(_) => self.wire.respond(Verdict::Reject(Reply::STORE_UNAVAILABLE)),
+        }
+    }
+
+    async fn take(&mut self, raw: BytesMut) -> Result<Taken, Reply> {
         self.message_began_at = None;
         let mut share = self.share.take().unwrap_or_else(|| self.context.memory.share());
-        let Some(transaction) = self.transaction.take() else { return Verdict::Reject(Reply::MAIL_FIRST) };
+        let transaction = self.transaction.take().ok_or(Reply::MAIL_FIRST)?;
         if !share.resize(raw.len()) {
-            self.context.stats.messages_refused.add(1);
-            return Verdict::Reject(Reply::OVERLOADED);
+            return Err(Reply::OVERLOADED);
         }
-        let completes = self.policy.completes_messages();
-        match accept::accept(&self.context, *transaction, raw, share, completes).await {
-            Ok(id) => {
-                self.context.stats.messages_accepted.add(1);
-                Verdict::AcceptAs(Reply::accepted_as(id))
-            }
-            Err(reply) => {
-                self.context.stats.messages_refused.add(1);
-                Verdict::Reject(reply)
-            }
-        }
+        accept::accept(&self.context, *transaction, raw, share, &self.policy).await
     }
 
     fn forget_transaction(&mut self) {

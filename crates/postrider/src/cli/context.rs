@@ -7,6 +7,7 @@ use std::path::Path;
 
 use postrider::Engine;
 use postrider_config::{Loaded, Profile, Settings, Sources};
+use postrider_core::Domain;
 use postrider_store::Store;
 
 use crate::cli::failure::Failure;
@@ -16,6 +17,11 @@ pub(super) fn load(profile: Profile) -> Result<Loaded, Failure> {
     Sources::from_process(Path::new("."))
         .and_then(|sources| postrider_config::load(profile, sources))
         .map_err(|errors| Failure::Usage(errors.to_string()))
+}
+
+/// The domains that are local by the settings.
+pub(super) fn configured_domains() -> Result<Vec<Domain>, Failure> {
+    Ok(load(Profile::Serve)?.settings.allowed_domains)
 }
 
 /// Runs what a command waits for, on this thread.
@@ -32,8 +38,16 @@ pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> R
 pub(super) fn with_store<T>(work: impl AsyncFnOnce(&dyn Store) -> Result<T, Failure>) -> Result<T, Failure> {
     let settings = load(Profile::Serve)?.settings;
     let engine = Engine::of(&settings);
+    block_on(with_store_of(engine, work))
+}
+
+/// As [`with_store`], within what a command waits for.
+pub(super) async fn with_store_of<T>(
+    engine: Engine,
+    work: impl AsyncFnOnce(&dyn Store) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     require(&engine)?;
-    block_on(close_behind(engine, work))
+    close_behind(engine, work).await
 }
 
 /// Refuses to go on where there is no embedded store yet.
@@ -107,7 +121,12 @@ pub(super) fn listeners(settings: &Settings) -> Vec<Listener> {
 
 /// Where a client on this machine reaches the applications' port; `None` where it is turned off.
 pub(super) fn smtp_address(settings: &Settings) -> Option<SocketAddr> {
-    listeners(settings).iter().find(|listener| listener.name == "smtp").map(|listener| reachable(listener.address))
+    address_of(settings, "smtp")
+}
+
+/// Where a client on this machine reaches a listener; `None` where it is turned off.
+pub(super) fn address_of(settings: &Settings, name: &str) -> Option<SocketAddr> {
+    listeners(settings).iter().find(|listener| listener.name == name).map(|listener| reachable(listener.address))
 }
 
 /// Where a client on this machine reaches the API; `None` where it is turned off.

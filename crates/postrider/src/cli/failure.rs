@@ -3,6 +3,7 @@
 use std::io;
 
 use postrider_store::StoreError;
+use postrider_store::directory::DirectoryError;
 
 /// Each kind has its exit code; `--help` lists them.
 #[derive(Debug)]
@@ -11,7 +12,7 @@ pub(super) enum Failure {
     Failed(String),
     /// The command line or the settings are wrong.
     Usage(String),
-    /// There is no such e-mail or user.
+    /// There is no such e-mail, user, domain or alias.
     NotFound(String),
     /// The state does not allow it.
     Conflict(String),
@@ -53,6 +54,25 @@ impl From<StoreError> for Failure {
             | StoreError::OverQuota
             | StoreError::Limit(_)
             | StoreError::Corrupt(_) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<DirectoryError> for Failure {
+    fn from(error: DirectoryError) -> Self {
+        let message = error.to_string();
+        match error {
+            DirectoryError::Store(error) => error.into(),
+            DirectoryError::NotLocal(domain) => Self::Conflict(format!(
+                "{message}: make it one with `postrider domain add {domain}`, or in ALLOWED_DOMAINS"
+            )),
+            DirectoryError::NoUser(_) | DirectoryError::NoAlias(_) | DirectoryError::NoDomain(_) => {
+                Self::NotFound(message)
+            }
+            DirectoryError::Elsewhere(_)
+            | DirectoryError::IsAlias(_)
+            | DirectoryError::NoTargets
+            | DirectoryError::TooManyTargets => Self::Usage(message),
         }
     }
 }

@@ -1,9 +1,13 @@
 //! The command line: what can be asked, and how an answer becomes an exit code.
 
+mod alias;
 mod check;
 mod config;
 mod context;
+mod demo;
 mod dev;
+mod directory;
+mod domain;
 mod email;
 mod failure;
 mod migrate;
@@ -28,7 +32,7 @@ Exit codes:
   0  done
   1  it failed; standard error says why
   2  wrong usage, or wrong settings
-  3  there is no such e-mail or user
+  3  there is no such e-mail, user, domain or alias
   4  the state does not allow it: the user exists already, the e-mail is being sent
 
 Settings come from the environment and from .env in the current directory; `postrider config` shows them.";
@@ -57,9 +61,15 @@ enum Command {
     Config(ProfileArgs),
     /// Try a running server
     Selftest(selftest::SelftestArgs),
-    /// Users who may log in
+    /// Users who may log in and have mailboxes
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Domains whose mail is kept here
+    #[command(subcommand)]
+    Domain(domain::DomainCommand),
+    /// Addresses whose mail goes to users of other addresses
+    #[command(subcommand)]
+    Alias(alias::AliasCommand),
     /// The queue of deliveries
     #[command(subcommand)]
     Queue(queue::QueueCommand),
@@ -112,6 +122,8 @@ fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Config(args) => config::run(args.profile(), output),
         Command::Selftest(args) => selftest::run(args, output),
         Command::User(command) => user::run(command, output),
+        Command::Domain(command) => domain::run(command, output),
+        Command::Alias(command) => alias::run(command, output),
         Command::Queue(command) => queue::run(command, output),
         Command::Email(command) => email::run(command, output),
         Command::Migrate(args) => migrate::run(args, output),

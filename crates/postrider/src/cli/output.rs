@@ -29,6 +29,11 @@ impl Output {
         Ok(writeln!(self.text, "{}", text.as_ref())?)
     }
 
+    /// One thing that is known of what is shown.
+    pub(super) fn field(&mut self, name: &str, value: impl AsRef<str>) -> Result<(), Failure> {
+        self.line(format!("{name:<12} {}", printable(value.as_ref())))
+    }
+
     pub(super) fn table(&mut self, table: &Table) -> Result<(), Failure> {
         Ok(write!(self.text, "{table}")?)
     }
@@ -75,9 +80,33 @@ pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
+/// Bytes in the largest binary unit that they reach: `1.5 GiB`.
+pub(super) fn sized(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let mut sized = format!("{bytes} bytes");
+    let mut value = bytes as f64;
+    for unit in UNITS {
+        value /= 1024.0;
+        if value < 1.0 {
+            break;
+        }
+        sized = format!("{value:.1} {unit}");
+    }
+    sized
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_have_their_unit() {
+        for (bytes, text) in
+            [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (10 << 20, "10.0 MiB"), (5 << 42, "20.0 TiB")]
+        {
+            assert_eq!(sized(bytes), text);
+        }
+    }
 
     #[test]
     fn a_message_does_not_drive_the_terminal() {

@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
-use crate::cli::{context, dev};
+use crate::cli::{context, demo, dev};
 use crate::logging;
 
 /// A shutdown keeps to its time by itself. One that still goes on this much later hangs, and is left.
@@ -38,7 +38,9 @@ async fn run_until_signal(settings: Settings, profile: Profile, output: &mut Out
     let shutdown_timeout = Duration::from_secs(settings.shutdown_timeout_seconds) + SHUTDOWN_GRACE;
     let app = App::start(settings, Ports::default()).await.map_err(|error| Failure::Failed(error.to_string()))?;
     if profile == Profile::Dev {
-        dev::introduce(app.settings(), &app.listeners(), output)?;
+        let demo = demo::ensure(app.store().as_ref(), app.settings()).await;
+        let demo = demo.inspect_err(|error| tracing::warn!(error, "there is no demo user")).ok();
+        dev::introduce(app.settings(), &app.listeners(), demo.as_ref(), output)?;
     }
     while let Event::Reload = signals.next().await {
         match app.control().reload().await {

@@ -158,8 +158,34 @@ async fn dev_starts_everything_and_says_how_to_try_it() {
         (email.json()["status"] == json!("sent")).then_some(())
     })
     .await;
+    let (user, password) = introduced(&process).await;
     let said = process.output();
     assert!(said.contains("swaks") && said.contains("curl"), "{said}");
+
+    let mut client = LineClient::connect_tls(site.submissions()).await.unwrap();
+    client.expect(220).await;
+    client.command("EHLO client.test").await;
+    assert_eq!(client.auth_plain(&user, &password).await.code, 235);
+    client.send_mail("a@client.test", &[&user], &mail::plain("a@x", &user, "demo")).await;
+    let lmtp = run(&site, &["selftest", "--dev", "lmtp"]).await;
+    assert_eq!(lmtp.code, 0, "{}{}", lmtp.stdout, lmtp.stderr);
+    let shown = json_of(&site, &["user", "show", &user]).await;
+    assert_eq!((&shown["usage"]["messages"], &shown["receivesMail"]), (&json!(2), &json!(true)), "{shown}");
+
+    process.signal("TERM");
+    process.wait().await;
+    let again = site.process(binary(), &["dev"]);
+    assert_eq!(introduced(&again).await, (user, password), "the second start finds what the first has made");
+}
+
+/// The user name and the password that `dev` says a mail program takes.
+async fn introduced(process: &postrider_testkit::PostriderProcess) -> (String, String) {
+    postrider_testkit::eventually("the introduction", async || {
+        let said = process.output();
+        let value = |name: &str| said.lines().find_map(|line| Some(line.trim().strip_prefix(name)?.trim().to_owned()));
+        said.contains("Ctrl-C").then(|| value("user name").zip(value("password"))).flatten()
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

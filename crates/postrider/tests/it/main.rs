@@ -20,6 +20,8 @@ mod delivery_relay;
 mod delivery_retry;
 mod delivery_route;
 mod delivery_time;
+mod directory;
+mod directory_cli;
 mod imap_clients;
 mod imap_crash;
 mod imap_openings;

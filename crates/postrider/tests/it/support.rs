@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use postrider_testkit::{LineClient, Site};
+use postrider_core::mailbox::MailboxName;
+use postrider_store::{Entry, Store};
+use postrider_testkit::{LineClient, Site, TestPostrider};
 
 /// A network that nobody comes from: with it as `TRUSTED_NETWORKS`, every client of a test is a stranger.
 pub(crate) const NOBODY: &str = "127.255.255.254/32";
@@ -24,4 +26,16 @@ pub(crate) async fn try_recipient(client: &mut LineClient, sender: &str, recipie
         return mail.code;
     }
     client.command(&format!("RCPT TO:<{recipient}>")).await.code
+}
+
+/// What is in a user's INBOX.
+pub(crate) async fn inbox(postrider: &TestPostrider, user: &str) -> Vec<Entry> {
+    inbox_in(postrider.store().as_ref(), user).await
+}
+
+/// As [`inbox`], in a store that was opened beside a server.
+pub(crate) async fn inbox_in(store: &dyn Store, user: &str) -> Vec<Entry> {
+    let user = store.user(&user.parse().unwrap()).await.unwrap().unwrap();
+    let inbox = store.mailbox(user.id, &MailboxName::inbox()).await.unwrap().unwrap();
+    store.open_mailbox(inbox.id).await.unwrap().unwrap().entries
 }

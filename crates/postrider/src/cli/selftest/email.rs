@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use super::http;
 use super::ports::connect;
 use super::smtp::{Dialogue, Reply};
+use super::steps::Steps;
 use crate::cli::context;
 use crate::cli::failure::Failure;
-use crate::cli::output::{BAD, GOOD, Output, printable, style_of};
+use crate::cli::output::Output;
 
 /// How often the API is asked what became of the mail.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -48,9 +49,9 @@ pub(super) async fn run(settings: &Settings, args: EmailArgs, output: &mut Outpu
     let sender = args.from.clone().map_or_else(|| default_sender(settings), Ok)?;
     let id = ObjectId::new(Timestamp::system());
     let message_id = format!("selftest.{id}@{}", settings.mail_hostname);
-    let message = compose(&sender, &recipient, &message_id);
+    let message = compose("email", &sender, &recipient, &message_id);
 
-    let mut steps = Steps { output, all: Vec::new() };
+    let mut steps = Steps::new(output);
     steps.done(format!("sending to {recipient} through {smtp}"))?;
     let reply = match send(smtp, &settings.mail_hostname, &sender, &recipient, &message).await {
         Ok(reply) => reply,
@@ -58,51 +59,6 @@ pub(super) async fn run(settings: &Settings, args: EmailArgs, output: &mut Outpu
     };
     steps.done(format!("accepted: {reply}"))?;
     follow(settings, api, &message_id, Duration::from_secs(args.timeout_seconds), steps).await
-}
-
-/// Says what happens, as it happens or as one JSON document at the end.
-struct Steps<'a> {
-    output: &'a mut Output,
-    all: Vec<String>,
-}
-
-impl Steps<'_> {
-    fn done(&mut self, text: String) -> Result<(), Failure> {
-        if !self.output.is_json() {
-            self.output.line(format!("{GOOD}ok{GOOD:#}    {}", printable(&text)))?;
-        }
-        self.all.push(text);
-        Ok(())
-    }
-
-    fn seen(&mut self, status: EmailStatus, error: &str) -> Result<(), Failure> {
-        let style = style_of(status);
-        let reason = if error.is_empty() { String::new() } else { format!(": {error}") };
-        if !self.output.is_json() {
-            self.output.line(format!("...   {style}{status}{style:#}{}", printable(&reason)))?;
-        }
-        self.all.push(format!("{status}{reason}"));
-        Ok(())
-    }
-
-    fn succeeded(self, email: &Value) -> Result<(), Failure> {
-        if self.output.is_json() {
-            return self.output.json(&json!({ "ok": true, "steps": self.all, "email": email }));
-        }
-        Ok(())
-    }
-
-    fn failed(self, error: String, advice: impl Into<String>) -> Result<(), Failure> {
-        let advice = advice.into();
-        if self.output.is_json() {
-            let report = json!({ "ok": false, "steps": self.all, "error": error, "advice": advice });
-            self.output.json(&report)?;
-        } else {
-            self.output.line(format!("{BAD}FAIL{BAD:#}  {}", printable(&error)))?;
-            self.output.line(format!("      {}", printable(&advice)))?;
-        }
-        Err(Failure::Reported)
-    }
 }
 
 /// Asks the API again and again until the mail has come to rest.
@@ -136,7 +92,7 @@ async fn follow(
             Some(EmailStatus::Sent | EmailStatus::Received) => {
                 let seconds = started_at.elapsed().as_secs_f32();
                 steps.done(format!("e-mail {id} has come to its end after {seconds:.1} s"))?;
-                return steps.succeeded(&email);
+                return steps.succeeded(&json!({ "email": email }));
             }
             Some(status @ (EmailStatus::Failed | EmailStatus::Held | EmailStatus::Cancelled)) => {
                 return steps.failed(
@@ -188,12 +144,12 @@ async fn send(
     Ok(reply)
 }
 
-fn compose(sender: &Address, recipient: &Address, message_id: &str) -> String {
+pub(super) fn compose(test: &str, sender: &Address, recipient: &Address, message_id: &str) -> String {
     let date = Timestamp::system().to_rfc5322();
     format!(
         "Date: {date}\r\nFrom: <{sender}>\r\nTo: <{recipient}>\r\nSubject: Postrider self-test\r\n\
          Message-ID: <{message_id}>\r\nAuto-Submitted: auto-generated\r\n\r\n\
-         This mail was sent by `postrider selftest email`. It can be deleted.\r\n"
+         This mail was sent by `postrider selftest {test}`. It can be deleted.\r\n"
     )
 }
 
@@ -210,7 +166,7 @@ fn default_recipient(settings: &Settings) -> Result<Address, Failure> {
     postmaster(domain)
 }
 
-fn default_sender(settings: &Settings) -> Result<Address, Failure> {
+pub(super) fn default_sender(settings: &Settings) -> Result<Address, Failure> {
     postmaster(settings.allowed_domains.first().map_or(settings.mail_hostname.as_str(), |domain| domain.as_str()))
 }
 

@@ -2,8 +2,10 @@
 
 mod email;
 pub(super) mod http;
+mod lmtp;
 mod ports;
 pub(super) mod smtp;
+mod steps;
 
 use std::fmt::Display;
 use std::future::Future;
@@ -31,18 +33,22 @@ pub(super) struct SelftestArgs {
 enum Test {
     /// Send a test mail and follow it to its end
     Email(email::EmailArgs),
+    /// Deliver a test mail to a user by LMTP and find it in the mailbox
+    Lmtp(lmtp::LmtpArgs),
     /// Connect to every listener
     Ports,
 }
 
 pub(super) fn run(args: SelftestArgs, output: &mut Output) -> Result<(), Failure> {
-    let settings = context::load(args.profile.profile())?.settings;
+    let profile = args.profile.profile();
+    let settings = context::load(profile)?.settings;
     context::block_on(async {
         match args.test {
             Some(Test::Email(args)) => email::run(&settings, args, output).await,
+            Some(Test::Lmtp(args)) => lmtp::run(&settings, profile, args, output).await,
             Some(Test::Ports) => ports::run(&settings, output).await,
             None if output.is_json() => {
-                Err(Failure::Usage("with --json name one test: selftest ports, or selftest email".to_owned()))
+                Err(Failure::Usage("with --json name one test: selftest ports, email or lmtp".to_owned()))
             }
             None => {
                 // One broken port is no reason not to try the mail.

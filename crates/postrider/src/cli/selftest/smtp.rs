@@ -93,6 +93,11 @@ impl Reply {
             .any(|line| line.split(' ').next().is_some_and(|word| word.eq_ignore_ascii_case(keyword)))
     }
 
+    /// The words of all lines.
+    pub(in crate::cli) fn words(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().flat_map(|line| line.split(' '))
+    }
+
     fn expect(self, what: &str, expected: u16) -> Result<Self, String> {
         if self.code == expected { Ok(self) } else { Err(format!("{what} was answered {self}")) }
     }

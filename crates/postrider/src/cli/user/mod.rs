@@ -1,10 +1,12 @@
-//! `postrider user`: who may log in.
+//! `postrider user`: who may log in and has mailboxes.
 
 mod add;
 mod list;
 mod passwd;
 mod password;
+mod quota;
 mod remove;
+mod show;
 
 use clap::{Args, Subcommand};
 use postrider_core::Address;
@@ -16,16 +18,23 @@ use crate::cli::output::Output;
 #[derive(Debug, Subcommand)]
 pub(super) enum UserCommand {
     /// Add a user
-    Add(AccountArgs),
+    Add(add::AddArgs),
     /// List all users
     List,
-    /// Remove a user; stored mail stays
-    Remove {
+    /// Show a user: mailboxes, usage and quota, aliases
+    Show {
         /// The user's address
         address: Address,
     },
     /// Give a user a new password
     Passwd(AccountArgs),
+    /// Limit how much a user may keep
+    Quota(quota::QuotaArgs),
+    /// Remove a user with all mailboxes
+    Remove {
+        /// The user's address
+        address: Address,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -41,10 +50,15 @@ pub(super) fn run(command: UserCommand, output: &mut Output) -> Result<(), Failu
     match command {
         UserCommand::Add(args) => add::run(args, output),
         UserCommand::List => context::with_store(async |store| list::run(store, output).await),
+        UserCommand::Show { address } => {
+            let configured = context::configured_domains()?;
+            context::with_store(async |store| show::run(store, &configured, &address, output).await)
+        }
+        UserCommand::Passwd(args) => passwd::run(args, output),
+        UserCommand::Quota(args) => context::with_store(async |store| quota::run(store, &args, output).await),
         UserCommand::Remove { address } => {
             context::with_store(async |store| remove::run(store, &address, output).await)
         }
-        UserCommand::Passwd(args) => passwd::run(args, output),
     }
 }
 

@@ -1,0 +1,258 @@
+//! The directory at work: which users an address means, and changes that make sense. The command line, the API and the
+//! server all come here, so that they agree.
+//!
+//! It knows no protocol and no setting; whoever calls says which domains are local by the settings.
+
+use postrider_core::{Address, Domain, Timestamp};
+
+use crate::error::StoreError;
+use crate::records::{AliasRecord, DomainRecord, Quota, User, UserId};
+use crate::traits::Store;
+
+/// Users that one alias leads to.
+pub const ALIAS_TARGETS_MAX: usize = 100;
+
+/// Between the local part that a user or an alias has and what its owner may write behind (RFC 5233).
+const DETAIL_SEPARATOR: char = '+';
+
+/// A user whom mail to an address reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached {
+    pub user: UserId,
+    pub quota: Quota,
+}
+
+impl From<User> for Reached {
+    fn from(user: User) -> Self {
+        Self { user: user.id, quota: user.quota }
+    }
+}
+
+/// Why the directory was not changed as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DirectoryError {
+    /// Nobody would get mail for it.
+    #[error("{0} is not a domain of this server")]
+    NotLocal(Domain),
+    #[error("{0} is not of this server: mail is handed on to users here only, not to other servers")]
+    Elsewhere(Address),
+    #[error("{0} is an alias itself: name the users that it leads to")]
+    IsAlias(Address),
+    #[error("there is no user {0}")]
+    NoUser(Address),
+    #[error("there is no alias {0}")]
+    NoAlias(Address),
+    #[error("there is no domain {0}")]
+    NoDomain(Domain),
+    #[error("an alias leads to one user at least")]
+    NoTargets,
+    #[error("an alias leads to {ALIAS_TARGETS_MAX} users at most")]
+    TooManyTargets,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// An address as it is looked up: without the case of ASCII letters, and with one spelling of the domain.
+pub fn lookup_key(address: &Address) -> String {
+    format!("{}@{}", address.local_part().to_ascii_lowercase(), address.domain())
+}
+
+/// The users whom mail to an address reaches, each once; none if nobody has it. Whether its domain is local is not asked.
+///
+/// The first of these decides: a user of that address, an alias of it, either without what stands behind a `+`, the
+/// domain's catch-all. An alias whose users are all gone reaches nobody.
+pub async fn resolve(store: &dyn Store, address: &Address) -> Result<Vec<Reached>, StoreError> {
+    for address in [Some(address.clone()), without_detail(address)].into_iter().flatten() {
+        if let Some(user) = store.user(&address).await? {
+            return Ok(vec![user.into()]);
+        }
+        if let Some(alias) = store.alias(&address).await? {
+            return targets_reached(store, &alias).await;
+        }
+    }
+    let catch_all = store.domain(&address.domain()).await?.and_then(|domain| domain.catch_all);
+    let Some(catch_all) = catch_all else { return Ok(Vec::new()) };
+    Ok(store.user(&catch_all).await?.map(Reached::from).into_iter().collect())
+}
+
+async fn targets_reached(store: &dyn Store, alias: &AliasRecord) -> Result<Vec<Reached>, StoreError> {
+    let mut reached: Vec<Reached> = Vec::with_capacity(alias.targets.len());
+    for target in &alias.targets {
+        let user = store.user(target).await?.map(Reached::from);
+        reached.extend(user.filter(|user| reached.iter().all(|known| known.user != user.user)));
+    }
+    Ok(reached)
+}
+
+/// `ann@example.org` of `ann+lists@example.org`. A quoted local part is whole as it is.
+fn without_detail(address: &Address) -> Option<Address> {
+    let (user, _) = address.local_part().split_once(DETAIL_SEPARATOR)?;
+    if user.is_empty() || user.starts_with('"') {
+        return None;
+    }
+    Address::parse(&format!("{user}@{}", address.domain_text())).ok()
+}
+
+/// Whether mail for a domain is kept here: by the settings (`configured`), or because the directory has it.
+pub async fn is_local(store: &dyn Store, configured: &[Domain], domain: &Domain) -> Result<bool, StoreError> {
+    Ok(configured.contains(domain) || store.domain(domain).await?.is_some())
+}
+
+/// Adds an alias of a local domain, for users who are there.
+///
+/// [`StoreError::Exists`] if there is a user or an alias of that address.
+pub async fn add_alias(
+    store: &dyn Store,
+    configured: &[Domain],
+    address: &Address,
+    targets: &[Address],
+    now: Timestamp,
+) -> Result<AliasRecord, DirectoryError> {
+    if !is_local(store, configured, &address.domain()).await? {
+        return Err(DirectoryError::NotLocal(address.domain()));
+    }
+    let targets = checked_targets(store, configured, targets).await?;
+    let alias = AliasRecord { address: spelled(address), targets, created_at: now, updated_at: now };
+    store.add_alias(alias.clone()).await?;
+    Ok(alias)
+}
+
+/// Gives an alias other targets.
+pub async fn set_alias_targets(
+    store: &dyn Store,
+    configured: &[Domain],
+    address: &Address,
+    targets: &[Address],
+    now: Timestamp,
+) -> Result<AliasRecord, DirectoryError> {
+    let no_alias = || DirectoryError::NoAlias(address.clone());
+    let alias = store.alias(address).await?.ok_or_else(no_alias)?;
+    let targets = checked_targets(store, configured, targets).await?;
+    if !store.set_alias_targets(address, targets.clone(), now).await? {
+        return Err(no_alias());
+    }
+    Ok(AliasRecord { targets, updated_at: now, ..alias })
+}
+
+/// Decides who gets what is for nobody else at a domain: a user, or nobody. A domain that is local by the settings alone
+/// comes into the directory with it.
+pub async fn set_catch_all(
+    store: &dyn Store,
+    configured: &[Domain],
+    name: &Domain,
+    catch_all: Option<&Address>,
+    now: Timestamp,
+) -> Result<(), DirectoryError> {
+    let catch_all = match catch_all {
+        Some(address) => Some(user_address(store, configured, address).await?),
+        None => None,
+    };
+    if store.set_catch_all(name, catch_all.clone(), now).await? {
+        return Ok(());
+    }
+    if !configured.contains(name) {
+        return Err(DirectoryError::NoDomain(name.clone()));
+    }
+    let domain = DomainRecord { name: name.clone(), catch_all, created_at: now, updated_at: now };
+    Ok(store.add_domain(domain).await?)
+}
+
+/// What leads to a user: aliases with this target, and domains with this catch-all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ways {
+    pub aliases: Vec<Address>,
+    pub catch_alls: Vec<Domain>,
+}
+
+/// All ways to a user but the user's own address.
+pub async fn ways_to(store: &dyn Store, user: &Address) -> Result<Ways, StoreError> {
+    let key = lookup_key(user);
+    let is_user = |address: &Address| lookup_key(address) == key;
+    let leads_there = |alias: &AliasRecord| alias.targets.iter().any(is_user);
+    Ok(Ways {
+        aliases: store.aliases().await?.into_iter().filter(leads_there).map(|alias| alias.address).collect(),
+        catch_alls: store
+            .domains()
+            .await?
+            .into_iter()
+            .filter(|domain| domain.catch_all.as_ref().is_some_and(is_user))
+            .map(|domain| domain.name)
+            .collect(),
+    })
+}
+
+async fn checked_targets(
+    store: &dyn Store,
+    configured: &[Domain],
+    targets: &[Address],
+) -> Result<Vec<Address>, DirectoryError> {
+    if targets.is_empty() {
+        return Err(DirectoryError::NoTargets);
+    }
+    let mut checked: Vec<Address> = Vec::new();
+    for target in targets {
+        let user = user_address(store, configured, target).await?;
+        if !checked.contains(&user) {
+            checked.push(user);
+        }
+        if checked.len() > ALIAS_TARGETS_MAX {
+            return Err(DirectoryError::TooManyTargets);
+        }
+    }
+    Ok(checked)
+}
+
+/// The address of a user, as the user has it; the error says why there is no such user.
+pub async fn user_address(
+    store: &dyn Store,
+    configured: &[Domain],
+    address: &Address,
+) -> Result<Address, DirectoryError> {
+    if let Some(user) = store.user(address).await? {
+        return Ok(user.address);
+    }
+    Err(if store.alias(address).await?.is_some() {
+        DirectoryError::IsAlias(address.clone())
+    } else if is_local(store, configured, &address.domain()).await? {
+        DirectoryError::NoUser(address.clone())
+    } else {
+        DirectoryError::Elsewhere(address.clone())
+    })
+}
+
+/// The domain in lower case, the local part as it was given.
+fn spelled(address: &Address) -> Address {
+    let text = format!("{}@{}", address.local_part(), address.domain_text().to_ascii_lowercase());
+    Address::parse(&text).unwrap_or_else(|_| address.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Address {
+        Address::parse(text).unwrap()
+    }
+
+    #[test]
+    fn the_detail_is_what_stands_behind_the_first_plus() {
+        for (text, expected) in [
+            ("ann+lists@Example.org", Some("ann@Example.org")),
+            ("ann+a+b@example.org", Some("ann@example.org")),
+            ("ann+@example.org", Some("ann@example.org")),
+            ("ann@example.org", None),
+            ("+ann@example.org", None),
+            ("\"ann+lists\"@example.org", None),
+            ("ann.+x@example.org", None),
+        ] {
+            assert_eq!(without_detail(&address(text)), expected.map(address), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_looked_up_in_one_spelling() {
+        for text in ["Ann@B\u{fc}cher.example", "ann@XN--bcher-kva.example"] {
+            assert_eq!(lookup_key(&address(text)), "ann@xn--bcher-kva.example");
+        }
+    }
+}

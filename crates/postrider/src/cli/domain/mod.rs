@@ -1,0 +1,58 @@
+//! `postrider domain`: whose mail is kept here, beside `ALLOWED_DOMAINS`.
+
+mod add;
+mod catch_all;
+mod list;
+mod remove;
+mod show;
+
+use clap::Subcommand;
+use postrider_core::Domain;
+
+use crate::cli::context;
+use crate::cli::failure::Failure;
+use crate::cli::output::Output;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DomainCommand {
+    /// Keep a domain's mail here
+    Add(add::AddArgs),
+    /// List all domains whose mail is kept here, those of ALLOWED_DOMAINS included
+    List,
+    /// Show a domain with its users and aliases
+    Show {
+        /// The domain
+        name: Domain,
+    },
+    /// Decide who gets what is for nobody else at a domain
+    CatchAll(catch_all::CatchAllArgs),
+    /// Remove a domain; its users and aliases stay, and get no mail
+    Remove {
+        /// The domain
+        name: Domain,
+    },
+}
+
+pub(super) fn run(command: DomainCommand, output: &mut Output) -> Result<(), Failure> {
+    let configured = context::configured_domains()?;
+    match command {
+        // Domains may be added before the server has ever run.
+        DomainCommand::Add(args) => {
+            context::with_new_store(async |store| add::run(store, &configured, &args, output).await)
+        }
+        DomainCommand::List => context::with_store(async |store| list::run(store, &configured, output).await),
+        DomainCommand::Show { name } => {
+            context::with_store(async |store| show::run(store, &configured, &name, output).await)
+        }
+        DomainCommand::CatchAll(args) => {
+            context::with_store(async |store| catch_all::run(store, &configured, &args, output).await)
+        }
+        DomainCommand::Remove { name } => {
+            context::with_store(async |store| remove::run(store, &configured, &name, output).await)
+        }
+    }
+}
+
+fn no_such_domain(name: &Domain) -> Failure {
+    Failure::NotFound(format!("there is no domain {name}"))
+}
