@@ -57,7 +57,7 @@ impl Session {
         if url.uid_validity.is_some_and(|uid_validity| uid_validity != record.uid_validity) {
             return Err(bad());
         }
-        let shared = self.context.registry.open(user, record.id).await.map_err(failed)?.ok_or_else(bad)?;
+        let shared = self.context.registry.open(record.id).await.map_err(failed)?.ok_or_else(bad)?;
         let snapshot = shared.snapshot().ok_or_else(bad)?;
         let entry = snapshot.index_of(url.uid).and_then(|index| snapshot.get(index)).ok_or_else(bad)?;
         let message = self.store().messages(&[entry.email]).await.map_err(failed)?.pop().flatten();

@@ -15,8 +15,8 @@ impl Session {
         let status = self.carry_out(&command.tag, command.body).await?;
         match tells {
             Tells::Nothing => {}
-            Tells::AllButExpunges => self.tell(false),
-            Tells::All => self.tell(true),
+            Tells::AllButExpunges => self.tell(false).await?,
+            Tells::All => self.tell(true).await?,
         }
         Ok(status)
     }

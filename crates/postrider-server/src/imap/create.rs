@@ -37,6 +37,7 @@ impl Session {
         Ok(match made {
             Ok(made) => {
                 self.tell_normalized(&create.mailbox, &name);
+                self.know_names(|names| names.created(made.clone()));
                 // RFC 8474 section 4.1.
                 Status::ok("Created").with_code(Code::MailboxId(made.id.to_string()))
             }

@@ -42,7 +42,8 @@ impl Session {
         }
         // Who deletes what is selected has it selected no more. Other sessions that have it are told BYE (RFC 2180 section
         // 3.3): there is nothing that their sequence numbers could mean.
-        if self.selected.as_ref().is_some_and(|selected| selected.shared.id == record.id) {
+        self.know_names(|names| names.deleted(record.id));
+        if self.has_selected(record.id) {
             self.unselect().await;
             self.tell_closed();
         }

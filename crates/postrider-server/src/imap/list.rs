@@ -3,11 +3,11 @@
 //!
 //! A name exists if it is a mailbox's. Names above mailboxes are levels, shown as names that do not exist.
 
-use postrider_core::mailbox::{MailboxName, SpecialUse};
-use postrider_store::{MailboxRecord, StoreError};
+use postrider_core::mailbox::MailboxName;
 use postrider_wire::imap::command::{List, ListSelection, Lsub};
 use postrider_wire::imap::response::{self, Code, ListLine, Status};
 
+use super::hierarchy::{Listed, Names, Shows};
 use super::names::{by_level, common_levels, is_below, level_ends};
 use super::pattern::{Matcher, PATTERNS_MAX, Pattern};
 use super::session::{End, Session};
@@ -31,8 +31,9 @@ impl Session {
         // An empty pattern means nothing beside others (RFC 5258 section 3).
         let patterns = list.patterns.iter().filter(|pattern| !pattern.is_empty());
         let patterns: Vec<Pattern> = patterns.map(|pattern| Pattern::new(&list.reference, pattern)).collect();
-        let wanted = names.wanted(&list);
-        let shows = Shows::of(&list, self.wire.dialect().rev2);
+        let wanted = wanted(&names, list.selection);
+        let dialect = self.wire.dialect();
+        let shows = shows(&list, dialect.rev2);
         let mut matchers: Vec<_> = patterns.iter().map(Pattern::matcher).collect();
         for (index, name) in wanted.iter().enumerate() {
             let above =
@@ -45,7 +46,14 @@ impl Session {
                 // RFC 5258 section 3.1: with RECURSIVEMATCH also those above what is asked for.
                 if is_itself || list.selection.recursive_match || is_plain(list.selection) {
                     let child_info = has_below && list.selection.recursive_match && list.selection.subscribed;
-                    self.tell_listed(&names, level, &shows, child_info, is_itself.then_some(&list));
+                    let listed = Listed { name: level, child_info, old_name: None };
+                    names.write(self.wire.output(), listed, shows, dialect);
+                    // RFC 5819 section 2: not of what cannot be selected, nor of what is told because of those below it.
+                    if let (true, Some(items)) = (is_itself, &list.returns.status)
+                        && let Some(mailbox) = names.mailbox(level)
+                    {
+                        self.tell_status(mailbox, items);
+                    }
                     self.flush_if_large().await?;
                 }
             }
@@ -97,49 +105,6 @@ impl Session {
         let dialect = self.wire.dialect();
         response::list(self.wire.output(), &line, dialect);
     }
-
-    async fn names(&self, with_subscriptions: bool) -> Result<Names, StoreError> {
-        let Some(user) = self.user_id() else { return Ok(Names::default()) };
-        let mut mailboxes = self.store().mailboxes(user).await?;
-        mailboxes.sort_by(|one, two| by_level(one.name.as_str(), two.name.as_str()));
-        let mut subscriptions = match with_subscriptions {
-            true => self.store().subscriptions(user).await?,
-            false => Vec::new(),
-        };
-        subscriptions.sort_by(|one, two| by_level(one.as_str(), two.as_str()));
-        Ok(Names { mailboxes, subscriptions })
-    }
-
-    /// One LIST response, and what STATUS says where that is asked for. `answers`: the name is one of those that are asked
-    /// for, not one above them.
-    fn tell_listed(&mut self, names: &Names, name: &str, shows: &Shows, child_info: bool, answers: Option<&List>) {
-        let mailbox = names.mailbox(name);
-        let special_use = mailbox.and_then(|mailbox| mailbox.special_use).filter(|_| shows.special_use);
-        let mut attributes = Vec::with_capacity(4);
-        if mailbox.is_none() {
-            attributes.push(if shows.nonexistent { "\\NonExistent" } else { "\\Noselect" });
-        }
-        if shows.children {
-            attributes.push(if names.has_children(name) { "\\HasChildren" } else { "\\HasNoChildren" });
-        }
-        if shows.subscribed && names.is_subscribed(name) {
-            attributes.push("\\Subscribed");
-        }
-        attributes.extend(special_use.map(attribute));
-        let line = ListLine {
-            attributes: &attributes,
-            name,
-            delimiter: Some(MailboxName::SEPARATOR),
-            child_info_subscribed: child_info,
-            old_name: None,
-        };
-        let dialect = self.wire.dialect();
-        response::list(self.wire.output(), &line, dialect);
-        // RFC 5819 section 2: not of what cannot be selected, nor of what is told only because of those below it.
-        if let (Some(mailbox), Some(items)) = (mailbox, answers.and_then(|list| list.returns.status.as_ref())) {
-            self.tell_status(mailbox, items);
-        }
-    }
 }
 
 /// Whether all mailboxes are asked for: then levels are told, too.
@@ -164,71 +129,23 @@ fn matching_levels(name: &str, above: usize, matchers: &mut [Matcher<'_>]) -> Ve
     ends
 }
 
-/// A special use as an attribute.
-pub(super) const fn attribute(special_use: SpecialUse) -> &'static str {
-    match special_use {
-        SpecialUse::Archive => "\\Archive",
-        SpecialUse::Drafts => "\\Drafts",
-        SpecialUse::Junk => "\\Junk",
-        SpecialUse::Sent => "\\Sent",
-        SpecialUse::Trash => "\\Trash",
+/// The names that the selection options ask for, whatever the patterns are.
+fn wanted(names: &Names, selection: ListSelection) -> Vec<&str> {
+    let has_use = |name: &str| names.mailbox(name).is_some_and(|mailbox| mailbox.special_use.is_some());
+    if selection.subscribed {
+        let subscriptions = names.subscriptions.iter().map(MailboxName::as_str);
+        return subscriptions.filter(|name| !selection.special_use || has_use(name)).collect();
     }
+    let mailboxes = names.mailboxes.iter().filter(|mailbox| !selection.special_use || mailbox.special_use.is_some());
+    mailboxes.map(|mailbox| mailbox.name.as_str()).collect()
 }
 
-/// The names of a user, in the order of [`by_level`].
-#[derive(Debug, Default)]
-struct Names {
-    mailboxes: Vec<MailboxRecord>,
-    /// Only where they matter.
-    subscriptions: Vec<MailboxName>,
-}
-
-impl Names {
-    /// Those that the selection options ask for, whatever the patterns are.
-    fn wanted(&self, list: &List) -> Vec<&str> {
-        let selection = list.selection;
-        let has_use = |name: &str| self.mailbox(name).is_some_and(|mailbox| mailbox.special_use.is_some());
-        if selection.subscribed {
-            let names = self.subscriptions.iter().map(MailboxName::as_str);
-            return names.filter(|name| !selection.special_use || has_use(name)).collect();
-        }
-        let mailboxes = self.mailboxes.iter().filter(|mailbox| !selection.special_use || mailbox.special_use.is_some());
-        mailboxes.map(|mailbox| mailbox.name.as_str()).collect()
-    }
-
-    fn mailbox(&self, name: &str) -> Option<&MailboxRecord> {
-        let found = self.mailboxes.binary_search_by(|mailbox| by_level(mailbox.name.as_str(), name)).ok()?;
-        self.mailboxes.get(found)
-    }
-
-    fn is_subscribed(&self, name: &str) -> bool {
-        self.subscriptions.binary_search_by(|known| by_level(known.as_str(), name)).is_ok()
-    }
-
-    fn has_children(&self, name: &str) -> bool {
-        let next = self.mailboxes.partition_point(|mailbox| by_level(mailbox.name.as_str(), name).is_le());
-        self.mailboxes.get(next).is_some_and(|mailbox| is_below(mailbox.name.as_str(), name))
-    }
-}
-
-/// Which attributes are shown.
-#[derive(Debug, Clone, Copy)]
-struct Shows {
-    children: bool,
-    special_use: bool,
-    subscribed: bool,
-    /// The client knows `\NonExistent` (RFC 5258 section 3).
-    nonexistent: bool,
-}
-
-impl Shows {
-    /// A client that asks in the old way is told what it would not know to ask for (RFC 3348, RFC 6154 section 2).
-    fn of(list: &List, rev2: bool) -> Self {
-        Self {
-            children: !list.extended || list.returns.children,
-            special_use: !list.extended || list.returns.special_use || list.selection.special_use,
-            subscribed: list.returns.subscribed || list.selection.subscribed,
-            nonexistent: list.extended || rev2,
-        }
+/// A client that asks in the old way is told what it would not know to ask for (RFC 3348, RFC 6154 section 2).
+fn shows(list: &List, rev2: bool) -> Shows {
+    Shows {
+        children: !list.extended || list.returns.children,
+        special_use: !list.extended || list.returns.special_use || list.selection.special_use,
+        subscribed: list.returns.subscribed || list.selection.subscribed,
+        nonexistent: list.extended || rev2,
     }
 }

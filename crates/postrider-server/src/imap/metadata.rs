@@ -7,7 +7,7 @@ use postrider_store::{MailboxId, MailboxRecord, MetadataEntry, StoreError, UserI
 use postrider_wire::imap::command::{GetMetadata, MetadataDepth, SetMetadata};
 use postrider_wire::imap::response::{self, Code, Status};
 
-use super::list::attribute;
+use super::hierarchy::attribute;
 use super::names::known_name;
 use super::select::no_such_mailbox;
 use super::session::{End, OUTPUT_BYTES, Session};
@@ -78,8 +78,11 @@ impl Session {
         let Some(user) = self.user_id() else { return Ok(Status::UNAVAILABLE) };
         let entries: Vec<(String, Option<Bytes>)> =
             set.entries.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
-        Ok(match self.store().set_metadata(user, scope.mailbox(), entries).await {
-            Ok(()) => Status::ok("Noted"),
+        Ok(match self.store().set_metadata(user, scope.mailbox(), entries.clone()).await {
+            Ok(()) => {
+                self.know_metadata(scope.mailbox(), &entries);
+                Status::ok("Noted")
+            }
             Err(StoreError::Limit(_)) => Status::refusal(Code::MetadataTooMany, "No more can be noted there"),
             Err(error) => self.store_failed("metadata could not be changed", &error),
         })

@@ -14,6 +14,7 @@ mod create;
 mod delete;
 mod enable;
 mod fetch;
+mod hierarchy;
 mod id;
 mod idle;
 mod list;
@@ -37,6 +38,7 @@ mod status;
 mod store;
 mod subscribe;
 mod thread;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -59,7 +61,7 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(common: Arc<crate::smtp::Context>, message_bytes_max: usize) -> Arc<Self> {
-        let registry = Registry::new(common.store.clone());
+        let registry = Registry::new(common.store.clone(), common.clock.clone());
         Arc::new(Self { common, registry, message_bytes_max, connections: Connections::default() })
     }
 }

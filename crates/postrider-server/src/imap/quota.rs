@@ -1,6 +1,5 @@
 //! GETQUOTA, GETQUOTAROOT and SETQUOTA (RFC 9208): what a user may keep, over all mailboxes.
 
-use postrider_core::Address;
 use postrider_store::{Quota, StoreError, Usage};
 use postrider_wire::imap::response::{self, Code, Status};
 
@@ -46,9 +45,8 @@ impl Session {
     }
 
     async fn quota(&self) -> Result<(Quota, Usage), StoreError> {
-        let address = self.wire.user().and_then(|user| Address::parse(user).ok());
-        let (Some(address), Some(id)) = (address, self.user_id()) else { return Ok(Default::default()) };
-        let user = self.store().user(&address).await?;
+        let (Some(address), Some(id)) = (self.user_address(), self.user_id()) else { return Ok(Default::default()) };
+        let user = self.store().user(address).await?;
         let quota = user.filter(|user| user.id == id).map(|user| user.quota).unwrap_or_default();
         Ok((quota, self.store().usage(id).await?))
     }

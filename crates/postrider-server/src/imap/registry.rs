@@ -2,8 +2,10 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
-use postrider_store::{FlagsOperation, FlagsStored, MailboxChange, MailboxId, Modseq, Store, StoreError, UserId};
+use postrider_core::{Clock, Timestamp};
+use postrider_store::{FlagsOperation, FlagsStored, MailboxChange, MailboxId, Modseq, Store, StoreError};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex as AsyncMutex, broadcast, watch};
 use tracing::debug;
@@ -19,10 +21,14 @@ const WARM_ENTRIES_MAX: usize = 500_000;
 /// Changes that wait for a session which listens to all of them; then it looks everywhere.
 const CHANGES_KEPT: usize = 256;
 
+/// After this time a mailbox whose changes could not be read is tried again, until they can: its idlers wait for them.
+const REFRESH_RETRY: Duration = Duration::from_secs(1);
+
 /// All mailboxes that are open.
 #[derive(Debug)]
 pub(crate) struct Registry {
     store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
     open: Mutex<Open>,
     /// What the store tells, after the mailbox's shared state has followed.
     changes: broadcast::Sender<MailboxChange>,
@@ -38,7 +44,6 @@ struct Open {
 #[derive(Debug)]
 pub(crate) struct SharedMailbox {
     pub(crate) id: MailboxId,
-    pub(crate) user: UserId,
     store: Arc<dyn Store>,
     /// `None`: the mailbox is gone.
     current: watch::Sender<Option<Arc<Snapshot>>>,
@@ -47,8 +52,8 @@ pub(crate) struct SharedMailbox {
 }
 
 impl Registry {
-    pub(crate) fn new(store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { store, open: Mutex::default(), changes: broadcast::Sender::new(CHANGES_KEPT) })
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self { store, clock, open: Mutex::default(), changes: broadcast::Sender::new(CHANGES_KEPT) })
     }
 
     /// What happens in all mailboxes.
@@ -57,11 +62,7 @@ impl Registry {
     }
 
     /// A mailbox as it is now; `None` if it is gone.
-    pub(crate) async fn open(
-        &self,
-        user: UserId,
-        mailbox: MailboxId,
-    ) -> Result<Option<Arc<SharedMailbox>>, StoreError> {
+    pub(crate) async fn open(&self, mailbox: MailboxId) -> Result<Option<Arc<SharedMailbox>>, StoreError> {
         if let Some(shared) = self.find(mailbox) {
             shared.refresh().await?;
             return Ok(shared.snapshot().is_some().then_some(shared));
@@ -69,7 +70,6 @@ impl Registry {
         let Some(opened) = self.store.open_mailbox(mailbox).await? else { return Ok(None) };
         let shared = Arc::new(SharedMailbox {
             id: mailbox,
-            user,
             store: self.store.clone(),
             current: watch::Sender::new(Some(Arc::new(Snapshot::new(opened)))),
             refreshing: AsyncMutex::default(),
@@ -83,9 +83,19 @@ impl Registry {
     /// Follows what the store tells, until it is closed.
     pub(crate) async fn follow(self: Arc<Self>) {
         let mut changes = self.store.mailbox_changes();
+        let mut behind = Behind::default();
         loop {
             let mut heard = Vec::new();
-            match changes.recv().await {
+            let change = tokio::select! {
+                change = changes.recv() => change,
+                () = behind.wait(self.clock.as_ref()) => {
+                    for shared in behind.take(self.clock.now()) {
+                        behind.refresh(shared).await;
+                    }
+                    continue;
+                }
+            };
+            match change {
                 Ok(change) => heard.push(change),
                 Err(RecvError::Lagged(_)) => heard.push(MailboxChange::Anything),
                 Err(RecvError::Closed) => return,
@@ -97,22 +107,22 @@ impl Registry {
                 }
             }
             for change in heard {
-                self.hear(change).await;
+                self.hear(change, &mut behind).await;
             }
         }
     }
 
-    async fn hear(&self, change: MailboxChange) {
+    async fn hear(&self, change: MailboxChange, behind: &mut Behind) {
         match change {
             MailboxChange::Messages { mailbox, .. } => {
                 if let Some(shared) = self.find(mailbox) {
-                    shared.refresh_or_log().await;
+                    behind.refresh(shared).await;
                 }
             }
             MailboxChange::Anything => {
                 let all: Vec<_> = self.lock().mailboxes.values().filter_map(Weak::upgrade).collect();
                 for shared in all {
-                    shared.refresh_or_log().await;
+                    behind.refresh(shared).await;
                 }
             }
             MailboxChange::Mailboxes { .. } => {}
@@ -201,10 +211,37 @@ impl SharedMailbox {
     fn entries(&self) -> usize {
         self.current.borrow().as_ref().map_or(0, |snapshot| snapshot.len())
     }
+}
 
-    async fn refresh_or_log(&self) {
-        if let Err(error) = self.refresh().await {
-            debug!(mailbox = %self.id, %error, "a mailbox's changes could not be read");
+/// Mailboxes whose changes could not be read yet.
+#[derive(Debug, Default)]
+struct Behind {
+    mailboxes: HashMap<MailboxId, Weak<SharedMailbox>>,
+    tried_at: Timestamp,
+}
+
+impl Behind {
+    async fn refresh(&mut self, shared: Arc<SharedMailbox>) {
+        match shared.refresh().await {
+            Ok(()) => drop(self.mailboxes.remove(&shared.id)),
+            Err(error) => {
+                debug!(mailbox = %shared.id, %error, "a mailbox's changes could not be read");
+                self.mailboxes.insert(shared.id, Arc::downgrade(&shared));
+            }
         }
+    }
+
+    /// Waits until it is time to try again; for ever if there is nothing to try.
+    async fn wait(&self, clock: &dyn Clock) {
+        if self.mailboxes.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        clock.sleep(REFRESH_RETRY.saturating_sub(clock.now().since(self.tried_at))).await;
+    }
+
+    /// Those that somebody still has open.
+    fn take(&mut self, now: Timestamp) -> Vec<Arc<SharedMailbox>> {
+        self.tried_at = now;
+        std::mem::take(&mut self.mailboxes).into_values().filter_map(|shared| shared.upgrade()).collect()
     }
 }

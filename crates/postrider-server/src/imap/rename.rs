@@ -17,7 +17,7 @@ impl Session {
             return Ok(Status::refusal(Code::Cannot, "A mailbox cannot be below itself"));
         }
         let Some(user) = self.user_id() else { return Ok(Status::UNAVAILABLE) };
-        let rename = RenameMailbox { user, from: old, to: new.clone(), now: self.now() };
+        let rename = RenameMailbox { user, from: old.clone(), to: new.clone(), now: self.now() };
         let renamed = self.store().rename_mailbox(rename).await;
         let shared = self.selected.as_ref().map(|selected| selected.shared.clone());
         if let (Ok(()), Some(shared)) = (&renamed, shared)
@@ -28,6 +28,9 @@ impl Session {
         Ok(match renamed {
             Ok(()) => {
                 self.tell_normalized(to, &new);
+                if !old.is_inbox() {
+                    self.know_names(|names| names.renamed(&old, &new));
+                }
                 Status::ok("Renamed")
             }
             Err(StoreError::Exists(_)) => Status::refusal(Code::AlreadyExists, "There is such a mailbox"),

@@ -48,7 +48,7 @@ impl Session {
     async fn open(&self, select: &Select) -> Result<Option<Selected>, StoreError> {
         let (Some(user), Ok(name)) = (self.user_id(), MailboxName::parse(&select.mailbox)) else { return Ok(None) };
         let Some(record) = self.store().mailbox(user, &name).await? else { return Ok(None) };
-        let Some(shared) = self.context.registry.open(user, record.id).await? else { return Ok(None) };
+        let Some(shared) = self.context.registry.open(record.id).await? else { return Ok(None) };
         let recent_from = match (self.wire.dialect().rev2, select.read_only) {
             (true, _) => u32::MAX,
             // EXAMINE takes nothing from who comes later (RFC 3501 section 6.3.2); who only looks sees none.

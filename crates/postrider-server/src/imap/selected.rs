@@ -38,6 +38,8 @@ pub(super) struct Telling {
     pub(super) qresync: bool,
     /// Whether sequence numbers may shift now.
     pub(super) expunges: bool,
+    /// Whether changes of flags are told now, or later.
+    pub(super) flags: bool,
 }
 
 /// A selected mailbox.
@@ -76,11 +78,6 @@ impl Selected {
         if self.latest.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
-    }
-
-    /// Whether the mailbox was deleted.
-    pub(super) fn is_gone(&self) -> bool {
-        self.latest.borrow().is_none()
     }
 
     /// The places of messages that a client names by sequence numbers or UIDs. UIDs that are not there are left out; sequence
@@ -162,17 +159,17 @@ impl Selected {
             return true;
         }
         let news = News::between(&self.view, &latest);
-        let withholds = !telling.expunges && !news.expunged.is_empty();
+        let changed = if telling.flags { news.changed.as_slice() } else { &[] };
+        let expunged = if telling.expunges { news.expunged.as_slice() } else { &[] };
         let count_before = self.view.len();
-        let expunged = if withholds {
-            let entries: Vec<Entry> = news.changed.iter().chain(&news.new).copied().collect();
-            self.view = Arc::new(self.view.rebuilt(latest.record.clone(), &entries, &UidSet::new()));
-            Vec::new()
+        self.view = if changed.len() == news.changed.len() && expunged.len() == news.expunged.len() {
+            latest
         } else {
-            self.view = latest;
-            news.expunged
+            let entries: Vec<Entry> = changed.iter().chain(&news.new).copied().collect();
+            let gone = expunged.iter().map(|(_, uid)| *uid).collect();
+            Arc::new(self.view.rebuilt(latest.record.clone(), &entries, &gone))
         };
-        write_expunged(out, &expunged, telling.qresync);
+        write_expunged(out, expunged, telling.qresync);
         if self.view.len() != count_before - expunged.len() {
             response::exists(out, self.view.len() as u32);
             if !telling.dialect.rev2 {
@@ -180,7 +177,7 @@ impl Selected {
             }
         }
         self.tell_keywords(out);
-        for entry in &news.changed {
+        for entry in changed {
             if let Some(index) = self.view.index_of(entry.uid) {
                 self.write_flags(out, index as u32 + 1, entry, telling);
             }

@@ -14,8 +14,10 @@ use postrider_wire::imap::server::{self as wire, Event, ServerConfig, Verdict};
 use tokio::net::TcpStream;
 use tracing::{debug, info, warn};
 
+use super::compress::Codec;
 use super::listener::Listener;
 use super::selected::{Selected, Telling};
+use super::watch::Watch;
 use super::{Connection, Context};
 use crate::clock::timeout;
 use crate::handshake::{channel_binding, handshake};
@@ -55,10 +57,12 @@ pub(super) async fn run(
     let mut session = Session {
         peer,
         stream,
+        codec: None,
         input: BytesMut::new(),
         wire: wire::Session::new(config, facts),
         user: None,
         selected: None,
+        watch: None,
         condstore: false,
         qresync: false,
         saved: UidSet::new(),
@@ -85,10 +89,14 @@ pub(super) struct Session {
     pub(super) context: Arc<Context>,
     peer: IpAddr,
     stream: Stream,
-    input: BytesMut,
+    /// Where the connection is compressed.
+    pub(super) codec: Option<Box<Codec>>,
+    pub(super) input: BytesMut,
     pub(super) wire: wire::Session,
     user: Option<LoggedIn>,
     pub(super) selected: Option<Selected>,
+    /// What the client wants to hear of without asking (RFC 5465).
+    pub(super) watch: Option<Box<Watch>>,
     /// CONDSTORE and QRESYNC (RFC 7162), enabled by ENABLE or by use.
     pub(super) condstore: bool,
     pub(super) qresync: bool,
@@ -122,7 +130,7 @@ pub(super) enum End {
 /// What ended a wait for input.
 enum Woken {
     Input,
-    /// Something may have happened in the selected mailbox.
+    /// Something may have happened in the selected mailbox, or where NOTIFY watches.
     News,
     TimedOut,
     Draining,
@@ -149,7 +157,8 @@ impl Session {
 
     /// How the client wants to be told of changes.
     pub(super) fn telling(&self, expunges: bool) -> Telling {
-        Telling { dialect: self.wire.dialect(), condstore: self.condstore, qresync: self.qresync, expunges }
+        let dialect = self.wire.dialect();
+        Telling { dialect, condstore: self.condstore, qresync: self.qresync, expunges, flags: true }
     }
 
     /// What the client is told when the store did not do what it should. The cause goes to the log.
@@ -190,7 +199,7 @@ impl Session {
             }
             match self.read().await? {
                 Woken::Input => {}
-                Woken::News => self.tell_news(),
+                Woken::News => Box::pin(self.tell_news()).await?,
                 Woken::TimedOut => self.timed_out(),
                 Woken::Draining => self.wire.close(&Status::bye("The server shuts down").with_code(Code::Unavailable)),
             }
@@ -202,13 +211,23 @@ impl Session {
         let patience = self.patience();
         let holds_message = self.wire.held_bytes() > COMMAND_READ_BYTES;
         let bytes = if holds_message { MESSAGE_READ_BYTES } else { COMMAND_READ_BYTES };
+        if self.inflate()? > 0 {
+            return Ok(Woken::Input);
+        }
         let mut draining = self.context.common.draining.clone();
-        let hears = self.wire.is_idle();
-        let Self { stream, input, selected, context, .. } = self;
+        let hears = self.hears_selected();
+        let Self { stream, input, codec, selected, watch, context, .. } = self;
+        let input = codec.as_mut().map_or(input, |codec| &mut codec.input);
         let news = async {
-            match selected {
-                Some(selected) if hears => selected.changed().await,
-                _ => std::future::pending().await,
+            let selected = async {
+                match selected {
+                    Some(selected) if hears => selected.changed().await,
+                    _ => std::future::pending().await,
+                }
+            };
+            match watch {
+                Some(watch) => Box::pin(watch.changed(selected)).await,
+                None => selected.await,
             }
         };
         let woken = timeout(context.common.clock.as_ref(), patience, async {
@@ -223,11 +242,20 @@ impl Session {
             Ok(Ok(Ok(0))) => Err(End::Closed),
             Ok(Ok(Ok(_))) => {
                 self.heard_at = self.now();
+                self.inflate()?;
                 Ok(Woken::Input)
             }
             Ok(Ok(Err(error))) => Err(End::Lost(error)),
             Ok(Err(woken)) => Ok(woken),
             Err(_) => Ok(Woken::TimedOut),
+        }
+    }
+
+    /// Takes what came compressed into the input.
+    fn inflate(&mut self) -> Result<usize, End> {
+        match &mut self.codec {
+            Some(codec) => codec.inflate(&mut self.input).map_err(End::Lost),
+            None => Ok(0),
         }
     }
 
@@ -272,6 +300,11 @@ impl Session {
 
     /// Writes past the output, which is empty.
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), End> {
+        let deflated = match &mut self.codec {
+            Some(codec) => Some(codec.deflate(bytes).map_err(End::Lost)?),
+            None => None,
+        };
+        let bytes = deflated.as_deref().unwrap_or(bytes);
         let (clock, limit) = (self.context.common.clock.clone(), self.context.common.limits.write_timeout);
         match timeout(clock.as_ref(), limit, self.stream.write_all(bytes)).await {
             Ok(Ok(())) => {}
@@ -298,10 +331,10 @@ impl Session {
             }
             Event::Idle { .. } => {
                 self.close_message();
-                self.tell_news();
+                self.tell_news().await?;
             }
             Event::IdleDone => {
-                self.tell_news();
+                self.tell_news().await?;
                 self.wire.finish(&Status::IDLE_DONE);
             }
             Event::StartTls => self.start_tls().await?,
@@ -349,24 +382,11 @@ impl Session {
         Ok(())
     }
 
-    /// Tells what has happened in the selected mailbox.
-    pub(super) fn tell(&mut self, expunges: bool) {
-        let telling = self.telling(expunges);
-        let Some(selected) = &mut self.selected else { return };
-        if !selected.tell(self.wire.output(), telling) {
-            self.wire.close(&Status::bye("The selected mailbox was deleted").with_code(Code::Unavailable));
-        }
-    }
-
     /// Forgets the message that was kept open for a client that reads it piece by piece.
     pub(super) fn close_message(&mut self) {
         if let Some(selected) = &mut self.selected {
             selected.opened = None;
         }
-    }
-
-    fn tell_news(&mut self) {
-        self.tell(true);
     }
 
     async fn authenticated(&mut self, user: String) {

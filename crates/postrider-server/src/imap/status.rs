@@ -19,22 +19,16 @@ impl Session {
             Ok(None) => return Ok(super::select::no_such_mailbox()),
             Err(error) => return Ok(self.store_failed("a mailbox could not be looked up", &error)),
         };
-        if let Err(error) = self.know_selected(&record).await {
-            return Ok(self.store_failed("a mailbox could not be read", &error));
+        // Before numbers of the selected mailbox are told in another way, its client hears what they stand on.
+        if let Some(selected) = self.selected.as_ref().filter(|selected| selected.shared.id == record.id) {
+            if let Err(error) = selected.shared.refresh().await {
+                return Ok(self.store_failed("a mailbox could not be read", &error));
+            }
+            self.tell(true).await?;
         }
         self.enable_condstore_for(items);
         self.tell_status(&record, items);
         Ok(Status::ok("Told"))
-    }
-
-    /// Before numbers of the selected mailbox are told in another way, its client hears what they stand on.
-    async fn know_selected(&mut self, record: &MailboxRecord) -> Result<(), postrider_store::StoreError> {
-        let Some(selected) = self.selected.as_ref().filter(|selected| selected.shared.id == record.id) else {
-            return Ok(());
-        };
-        selected.shared.refresh().await?;
-        self.tell(true);
-        Ok(())
     }
 
     /// One STATUS response. Of the selected mailbox it says what its client was told.

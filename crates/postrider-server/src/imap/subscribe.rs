@@ -14,7 +14,11 @@ impl Session {
             Err(status) => return Ok(status),
         };
         let Some(user) = self.user_id() else { return Ok(Status::UNAVAILABLE) };
-        Ok(match self.store().subscribe(user, &name, is_subscribed).await {
+        let subscribed = self.store().subscribe(user, &name, is_subscribed).await;
+        if subscribed.is_ok() {
+            self.know_names(|names| names.subscribed(&name, is_subscribed));
+        }
+        Ok(match subscribed {
             Ok(()) if is_subscribed => Status::ok("Subscribed"),
             Ok(()) => Status::ok("Unsubscribed"),
             Err(StoreError::Limit(_)) => Status::refusal(Code::Limit, "Too many subscriptions"),
