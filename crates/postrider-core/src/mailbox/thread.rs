@@ -442,6 +442,10 @@ mod tests {
     fn messages_that_are_not_there() {
         // One child of a missing message is a root of its own; more share it.
         assert_eq!(by_references(&[("b", "a", "x"), ("c", "z", "y")]), "(1)(2)");
+        let alone = Digest::of(b"Message-ID: <b>\r\nReferences: <a>\r\n\r\n");
+        let alone = ListedMessage { number: 1, digest: &alone, arrived_at: Timestamp::default(), size: 1 };
+        let nodes: Vec<(u32, Option<u32>)> = Threads::of(&[alone], ThreadAlgorithm::References).walk().collect();
+        assert_eq!(nodes, [(0, Some(1))]);
         assert_eq!(by_references(&[("b", "a", "x"), ("c", "a", "y")]), "((1)(2))");
         assert_eq!(by_references(&[("b", "a z", "x"), ("c", "a z", "y"), ("d", "b", "")]), "((1 3)(2))");
         assert_eq!(by_references(&[("a", "", "x"), ("c", "a z", ""), ("d", "a z", "")]), "(1 (2)(3))");

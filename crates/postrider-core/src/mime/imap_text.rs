@@ -322,3 +322,60 @@ impl Writer<'_> {
         write_string(bytes, self.out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body_structure(message: &str) -> String {
+        let mut out = Vec::new();
+        write_body_structure(message.as_bytes(), &Structure::parse(message.as_bytes()), true, &mut out);
+        String::from_utf8(out).expect("it is UTF-8")
+    }
+
+    #[test]
+    fn strings() {
+        for (bytes, written) in [
+            (&b""[..], &b"\"\""[..]),
+            (b"a\tb ~", b"\"a\tb ~\""),
+            (b"a\"b\\", b"\"a\\\"b\\\\\""),
+            (b"a\r\nb", b"{4}\r\na\r\nb"),
+            (b"a\nb", b"{3}\r\na\nb"),
+            (b"\xc3\xbc\"", b"{3}\r\n\xc3\xbc\""),
+            (b"a\0b", b"\"ab\""),
+            (b"\0\n", b"{1}\r\n\n"),
+        ] {
+            let mut out = Vec::new();
+            write_string(bytes, &mut out);
+            assert_eq!(out, written, "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_message_within() {
+        let message = "Content-Type: message/rfc822\r\nContent-Language: de, en\r\nContent-Location: a\r\n b\r\n\
+            Content-MD5: Q2hl\r\nContent-Description: d\r\n\r\nSubject: s\r\nCc: a@x.org\r\n\
+            Content-Type: text/x-own; charset=utf-8\r\nContent-Transfer-Encoding: X-Own\r\n\r\none\r\ntwo";
+        assert_eq!(
+            body_structure(message),
+            "(\"message\" \"rfc822\" NIL NIL \"d\" \"7bit\" 110 \
+             (NIL \"s\" NIL NIL NIL NIL ((NIL NIL \"a\" \"x.org\")) NIL NIL NIL) \
+             (\"text\" \"x-own\" (\"charset\" \"utf-8\") NIL NIL \"x-own\" 8 1 NIL NIL NIL NIL) 6 \
+             \"Q2hl\" NIL (\"de\" \"en\") \"a b\")"
+        );
+    }
+
+    #[test]
+    fn what_is_too_long_is_told_shortly() {
+        let part = format!("--x\r\n\r\nFrom: {}\r\n\r\n\r\n", "a,".repeat(500));
+        let digest = "Content-Type: multipart/digest; boundary=x\r\n\r\n".to_owned() + &part.repeat(100);
+        let without_messages = body_structure(&digest);
+        assert!(without_messages.len() < BODY_STRUCTURE_BYTES_MAX);
+        assert_eq!(without_messages.matches("octet-stream").count(), 100);
+        let part = format!("--x\r\nContent-Type: a/b; {}\r\n\r\n", "c=\"\"; ".repeat(60));
+        let parts = "Content-Type: multipart/mixed; boundary=x\r\n\r\n".to_owned() + &part.repeat(900);
+        let size = parts.len() - "Content-Type: multipart/mixed; boundary=x\r\n\r\n".len();
+        let whole = format!("(\"application\" \"octet-stream\" NIL NIL NIL \"binary\" {size} NIL NIL NIL NIL)");
+        assert_eq!(body_structure(&parts), whole);
+    }
+}

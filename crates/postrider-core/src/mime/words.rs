@@ -207,6 +207,7 @@ mod tests {
             (b"=?utf-8?B?w7w=?=\r\n =?iso-8859-1?Q?=FC?=", "\u{fc}\u{fc}"),
             (b"cut =?utf-8?Q?=C3?= =?utf-8?Q?=BC?= in two", "cut \u{fc} in two"),
             (b"=?iso-8859-1*de?Q?=E4?=", "\u{e4}"),
+            (b"=? =?utf-8?q?a?=", "=? a"),
             (b"no =? word =?utf-8?X?a?= =?utf-8?q?open", "no =? word =?utf-8?X?a?= =?utf-8?q?open"),
             ("roh: \u{fc}".as_bytes(), "roh: \u{fc}"),
             (b"latin: \xfc", "latin: \u{fc}"),
