@@ -103,7 +103,8 @@ pub(crate) struct EmailDocument {
     pub(crate) updated_at: DateTime,
     pub(crate) message_id: Option<String>,
     pub(crate) direction: Direction,
-    pub(crate) status: EmailStatus,
+    /// `None` for one that is not listed.
+    pub(crate) status: Option<EmailStatus>,
     pub(crate) size: i64,
     pub(crate) return_path_bytes: u32,
     pub(crate) envelope: Option<Envelope>,

@@ -3,18 +3,22 @@
 //! `emails` has the shape that other programs read: sender, recipients, subject, text, html, attachments, raw, createdAt.
 //! Postrider's own fields stand behind these. What does not fit into one document goes to GridFS.
 
+use bytes::Bytes;
 use mongodb::bson::raw::{RawBson, RawDocumentBuf, cstr};
 use mongodb::bson::spec::BinarySubtype;
-use mongodb::bson::{self, Binary, Document, RawBinaryRef, doc, oid};
+use mongodb::bson::{self, Binary, DateTime, Document, RawBinaryRef, doc, oid};
 use postrider_core::{
     Address, Attachment, Bodies, DeliveryStatus, Direction, EmailStatus, Envelope, Message, ObjectId, Recipient,
 };
-use postrider_store::{DeliveryId, EmailHold, NewDelivery, NewEmail, NodeId, StoreError, StoredDelivery, StoredEmail};
+use postrider_store::{
+    DeliveryId, EmailHold, Filing, NewDelivery, NewEmail, NodeId, StoreError, StoredDelivery, StoredEmail,
+};
 
 use crate::codes::{self, date, oid};
 use crate::documents::{AttemptDocument, DeliveryDocument};
 use crate::failure::corrupt;
 use crate::guard::Claim;
+use crate::mailboxes::DigestDocument;
 use crate::search;
 
 /// Contents up to this many bytes stand in the e-mail's document. MongoDB's limit is 16 MiB for the whole of it.
@@ -39,6 +43,12 @@ pub(crate) struct PreparedEmail {
     pub(crate) attempts: Vec<AttemptDocument>,
     /// What must be in GridFS before the document is written.
     pub(crate) files: Vec<File>,
+    pub(crate) hold: EmailHold,
+    pub(crate) filings: Vec<Filing>,
+    /// Of the raw message.
+    pub(crate) size: i64,
+    pub(crate) created_at: DateTime,
+    digest: Option<Bytes>,
     /// Names the claims that it makes.
     claim: oid::ObjectId,
 }
@@ -57,7 +67,24 @@ impl PreparedEmail {
         // Each delivery has the Message-ID and the envelope with it.
         let told = self.deliveries.first().and_then(|delivery| delivery.message_id.as_ref()).map_or(0, String::len);
         let rows = (ROW_BYTES + told) * self.deliveries.len() + ROW_BYTES * (1 + self.attempts.len());
-        self.document.as_bytes().len() + rows
+        let filed = self.digest.as_ref().map_or(0, Bytes::len) + ROW_BYTES * self.filings.len();
+        self.document.as_bytes().len() + rows + filed
+    }
+
+    /// What is kept beside the document for mailboxes, if so many entries of them refer to it.
+    pub(crate) fn digest(&self, references: i64) -> Option<DigestDocument> {
+        let is_plain = self.digest.is_none() && self.hold == EmailHold::RECORD && references == 0;
+        (!is_plain).then(|| DigestDocument {
+            email: oid(self.id),
+            references,
+            is_listed: self.hold.is_listed,
+            stays_on_record: self.hold.stays_on_record,
+            has_files: !self.files.is_empty(),
+            digest: self
+                .digest
+                .as_ref()
+                .map(|digest| Binary { subtype: BinarySubtype::Generic, bytes: digest.to_vec() }),
+        })
     }
 
     /// The claim that it makes, if it makes one.
@@ -75,7 +102,7 @@ impl PreparedEmail {
 
 /// Turns an e-mail into documents. `holds` tells which nodes may be given claims.
 pub(crate) async fn prepare(email: NewEmail, holds: impl Fn(NodeId) -> bool) -> Result<PreparedEmail, StoreError> {
-    let NewEmail { id, created_at, direction, envelope, message, kept, deliveries, filed: _ } = email;
+    let NewEmail { id, created_at, direction, envelope, message, kept, deliveries, filed } = email;
     let claimed_by: Vec<Option<NodeId>> =
         deliveries.iter().map(|delivery| delivery.claimed_by.filter(|&node| holds(node))).collect();
     let stored = |NewDelivery { recipient, due_at, .. }| StoredDelivery {
@@ -87,6 +114,10 @@ pub(crate) async fn prepare(email: NewEmail, holds: impl Fn(NodeId) -> bool) -> 
         attempts: Vec::new(),
     };
     let deliveries = deliveries.into_iter().map(stored).collect();
+    let (digest, filings, stays_on_record) = match filed {
+        Some(filed) => (Some(filed.digest), filed.filings, filed.stays_on_record),
+        None => (None, Vec::new(), true),
+    };
     let stored = StoredEmail {
         id,
         created_at,
@@ -97,10 +128,11 @@ pub(crate) async fn prepare(email: NewEmail, holds: impl Fn(NodeId) -> bool) -> 
         kept,
         source_ip: None,
         deliveries,
-        hold: EmailHold::RECORD,
-        digest: None,
+        hold: EmailHold { is_listed: true, stays_on_record },
+        digest,
     };
     let mut prepared = prepare_stored(stored).await?;
+    prepared.filings = filings;
     for (delivery, node) in prepared.deliveries.iter_mut().zip(claimed_by) {
         if let Some(node) = node {
             delivery.owner = Some(oid(node));
@@ -137,6 +169,11 @@ fn documents(email: &StoredEmail) -> Result<PreparedEmail, StoreError> {
         attempts: deliveries.clone().flat_map(|(number, delivery)| attempts(email.id, number, delivery)).collect(),
         deliveries: deliveries.map(|(number, delivery)| delivery_document(email, number, delivery)).collect(),
         files,
+        hold: email.hold,
+        filings: Vec::new(),
+        size: email.message.raw.len() as i64,
+        created_at: date(email.created_at),
+        digest: email.digest.clone(),
         claim: oid::ObjectId::new(),
     })
 }
@@ -169,7 +206,12 @@ fn email_document(
     document.append(cstr!("updatedAt"), date(email.updated_at));
     document.append(cstr!("messageId"), optional(summary.message_id.as_deref()));
     document.append(cstr!("direction"), direction_text(email.direction));
-    document.append(cstr!("status"), status.as_str());
+    if email.hold.is_listed {
+        document.append(cstr!("status"), status.as_str());
+    } else {
+        // By having neither a status nor anything to search it is in no list, and in the way of none.
+        document.append(cstr!("isListed"), false);
+    }
     document.append(cstr!("size"), message.raw.len() as i64);
     document.append(cstr!("returnPathBytes"), i64::from(message.return_path_bytes));
     document.append(cstr!("is8bit"), summary.is_8bit);
@@ -179,7 +221,7 @@ fn email_document(
     if !email.kept.is_empty() {
         document.append(cstr!("kept"), raw_bson(&email.kept)?);
     }
-    if !email.deliveries.is_empty() {
+    if !email.deliveries.is_empty() && email.hold.is_listed {
         document.append(cstr!("deliveryCounts"), raw_bson(&counts(&email.deliveries))?);
     }
     if let Some(source_ip) = email.source_ip {
@@ -189,8 +231,9 @@ fn email_document(
         let ids: Vec<oid::ObjectId> = files.iter().map(|file| file.id).collect();
         document.append(cstr!("files"), raw_bson(&ids)?);
     }
-    let search = search::text(envelope.reverse_path.0.as_ref(), &recipients, summary);
-    document.append(cstr!("search"), search);
+    if email.hold.is_listed {
+        document.append(cstr!("search"), search::text(envelope.reverse_path.0.as_ref(), &recipients, summary));
+    }
     Ok(document)
 }
 

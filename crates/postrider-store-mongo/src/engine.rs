@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use crate::codes::timestamp;
 use crate::counters::{Stripe, Stripes};
+use crate::courtesy::Courtesy;
 use crate::documents::{AttemptDocument, DeliveryDocument};
 use crate::failure::{self, Failure, closed, store_error, timed_out};
 use crate::files::Files;
@@ -41,6 +42,9 @@ const LATE_COMMIT_MAX: Duration = Duration::from_secs(75);
 /// Between tries to give back what may have been claimed.
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(1);
 
+/// Entries of mailboxes that a transaction may change in the time for one command more.
+const ENTRIES_OF_COMMAND: u64 = 2_000;
+
 /// A transaction may take this many times as long as one command before it is given up.
 const TRANSACTION_COMMANDS: u32 = 2;
 
@@ -50,6 +54,7 @@ pub(crate) struct Engine {
     pub(crate) options: MongoOptions,
     pub(crate) files: Files,
     pub(crate) notices: Notices,
+    pub(crate) courtesy: Courtesy,
     stripes: Stripes,
     /// The nodes of this process; `None` for those that lost their registration.
     nodes: Mutex<HashMap<NodeId, Option<Registered>>>,
@@ -87,6 +92,7 @@ impl Engine {
         Arc::new(Self {
             files: Files::new(database.clone(), options.answer_timeout),
             notices: Notices::new(database.clone(), oid::ObjectId::new()),
+            courtesy: Courtesy::default(),
             client,
             database,
             options,
@@ -152,10 +158,29 @@ impl Engine {
         requests: usize,
         work: &mut W,
     ) -> std::result::Result<W::Output, Failure> {
+        self.transaction_within(TRANSACTION_COMMANDS, requests, work).await
+    }
+
+    /// As [`Engine::transaction`], where it is about so many entries of mailboxes.
+    pub(crate) async fn transaction_for<W: Work>(
+        &self,
+        entries: u64,
+        work: &mut W,
+    ) -> std::result::Result<W::Output, Failure> {
+        let more = u32::try_from(entries / ENTRIES_OF_COMMAND).unwrap_or(u32::MAX);
+        self.transaction_within(TRANSACTION_COMMANDS + more.min(SELECT_COMMANDS), 1, work).await
+    }
+
+    async fn transaction_within<W: Work>(
+        &self,
+        commands: u32,
+        requests: usize,
+        work: &mut W,
+    ) -> std::result::Result<W::Output, Failure> {
         if self.is_closed() {
             return Err(Failure::Server(closed()));
         }
-        let timeout = self.options.answer_timeout * TRANSACTION_COMMANDS;
+        let timeout = self.options.answer_timeout * commands;
         // What ended the last try, and whether another is under way, of which nobody may know what becomes of it.
         let (mut last, mut is_trying, mut conflicts) = (None, true, 0);
         let tries = async {

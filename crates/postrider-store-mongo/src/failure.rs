@@ -34,6 +34,13 @@ impl Failure {
     }
 }
 
+/// What our own rules refuse, they refuse whoever asks when.
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         if code_of(&error) == Some(code::WRITE_CONFLICT) {

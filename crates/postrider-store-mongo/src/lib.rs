@@ -10,6 +10,8 @@ mod claim;
 mod codes;
 mod connect;
 mod counters;
+mod courtesy;
+mod directory;
 mod documents;
 mod email;
 mod engine;
@@ -17,6 +19,8 @@ mod failure;
 mod files;
 mod guard;
 mod list;
+mod mailbox_notices;
+mod mailboxes;
 mod nodes;
 mod notices;
 mod options;
@@ -37,10 +41,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use mongodb::bson::{Document, doc};
-use postrider_core::mailbox::{MailboxName, UidSet};
-use postrider_core::{Address, Domain, ObjectId, Timestamp};
+use postrider_core::{ObjectId, Timestamp};
 use postrider_store::*;
 use tokio::sync::broadcast;
 use tokio::task::AbortHandle;
@@ -53,6 +55,7 @@ use crate::counters::number;
 use crate::email::PreparedEmail;
 use crate::engine::{Engine, lock};
 use crate::failure::closed;
+use crate::mailboxes::{PreparedAppend, removals};
 use crate::schema::COUNTERS;
 use crate::settle::PreparedSettle;
 use crate::writer::Writer;
@@ -64,6 +67,12 @@ const ACCEPTING: usize = 2;
 
 /// Transactions with settlements at the same time. More would be in each other's way where they are of one e-mail.
 const SETTLING: usize = 1;
+
+/// Transactions with what users put into their mailboxes at the same time.
+const APPENDING: usize = 2;
+
+/// Transactions with new mailboxes at the same time.
+const CREATING: usize = 1;
 
 /// Bringing a database to this version may take as long as so many commands that are not answered.
 const MIGRATE_COMMANDS: u32 = 120;
@@ -82,9 +91,11 @@ pub async fn open(options: MongoOptions) -> Result<Arc<dyn Store>> {
 /// The store on MongoDB.
 #[derive(Debug)]
 pub struct MongoStore {
-    engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
     accepts: Writer<PreparedEmail>,
     settles: Writer<PreparedSettle>,
+    pub(crate) appends: Writer<PreparedAppend>,
+    pub(crate) creates: Writer<NewMailbox>,
     walk: Arc<Walk>,
     sweeper: Mutex<Option<AbortHandle>>,
     /// Whether this process's node is the first of all: that one sweeps.
@@ -96,14 +107,23 @@ impl MongoStore {
     pub async fn open(options: MongoOptions) -> Result<Self> {
         let (client, database) = connect::connect(&options).await?;
         // A new database has next to nothing to do; an old one may have indexes to build.
-        let migrated =
-            tokio::time::timeout(options.answer_timeout * MIGRATE_COMMANDS, schema::migrate(&database)).await;
+        let patience = options.answer_timeout * MIGRATE_COMMANDS;
+        let engine = Engine::new(client, database.clone(), options);
+        let migrate = async {
+            if schema::prepare(&database).await? {
+                users::upgrade(&engine).await?;
+                schema::note(&database).await?;
+            }
+            Ok(())
+        };
+        let migrated = tokio::time::timeout(patience, migrate).await;
         migrated.unwrap_or_else(|_| Err(failure::timed_out()))?;
-        let engine = Engine::new(client, database, options);
         counters::fold(&engine).await;
         Ok(Self {
             accepts: Writer::start(&engine, ACCEPTING),
             settles: Writer::start(&engine, SETTLING),
+            appends: Writer::start(&engine, APPENDING),
+            creates: Writer::start(&engine, CREATING),
             walk: Arc::default(),
             sweeper: Mutex::default(),
             is_first: Arc::default(),
@@ -111,10 +131,10 @@ impl MongoStore {
         })
     }
 
-    /// Removes contents that no e-mail names and that are older than a day. Returns how many. A node does this by itself
-    /// every hour.
+    /// Removes contents that no e-mail names and that are older than a day, and the messages of mailboxes that are gone.
+    /// Returns how many contents and mailboxes. A node does this by itself every hour.
     pub async fn sweep(&self) -> Result<u64> {
-        self.engine.files.sweep().await
+        Ok(self.engine.files.sweep().await? + removals::sweep(&self.engine).await?)
     }
 
     /// How many deliveries this process wanted to claim that another node took first, since it was opened.
@@ -122,7 +142,7 @@ impl MongoStore {
         self.engine.claim_conflicts.load(Ordering::Relaxed)
     }
 
-    fn check_open(&self) -> Result<()> {
+    pub(crate) fn check_open(&self) -> Result<()> {
         if self.engine.is_closed() { Err(closed()) } else { Ok(()) }
     }
 
@@ -132,14 +152,19 @@ impl MongoStore {
         if sweeper.is_some() || self.engine.is_closed() {
             return;
         }
-        let (files, is_first) = (self.engine.files.clone(), self.is_first.clone());
+        let (engine, is_first) = (Arc::downgrade(&self.engine), self.is_first.clone());
         let task = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(SWEEP_EVERY).await;
-                if is_first.load(Ordering::Relaxed)
-                    && let Err(error) = files.sweep().await
-                {
+                let Some(engine) = engine.upgrade() else { return };
+                if !is_first.load(Ordering::Relaxed) {
+                    continue;
+                }
+                if let Err(error) = engine.files.sweep().await {
                     tracing::warn!(%error, "files without an e-mail could not be looked for");
+                }
+                if let Err(error) = removals::sweep(&engine).await {
+                    tracing::warn!(%error, "the messages of mailboxes that are gone could not be removed");
                 }
             }
         });
@@ -175,12 +200,15 @@ impl Store for MongoStore {
     }
 
     fn mailbox_changes(&self) -> broadcast::Receiver<MailboxChange> {
-        broadcast::Sender::new(1).subscribe()
+        let options = &self.engine.options;
+        self.engine.notices.hear_mailboxes(options.answer_timeout, options.polls_for_changes)
     }
 
     async fn close(&self) -> Result<()> {
         self.accepts.stop().await;
         self.settles.stop().await;
+        self.appends.stop().await;
+        self.creates.stop().await;
         self.engine.notices.flush(self.engine.options.answer_timeout).await;
         self.engine.set_closed();
         if let Some(sweeper) = lock(&self.sweeper).take() {
@@ -197,8 +225,7 @@ impl Emails for MongoStore {
         let email = email::prepare(email, |node| self.engine.may_hold(node)).await?;
         // If the e-mail is not written after all, a sweep finds them.
         self.engine.files.put(oid(email.id), &email.files).await?;
-        self.accepts.write(email).await?.take();
-        Ok(Accepted::default())
+        Ok(self.accepts.write(email).await?.take().unwrap_or_default())
     }
 
     async fn list(&self, filter: &EmailFilter, page: u64, limit: u64) -> Result<EmailPage> {
@@ -267,85 +294,6 @@ impl Queue for MongoStore {
 }
 
 #[async_trait]
-impl Mailboxes for MongoStore {
-    async fn mailboxes(&self, _: UserId) -> Result<Vec<MailboxRecord>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn mailbox(&self, _: UserId, _: &MailboxName) -> Result<Option<MailboxRecord>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn create_mailbox(&self, _: NewMailbox) -> Result<MailboxRecord> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn delete_mailbox(&self, _: MailboxId) -> Result<bool> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn rename_mailbox(&self, _: RenameMailbox) -> Result<()> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn subscriptions(&self, _: UserId) -> Result<Vec<MailboxName>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn subscribe(&self, _: UserId, _: &MailboxName, _: bool) -> Result<()> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn open_mailbox(&self, _: MailboxId) -> Result<Option<OpenMailbox>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn mailbox_delta(&self, _: MailboxId, _: Modseq) -> Result<Option<MailboxDelta>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn take_recent(&self, _: MailboxId) -> Result<u32> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn append(&self, _: Append) -> Result<Appended> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn copy_messages(&self, _: CopyMessages) -> Result<Copied> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn store_flags(&self, _: StoreFlags) -> Result<FlagsStored> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn expunge(&self, _: MailboxId, _: Option<UidSet>) -> Result<Expunged> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn digests(&self, _: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn messages(&self, _: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn metadata(&self, _: UserId, _: Option<MailboxId>) -> Result<Vec<MetadataEntry>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn set_metadata(&self, _: UserId, _: Option<MailboxId>, _: Vec<(String, Option<Bytes>)>) -> Result<()> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn usage(&self, _: UserId) -> Result<Usage> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-}
-
-#[async_trait]
 impl Transfer for MongoStore {
     async fn export(&self, after: Option<ObjectId>, count: usize) -> Result<Vec<StoredEmail>> {
         transfer::export(&self.engine, after, count).await
@@ -355,92 +303,19 @@ impl Transfer for MongoStore {
         transfer::import(&self.engine, emails).await
     }
 
-    async fn export_mailboxes(&self, _: UserId) -> Result<StoredMailboxes> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    async fn export_mailboxes(&self, user: UserId) -> Result<StoredMailboxes> {
+        mailboxes::export(&self.engine, user).await
     }
 
-    async fn import_mailboxes(&self, _: UserId, _: StoredMailboxes) -> Result<()> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    async fn import_mailboxes(&self, user: UserId, stored: StoredMailboxes) -> Result<()> {
+        mailboxes::import(&self.engine, user, stored).await
     }
 
-    async fn export_entries(&self, _: MailboxId, _: u32, _: usize) -> Result<Vec<Entry>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    async fn export_entries(&self, mailbox: MailboxId, after: u32, count: usize) -> Result<Vec<Entry>> {
+        mailboxes::export_entries(&self.engine, mailbox, after, count).await
     }
 
-    async fn import_entries(&self, _: MailboxId, _: Vec<Entry>) -> Result<usize> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-}
-
-#[async_trait]
-impl Directory for MongoStore {
-    async fn add_user(&self, user: User) -> Result<()> {
-        users::add(&self.engine, &user).await
-    }
-
-    async fn user(&self, address: &Address) -> Result<Option<User>> {
-        users::find(&self.engine, address).await
-    }
-
-    async fn users(&self) -> Result<Vec<User>> {
-        users::all(&self.engine).await
-    }
-
-    async fn set_password(
-        &self,
-        address: &Address,
-        password_hash: String,
-        scram: ScramKeys,
-        now: Timestamp,
-    ) -> Result<bool> {
-        users::set_password(&self.engine, address, password_hash, &scram, now).await
-    }
-
-    async fn remove_user(&self, address: &Address) -> Result<bool> {
-        users::remove(&self.engine, address).await
-    }
-
-    async fn set_quota(&self, _: &Address, _: Quota, _: Timestamp) -> Result<bool> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn add_domain(&self, _: DomainRecord) -> Result<()> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn domain(&self, _: &Domain) -> Result<Option<DomainRecord>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn domains(&self) -> Result<Vec<DomainRecord>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn set_catch_all(&self, _: &Domain, _: Option<Address>, _: Timestamp) -> Result<bool> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn remove_domain(&self, _: &Domain) -> Result<bool> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn add_alias(&self, _: AliasRecord) -> Result<()> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn set_alias_targets(&self, _: &Address, _: Vec<Address>, _: Timestamp) -> Result<bool> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn alias(&self, _: &Address) -> Result<Option<AliasRecord>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn aliases(&self) -> Result<Vec<AliasRecord>> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
-    }
-
-    async fn remove_alias(&self, _: &Address) -> Result<bool> {
-        Err(StoreError::Unavailable("mailboxes are not built yet".into()))
+    async fn import_entries(&self, mailbox: MailboxId, entries: Vec<Entry>) -> Result<usize> {
+        mailboxes::import_entries(&self.engine, mailbox, entries).await
     }
 }

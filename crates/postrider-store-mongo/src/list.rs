@@ -99,10 +99,7 @@ pub(crate) fn index(filter: &EmailFilter) -> Option<&'static str> {
         // Most e-mails have these: of those that have the text the status is looked up, not the other way around.
         Some(EmailStatus::Sent | EmailStatus::Received) if searches => Some("search"),
         Some(_) => Some("status"),
-        None if searches || filter.direction.is_some() || filter.from.is_some() || filter.to.is_some() => {
-            Some("search")
-        }
-        None => None,
+        None => Some("search"),
     }
 }
 
@@ -123,16 +120,13 @@ pub(crate) fn conditions(filter: &EmailFilter, sending: &HashSet<oid::ObjectId>)
             conditions.push(doc! { "_id": { "$in": ids } });
         }
         Some(status) => conditions.push(doc! { "status": status.as_str() }),
-        None => {}
+        // One that is not listed has nothing to search: the index tells, without a look at its document.
+        None => conditions.push(doc! { "search": { "$gte": "" } }),
     }
     if let Some(direction) = filter.direction {
         conditions.push(doc! { "direction": direction_text(direction) });
     }
-    if conditions.is_empty() {
-        doc! {}
-    } else {
-        doc! { "$and": conditions }
-    }
+    doc! { "$and": conditions }
 }
 
 /// The smallest id that something made then can have.

@@ -14,12 +14,13 @@ use std::time::Duration;
 use mongodb::Database;
 use mongodb::bson::{DateTime, Document, doc, oid};
 use mongodb::error::{Error, ErrorKind};
-use postrider_store::{Change, StoreError};
+use postrider_store::{Change, MailboxChange, StoreError};
 use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinSet;
 
 use crate::engine::lock;
 use crate::files::collect;
+use crate::mailbox_notices::MailboxNotices;
 use crate::schema::NOTICES;
 
 /// Between the notices of a process, so that many changes become one.
@@ -63,6 +64,7 @@ struct Shared {
     untold: Mutex<HashSet<Change>>,
     wake: Notify,
     heard: broadcast::Sender<Change>,
+    mailboxes: MailboxNotices,
     /// Notices of late, so that none is heard twice.
     seen: Mutex<HashSet<oid::ObjectId>>,
 }
@@ -75,6 +77,7 @@ impl Notices {
             untold: Mutex::default(),
             wake: Notify::new(),
             heard: broadcast::Sender::new(WAITING_MAX),
+            mailboxes: MailboxNotices::default(),
             seen: Mutex::default(),
         };
         Self {
@@ -88,6 +91,17 @@ impl Notices {
     /// Tells all other processes, soon.
     pub(crate) fn tell(&self, change: Change) {
         lock(&self.shared.untold).insert(change);
+        self.wake();
+    }
+
+    /// Tells what happened in mailboxes: those who listen in this process at once, all others soon.
+    pub(crate) fn tell_mailboxes(&self, changes: impl IntoIterator<Item = MailboxChange>) {
+        if self.shared.mailboxes.tell(changes) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
         self.shared.wake.notify_one();
         if !self.is_telling.swap(true, Ordering::Relaxed) {
             lock(&self.tasks).spawn(tell_all(self.shared.clone()));
@@ -97,6 +111,22 @@ impl Notices {
     /// Hears from now on.
     pub(crate) fn hear(&self, answer_timeout: Duration, only_polls: bool) -> broadcast::Receiver<Change> {
         let receiver = self.shared.heard.subscribe();
+        self.start_hearing(answer_timeout, only_polls);
+        receiver
+    }
+
+    /// As [`Notices::hear`], of mailboxes.
+    pub(crate) fn hear_mailboxes(
+        &self,
+        answer_timeout: Duration,
+        only_polls: bool,
+    ) -> broadcast::Receiver<MailboxChange> {
+        let receiver = self.shared.mailboxes.hear();
+        self.start_hearing(answer_timeout, only_polls);
+        receiver
+    }
+
+    fn start_hearing(&self, answer_timeout: Duration, only_polls: bool) {
         if !self.is_hearing.swap(true, Ordering::Relaxed) {
             let mut tasks = lock(&self.tasks);
             tasks.spawn(poll_all(self.shared.clone(), answer_timeout));
@@ -104,7 +134,6 @@ impl Notices {
                 tasks.spawn(stream_all(self.shared.clone(), answer_timeout));
             }
         }
-        receiver
     }
 
     /// Tells what is untold yet.
@@ -120,12 +149,11 @@ impl Notices {
 impl Shared {
     async fn tell(&self) {
         let untold: Vec<Change> = lock(&self.untold).drain().collect();
-        for change in untold {
+        let untold = untold.into_iter().map(|change| doc! { "change": name(change) });
+        for mut set in untold.chain(self.mailboxes.take()) {
+            set.insert("by", self.by);
             // By an update, because only that can write the server's time.
-            let notice = doc! {
-                "$set": { "change": name(change), "by": self.by },
-                "$currentDate": { "at": true },
-            };
+            let notice = doc! { "$set": set, "$currentDate": { "at": true } };
             let notices = self.database.collection::<Document>(NOTICES);
             let told = notices.update_one(doc! { "_id": oid::ObjectId::new() }, notice).upsert(true).into_future();
             if !matches!(tokio::time::timeout(TELL_TIMEOUT, told).await, Ok(Ok(_))) {
@@ -157,6 +185,7 @@ impl Shared {
     /// Something may have been missed: everyone looks everywhere.
     fn look_everywhere(&self) {
         Change::ALL.iter().for_each(|&change| drop(self.heard.send(change)));
+        self.mailboxes.look_everywhere();
     }
 
     fn note(&self, notice: &Document) {
@@ -164,6 +193,7 @@ impl Shared {
         if notice.get_object_id("by").is_ok_and(|by| by == self.by) || !lock(&self.seen).insert(id) {
             return;
         }
+        self.mailboxes.note(notice);
         let change = notice
             .get_str("change")
             .ok()

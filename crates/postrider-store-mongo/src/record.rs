@@ -42,10 +42,15 @@ pub(crate) async fn detail(engine: &Engine, id: ObjectId) -> Result<Option<Email
     }))
 }
 
+/// An e-mail, if it is listed.
+pub(crate) fn listed(id: ObjectId) -> Document {
+    doc! { "_id": oid(id), "isListed": { "$ne": false } }
+}
+
 /// An e-mail's document without the contents.
 pub(crate) async fn document(engine: &Engine, id: ObjectId) -> Result<Option<EmailDocument>> {
     let emails = engine.collection::<EmailDocument>(EMAILS);
-    engine.command(emails.find_one(doc! { "_id": oid(id) }).projection(without_contents())).await
+    engine.command(emails.find_one(listed(id)).projection(without_contents())).await
 }
 
 /// Attempts in the order of delivery and attempt.
@@ -93,7 +98,7 @@ fn record(email: EmailDocument, deliveries: &[DeliveryState]) -> EmailRecord {
     let is_sending = deliveries.iter().any(|delivery| delivery.owner.is_some());
     // Of what was read with the rest, so that a record does not contradict itself where it changes meanwhile.
     let status = match deliveries {
-        [] => email.status,
+        [] => email.status.unwrap_or(EmailStatus::Received),
         _ => EmailStatus::of(deliveries.iter().map(|delivery| delivery.status)),
     };
     let waiting = deliveries.iter().filter(|delivery| delivery.status.is_waiting() && delivery.owner.is_none());
@@ -144,7 +149,7 @@ fn delivery_record(delivery: &DeliveryState, attempts: &[AttemptDocument]) -> De
 /// The message, as it was accepted.
 pub(crate) async fn raw(engine: &Engine, id: ObjectId) -> Result<Option<RawMessage>> {
     let emails = engine.collection::<Document>(EMAILS);
-    let find = emails.find_one(doc! { "_id": oid(id) }).projection(doc! { "raw": 1, "returnPathBytes": 1 });
+    let find = emails.find_one(listed(id)).projection(doc! { "raw": 1, "returnPathBytes": 1 });
     let Some(mut email) = engine.command(find).await? else { return Ok(None) };
     let return_path_bytes = u32::try_from(number(&email, "returnPathBytes")).unwrap_or(0);
     let content = email.remove("raw");

@@ -10,8 +10,8 @@ use postrider_store::StoreError;
 use crate::failure::{is_duplicate, store_error};
 
 /// The version of this program's schema, kept in the document `schema` of `meta`. Each step from one version to the next
-/// stands in [`migrate`], is never changed, and may be carried out twice.
-pub(crate) const VERSION: i64 = 1;
+/// stands in [`prepare`] or in [`crate::users::upgrade`], and may be carried out twice.
+pub(crate) const VERSION: i64 = 2;
 
 /// E-mails, in the shape that other programs read.
 pub(crate) const EMAILS: &str = "emails";
@@ -28,7 +28,48 @@ pub(crate) const DOMAINS: &str = "domains";
 /// What changed: nodes hear of each other by these.
 pub(crate) const NOTICES: &str = "notices";
 pub(crate) const USERS: &str = "users";
+/// The addresses that users and aliases have.
+pub(crate) const ADDRESSES: &str = "addresses";
+pub(crate) const ALIASES: &str = "aliases";
+/// The domains whose mail is kept here.
+pub(crate) const LOCAL_DOMAINS: &str = "localDomains";
+/// What each user keeps, and may keep.
+pub(crate) const ACCOUNTS: &str = "accounts";
+pub(crate) const MAILBOXES: &str = "mailboxes";
+/// The messages in mailboxes.
+pub(crate) const ENTRIES: &str = "entries";
+/// What was expunged from mailboxes.
+pub(crate) const EXPUNGED: &str = "expunged";
+/// What mailboxes need of messages, and what keeps these.
+pub(crate) const DIGESTS: &str = "digests";
+pub(crate) const SUBSCRIPTIONS: &str = "subscriptions";
+pub(crate) const METADATA: &str = "metadata";
+/// Mailboxes that are gone, and whose entries are still to go.
+pub(crate) const REMOVALS: &str = "removals";
 pub(crate) const META: &str = "meta";
+
+const COLLECTIONS: &[&str] = &[
+    EMAILS,
+    DELIVERIES,
+    ATTEMPTS,
+    NODES,
+    COUNTERS,
+    DOMAINS,
+    NOTICES,
+    USERS,
+    ADDRESSES,
+    ALIASES,
+    LOCAL_DOMAINS,
+    ACCOUNTS,
+    MAILBOXES,
+    ENTRIES,
+    EXPUNGED,
+    DIGESTS,
+    SUBSCRIPTIONS,
+    METADATA,
+    REMOVALS,
+    META,
+];
 
 /// The indexes beside those on `_id`.
 pub(crate) fn indexes() -> Vec<(&'static str, Vec<Document>)> {
@@ -68,11 +109,24 @@ pub(crate) fn indexes() -> Vec<(&'static str, Vec<Document>)> {
         (COUNTERS, vec![doc! { "name": "expiry", "key": { "expireAt": 1 }, "expireAfterSeconds": 0 }]),
         (DOMAINS, vec![doc! { "name": "expiry", "key": { "at": 1 }, "expireAfterSeconds": 7 * 24 * 3600 }]),
         (NOTICES, vec![doc! { "name": "expiry", "key": { "at": 1 }, "expireAfterSeconds": 120 }]),
+        (MAILBOXES, vec![doc! { "name": "name", "key": { "user": 1, "name": 1 }, "unique": true }]),
+        (
+            ENTRIES,
+            vec![
+                doc! { "name": "changed", "key": { "mailbox": 1, "modseq": 1 } },
+                doc! {
+                    "name": "deleted",
+                    "key": { "mailbox": 1, "_id": 1 },
+                    "partialFilterExpression": { "isDeleted": true },
+                },
+            ],
+        ),
     ]
 }
 
-/// Brings the database to this version.
-pub(crate) async fn migrate(database: &Database) -> Result<(), StoreError> {
+/// Makes the collections and indexes of this version, if the database is older: `true`. Then what is in it is to be brought
+/// forward, and that be noted by [`note`].
+pub(crate) async fn prepare(database: &Database) -> Result<bool, StoreError> {
     let version = version(database).await?.unwrap_or(0);
     if version > VERSION {
         return Err(StoreError::Corrupt(format!(
@@ -80,23 +134,28 @@ pub(crate) async fn migrate(database: &Database) -> Result<(), StoreError> {
              wrote it, or a backup from before"
         )));
     }
-    if version < VERSION {
-        for name in [EMAILS, DELIVERIES, ATTEMPTS, NODES, COUNTERS, DOMAINS, NOTICES, USERS, META] {
-            create(database, name).await?;
-        }
-        for (collection, indexes) in indexes() {
-            let command = doc! { "createIndexes": collection, "indexes": indexes };
-            database.run_command(command).await.map_err(|error| store_error(&error))?;
-        }
-        // Several nodes may come here at the same time: each did the same.
-        database
-            .collection::<Document>(META)
-            .update_one(doc! { "_id": "schema" }, doc! { "$max": { "version": VERSION } })
-            .upsert(true)
-            .await
-            .map_err(|error| store_error(&error))?;
-        tracing::info!(store.schema_version = VERSION, "the database was brought to a newer schema");
+    if version == VERSION {
+        return Ok(false);
     }
+    for name in COLLECTIONS {
+        create(database, name).await?;
+    }
+    for (collection, indexes) in indexes() {
+        let command = doc! { "createIndexes": collection, "indexes": indexes };
+        database.run_command(command).await.map_err(|error| store_error(&error))?;
+    }
+    Ok(true)
+}
+
+/// Notes that all in the database is of this version. Several nodes may come here at the same time: each did the same.
+pub(crate) async fn note(database: &Database) -> Result<(), StoreError> {
+    database
+        .collection::<Document>(META)
+        .update_one(doc! { "_id": "schema" }, doc! { "$max": { "version": VERSION } })
+        .upsert(true)
+        .await
+        .map_err(|error| store_error(&error))?;
+    tracing::info!(store.schema_version = VERSION, "the database was brought to a newer schema");
     Ok(())
 }
 

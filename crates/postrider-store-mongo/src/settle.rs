@@ -8,7 +8,7 @@ use mongodb::bson::{Document, doc, oid};
 use postrider_core::{Attempt, DeliveryStatus, Timestamp};
 use postrider_store::{Change, Next, NodeId, Settle, Settlement, StoreError};
 
-use crate::accept::insert;
+use crate::accept::insert_filed;
 use crate::changes::Changes;
 use crate::codes::{date, delivery_key, oid, rests};
 use crate::counters::{Additions, Stripe, update_all};
@@ -17,6 +17,7 @@ use crate::email::{self, PreparedEmail};
 use crate::engine::{Engine, Work};
 use crate::failure::Failure;
 use crate::guard::Guarded;
+use crate::mailboxes::{Written, filing};
 use crate::schema::{DELIVERIES, DOMAINS};
 use crate::writer::Batch;
 
@@ -52,7 +53,11 @@ impl Batch for PreparedSettle {
     }
 
     async fn write(engine: &Arc<Engine>, batch: &[Self]) -> Result<Vec<Guarded<usize>>, Failure> {
-        let Settled { recorded, domain_errors } = engine.transaction_of(batch.len(), &mut Record { batch }).await?;
+        let notifications = batch.iter().flat_map(|settle| &settle.notifications);
+        let _turn = engine.courtesy.turn(filing::concerned(engine, notifications)).await;
+        let settled = engine.transaction_of(batch.len(), &mut Record { batch }).await?;
+        let Settled { recorded, domain_errors, written } = settled;
+        written.finish(engine).await;
         note_domain_errors(engine, domain_errors).await;
         let mut has_unclaimed = false;
         let answers = batch.iter().zip(recorded).map(|(settle, recorded)| {
@@ -78,6 +83,7 @@ impl Batch for PreparedSettle {
 struct Settled {
     recorded: Vec<usize>,
     domain_errors: HashMap<String, (Timestamp, String)>,
+    written: Written,
 }
 
 struct Record<'a> {
@@ -91,7 +97,11 @@ impl Work for Record<'_> {
         let mut states = states(engine, session, self.batch).await?;
         let (mut changes, mut additions) = (Changes::default(), Additions::default());
         let (mut updates, mut attempts) = (Vec::new(), Vec::new());
-        let mut settled = Settled { recorded: Vec::with_capacity(self.batch.len()), domain_errors: HashMap::new() };
+        let mut settled = Settled {
+            recorded: Vec::with_capacity(self.batch.len()),
+            domain_errors: HashMap::new(),
+            written: Written::default(),
+        };
         for settle in self.batch {
             let mut recorded = 0;
             for (key, settlement) in &settle.settlements {
@@ -116,8 +126,8 @@ impl Work for Record<'_> {
         }
         changes.write(engine, session, &mut additions).await?;
         let with_recorded = self.batch.iter().zip(&settled.recorded).filter(|(_, recorded)| **recorded > 0);
-        let notifications = with_recorded.flat_map(|(settle, _)| &settle.notifications);
-        insert(engine, session, notifications, &mut additions).await?;
+        let notifications: Vec<_> = with_recorded.flat_map(|(settle, _)| &settle.notifications).collect();
+        (_, settled.written) = insert_filed(engine, session, &notifications, &mut additions).await?;
         additions.write(engine, session, stripe).await?;
         Ok(settled)
     }

@@ -17,8 +17,9 @@ use crate::email::{PreparedEmail, prepare_stored};
 use crate::engine::{Engine, Work};
 use crate::failure::{Failure, corrupt, store_error};
 use crate::files::collect;
+use crate::mailboxes::{DigestDocument, Ledger};
 use crate::record::{attempts, content_of};
-use crate::schema::{DELIVERIES, EMAILS};
+use crate::schema::{DELIVERIES, DIGESTS, EMAILS};
 use crate::settle::note_domain_errors;
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -52,14 +53,25 @@ pub(crate) async fn export(engine: &Engine, after: Option<ObjectId>, count: usiz
     };
     let documents =
         engine.select(async { read.await.map_err(|error: mongodb::error::Error| store_error(&error)) }).await?;
+    let ids: Vec<_> = documents.iter().filter_map(|(document, _)| document.get_object_id("_id").ok()).collect();
+    let digests = engine.collection::<DigestDocument>(DIGESTS);
+    let digests = engine.select(collect(digests.find(doc! { "_id": { "$in": ids } }))).await?;
+    let mut digests: HashMap<_, _> = digests.into_iter().map(|digest| (digest.email, digest)).collect();
     let mut exported = Vec::with_capacity(documents.len());
     for (document, raw) in documents {
-        exported.push(stored(engine, from_document(document)?, raw).await?);
+        let email: EmailDocument = from_document(document)?;
+        let digest = digests.remove(&email.id);
+        exported.push(stored(engine, email, raw, digest).await?);
     }
     Ok(exported)
 }
 
-async fn stored(engine: &Engine, email: EmailDocument, raw: Option<Bson>) -> Result<StoredEmail> {
+async fn stored(
+    engine: &Engine,
+    email: EmailDocument,
+    raw: Option<Bson>,
+    digest: Option<DigestDocument>,
+) -> Result<StoredEmail> {
     let email_id = id(email.id);
     let Some(raw) = content_of(engine, raw).await? else {
         return Err(corrupt(format!("e-mail {email_id} has no message")));
@@ -96,8 +108,11 @@ async fn stored(engine: &Engine, email: EmailDocument, raw: Option<Bson>) -> Res
         kept: email.kept,
         source_ip: email.source_ip.and_then(|text| text.parse().ok()),
         deliveries: deliveries.into_iter().map(delivery).collect::<Result<_>>()?,
-        hold: EmailHold::RECORD,
-        digest: None,
+        hold: digest.as_ref().map_or(EmailHold::RECORD, |digest| EmailHold {
+            is_listed: digest.is_listed,
+            stays_on_record: digest.stays_on_record,
+        }),
+        digest: digest.and_then(|digest| digest.digest).map(|digest| digest.bytes.into()),
     })
 }
 
@@ -138,7 +153,8 @@ impl Work for Import<'_> {
         stripe: Stripe,
     ) -> std::result::Result<(), Failure> {
         let mut additions = Additions::default();
-        insert(engine, session, self.emails, &mut additions).await?;
+        let emails: Vec<&PreparedEmail> = self.emails.iter().collect();
+        insert(engine, session, &emails, &mut Ledger::default(), &mut additions).await?;
         additions.write(engine, session, stripe).await
     }
 }

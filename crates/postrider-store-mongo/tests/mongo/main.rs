@@ -95,6 +95,7 @@ fn email(raw: impl Into<Bytes>, recipients: &[&str]) -> NewEmail {
         message: Message::parse(raw.into(), 0),
         kept: Vec::new(),
         deliveries: recipients.iter().map(delivery).collect(),
+        filed: None,
     }
 }
 

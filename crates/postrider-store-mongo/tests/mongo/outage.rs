@@ -124,7 +124,7 @@ async fn a_commit_whose_answer_was_lost_is_recognized() {
                     let new = small(&[]);
                     let id = new.id;
                     match store.accept(new).await {
-                        Ok(()) => taken.push(id),
+                        Ok(_) => taken.push(id),
                         Err(error) => assert!(!matches!(error, StoreError::Exists(_)), "{error}"),
                     }
                 }
