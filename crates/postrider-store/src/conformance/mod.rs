@@ -166,6 +166,8 @@ checks! { $
         an_import_leaves_out_what_is_there
         an_export_goes_on_behind_any_email
         large_messages_come_in_small_exports
+        imported_mailboxes_are_the_same_by_every_read
+        imports_of_mailboxes_are_all_or_nothing
     }
     mailboxes {
         a_user_has_six_mailboxes_from_the_start

@@ -9,6 +9,7 @@ use postrider_core::{
 
 use super::Harness;
 use super::fixtures::*;
+use crate::error::StoreError;
 use crate::records::*;
 use crate::traits::Store;
 
@@ -237,4 +238,126 @@ pub(super) async fn large_messages_come_in_small_exports(harness: &dyn Harness) 
     for id in ids {
         assert!(other.raw(id).await.unwrap().unwrap().raw == raw);
     }
+}
+
+/// Mailboxes of one user, with something of everything in them.
+async fn populate_mailboxes(store: &Arc<dyn Store>) -> UserId {
+    let (ann, bob) = (add_user(store, "ann@example.org").await, add_user(store, "bob@example.org").await);
+    let inbox = mailbox(store, ann, "INBOX").await.id;
+    for n in 0..150 {
+        accept(store, filed_email(n, &[ann, bob][..if n % 5 == 0 { 2 } else { 1 }])).await;
+    }
+    let mut recorded = filed_email(200, &[ann]);
+    recorded.filed.as_mut().unwrap().stays_on_record = true;
+    accept(store, recorded).await;
+    append(store, inbox, "own", &["\\Seen", "$Forwarded", "work"]).await;
+    let work = create(store, ann, "work/2026").await.id;
+    copy(store, (inbox, work), set(&[(10, 100), (152, 152)]), false).await;
+    store_flags(store, inbox, set(&[(1, 20), (100, 120)]), FlagsOperation::Add, &["\\Deleted", "later"]).await;
+    store.expunge(inbox, None).await.unwrap();
+    copy(store, (work, inbox), set(&[(5, 9)]), true).await;
+    // From the record, not from the mailboxes.
+    assert!(store.delete(entries(store, work).await[20].email).await.unwrap());
+    store.take_recent(inbox).await.unwrap();
+    store.delete_mailbox(mailbox(store, ann, "Junk").await.id).await.unwrap();
+    let comment = |value: &'static str| vec![("/private/comment".to_owned(), Some(Bytes::from(value)))];
+    store.set_metadata(ann, Some(work), comment("of work")).await.unwrap();
+    store.set_metadata(ann, None, comment("of all")).await.unwrap();
+    store.subscribe(ann, &name("nowhere"), true).await.unwrap();
+    store.subscribe(ann, &name("Sent"), false).await.unwrap();
+    ann
+}
+
+async fn import_mailboxes(source: &Arc<dyn Store>, target: &Arc<dyn Store>, user: UserId) -> usize {
+    let stored = source.export_mailboxes(user).await.unwrap();
+    target.import_mailboxes(user, stored.clone()).await.unwrap();
+    let mut imported = 0;
+    for StoredMailbox { record, .. } in &stored.mailboxes {
+        let mut after = 0;
+        loop {
+            let entries = source.export_entries(record.id, after, 40).await.unwrap();
+            let Some(last) = entries.last() else { break };
+            assert!(entries.len() <= 40 && entries[0].uid > after);
+            after = last.uid;
+            imported += target.import_entries(record.id, entries).await.unwrap();
+        }
+    }
+    assert_eq!(target.export_mailboxes(user).await.unwrap(), stored);
+    imported
+}
+
+pub(super) async fn imported_mailboxes_are_the_same_by_every_read(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let ann = populate_mailboxes(&store).await;
+    let other = harness.open_other().await;
+    let users = store.users().await.unwrap();
+    for user in users.clone() {
+        other.add_user(user).await.unwrap();
+    }
+    let emails = export_all(&store, 50).await;
+    assert!(emails.iter().any(|email| !email.hold.is_listed) && emails.iter().any(|email| email.hold.stays_on_record));
+    assert!(emails.iter().all(|email| email.digest == Some(digest_of(&email.message.raw))));
+    let unlisted = emails.iter().filter(|email| !email.hold.is_listed).count();
+    assert_eq!(other.import(emails.clone()).await.unwrap(), emails.len());
+    assert_eq!(stats(&other).await.total as usize, emails.len() - unlisted);
+    // What only mailboxes keep waits for them.
+    for email in &emails {
+        assert!(is_kept(&other, email.id).await);
+    }
+    let mut expected = 0;
+    for user in &users {
+        expected += store.usage(user.id).await.unwrap().messages as usize;
+        import_mailboxes(&store, &other, user.id).await;
+        assert_eq!(import_mailboxes(&store, &other, user.id).await, 0, "once more is nothing new");
+        assert_eq!(other.mailboxes(user.id).await.unwrap(), store.mailboxes(user.id).await.unwrap());
+        assert_eq!(other.subscriptions(user.id).await.unwrap(), store.subscriptions(user.id).await.unwrap());
+        assert_eq!(other.metadata(user.id, None).await.unwrap(), store.metadata(user.id, None).await.unwrap());
+        assert_eq!(other.usage(user.id).await.unwrap(), store.usage(user.id).await.unwrap());
+        for record in store.mailboxes(user.id).await.unwrap() {
+            assert_eq!(open(&other, record.id).await, open(&store, record.id).await);
+            let notes = store.metadata(user.id, Some(record.id)).await.unwrap();
+            assert_eq!(other.metadata(user.id, Some(record.id)).await.unwrap(), notes);
+            for since in [0, 1, record.highest_modseq / 2, record.highest_modseq] {
+                assert_eq!(delta(&other, record.id, since).await, delta(&store, record.id, since).await);
+            }
+        }
+    }
+    assert!(expected > 200);
+    assert_same(&store, &other).await;
+    // They go on alike: UIDs, recent messages, UIDVALIDITY, and what goes with its last reference.
+    for store in [&store, &other] {
+        let inbox = mailbox(store, ann, "INBOX").await;
+        assert_eq!(append(store, inbox.id, "next", &["later"]).await, inbox.uid_next);
+        assert_eq!(store.take_recent(inbox.id).await, Ok(inbox.uid_next));
+        store.delete_mailbox(mailbox(store, ann, "work/2026").await.id).await.unwrap();
+    }
+    let next = store.export_mailboxes(ann).await.unwrap().uid_validity_next;
+    assert!(create(&other, ann, "new").await.uid_validity >= next);
+    for email in &emails {
+        assert_eq!(is_kept(&other, email.id).await, is_kept(&store, email.id).await, "{}", email.id);
+    }
+}
+
+pub(super) async fn imports_of_mailboxes_are_all_or_nothing(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let ann = add_user(&store, "ann@example.org").await;
+    accept(&store, filed_email(5, &[ann])).await;
+    let stored = store.export_mailboxes(ann).await.unwrap();
+    let inbox = mailbox(&store, ann, "INBOX").await;
+    let before = open(&store, inbox.id).await;
+    // Mail that is there is not thrown away.
+    let others = StoredMailboxes { mailboxes: Vec::new(), ..stored.clone() };
+    assert!(matches!(store.import_mailboxes(ann, others).await, Err(StoreError::Exists(_))));
+    assert_eq!(store.export_mailboxes(ann).await.unwrap(), stored);
+    let nobody = ObjectId::from_bytes([9; 12]);
+    assert!(matches!(store.import_mailboxes(nobody, stored).await, Err(StoreError::Missing(_))));
+    assert!(matches!(store.export_mailboxes(nobody).await, Err(StoreError::Missing(_))));
+    // Entries of e-mails that are not there.
+    let new = Entry { uid: 2, ..before.entries[0] };
+    let dangling = Entry { uid: 3, email: nobody, ..new };
+    assert!(matches!(store.import_entries(inbox.id, vec![new, dangling]).await, Err(StoreError::Missing(_))));
+    assert!(matches!(store.import_entries(nobody, vec![new]).await, Err(StoreError::Missing(_))));
+    assert_eq!(open(&store, inbox.id).await, before);
+    assert_eq!(store.import_entries(inbox.id, before.entries.clone()).await, Ok(0));
+    assert_eq!(store.export_entries(inbox.id, 1, 10).await, Ok(Vec::new()));
 }

@@ -1,11 +1,11 @@
 //! Copying what the target does not have yet. Whatever interrupts it, the next run goes on where it ended.
 
-use postrider_store::{Store, StoredEmail};
+use postrider_store::{MailboxId, Store, StoredEmail, User};
 use serde::Serialize;
 
-use super::EXPORT_EMAILS;
 use super::inventory::{Inventory, Statuses};
 use super::progress::Progress;
+use super::{EXPORT_EMAILS, EXPORT_ENTRIES};
 use crate::cli::failure::Failure;
 
 /// What the source has, and how much of it was not in the target.
@@ -14,6 +14,10 @@ use crate::cli::failure::Failure;
 pub(super) struct Copied {
     pub(super) emails: Counts,
     pub(super) users: Counts,
+    pub(super) domains: Counts,
+    pub(super) aliases: Counts,
+    /// Messages in mailboxes, each copy counted.
+    pub(super) messages: Counts,
     pub(super) statuses: Statuses,
 }
 
@@ -34,6 +38,66 @@ pub(super) async fn users(source: &dyn Store, target: &dyn Store) -> Result<Coun
         }
     }
     Ok(counts)
+}
+
+pub(super) async fn domains(source: &dyn Store, target: &dyn Store) -> Result<Counts, Failure> {
+    let mut counts = Counts::default();
+    for domain in source.domains().await? {
+        counts.total += 1;
+        if target.domain(&domain.name).await?.is_none() {
+            target.add_domain(domain).await?;
+            counts.moved += 1;
+        }
+    }
+    Ok(counts)
+}
+
+pub(super) async fn aliases(source: &dyn Store, target: &dyn Store) -> Result<Counts, Failure> {
+    let mut counts = Counts::default();
+    for alias in source.aliases().await? {
+        counts.total += 1;
+        // Where the target has a user of that address instead, the comparison says so.
+        let is_taken = target.user(&alias.address).await?.is_some();
+        if !is_taken && target.alias(&alias.address).await?.is_none() {
+            target.add_alias(alias).await?;
+            counts.moved += 1;
+        }
+    }
+    Ok(counts)
+}
+
+/// Copies what is in the mailboxes of all users. The e-mails are there already.
+pub(super) async fn mailboxes(source: &dyn Store, target: &dyn Store) -> Result<Counts, Failure> {
+    let mut counts = Counts::default();
+    for User { id, address, .. } in source.users().await? {
+        // Another user of the same address keeps the mailboxes; the comparison finds it.
+        if target.user(&address).await?.is_none_or(|user| user.id != id) {
+            continue;
+        }
+        let stored = source.export_mailboxes(id).await?;
+        let mailboxes: Vec<MailboxId> = stored.mailboxes.iter().map(|mailbox| mailbox.record.id).collect();
+        target.import_mailboxes(id, stored).await?;
+        for mailbox in mailboxes {
+            entries(source, target, mailbox, &mut counts).await?;
+        }
+    }
+    Ok(counts)
+}
+
+async fn entries(
+    source: &dyn Store,
+    target: &dyn Store,
+    mailbox: MailboxId,
+    counts: &mut Counts,
+) -> Result<(), Failure> {
+    let mut entries = source.export_entries(mailbox, 0, EXPORT_ENTRIES).await?;
+    while let Some(last) = entries.last() {
+        let after = last.uid;
+        counts.total += entries.len() as u64;
+        counts.moved += target.import_entries(mailbox, entries).await? as u64;
+        entries = source.export_entries(mailbox, after, EXPORT_ENTRIES).await?;
+    }
+    Ok(())
 }
 
 /// Copies the e-mails, and lists what they are for the comparison.

@@ -19,6 +19,7 @@ type Hash = [u8; 32];
 pub(super) struct Inventory {
     entries: Vec<Entry>,
     statuses: Statuses,
+    listed: u64,
     is_sorted: bool,
 }
 
@@ -40,12 +41,21 @@ pub(super) enum Found {
 impl Inventory {
     pub(super) fn add(&mut self, email: &StoredEmail) {
         self.entries.push(Entry { id: email.id, hash: hash(email), is_found: false });
-        *self.statuses.entry(status(email).as_str()).or_default() += 1;
+        // A store counts only what it lists.
+        if email.hold.is_listed {
+            *self.statuses.entry(status(email).as_str()).or_default() += 1;
+            self.listed += 1;
+        }
         self.is_sorted = false;
     }
 
     pub(super) fn len(&self) -> u64 {
         self.entries.len() as u64
+    }
+
+    /// How many of them are listed.
+    pub(super) fn listed(&self) -> u64 {
+        self.listed
     }
 
     pub(super) fn statuses(&self) -> Statuses {
@@ -222,7 +232,7 @@ mod tests {
     #[test]
     fn any_change_changes_the_hash() {
         let later = Timestamp::from_millis(1_800_000_000_001);
-        let changes: [fn(&mut StoredEmail, Timestamp); 17] = [
+        let changes: [fn(&mut StoredEmail, Timestamp); 20] = [
             |email, _| email.id = ObjectId::from_bytes([8; 12]),
             |email, later| email.created_at = later,
             |email, later| email.updated_at = later,
@@ -240,6 +250,9 @@ mod tests {
             |email, later| email.deliveries[0].queued_at = Some(later),
             |email, _| email.deliveries[0].delay_notified = true,
             |email, _| email.deliveries[0].attempts.clear(),
+            |email, _| email.hold.is_listed = false,
+            |email, _| email.hold.stays_on_record = false,
+            |email, _| email.digest = Some("digest".into()),
         ];
         assert_eq!(hash(&email()), hash(&email()));
         let mut hashes = vec![hash(&email())];

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use postrider_core::mailbox::{Flags, MailboxName, NamedFlags, UidSet};
 use postrider_core::{Address, Direction, Envelope, Message, ObjectId, Recipient, ReversePath};
 use postrider_store::{
-    EmailFilter, NewDelivery, NewEmail, Order, Quota, Renewal, ScramKeys, Selection, SqliteOptions, SqliteStore, User,
+    AliasRecord, CopyMessages, DomainRecord, EmailFilter, Filed, Filing, FlagsOperation, NewDelivery, NewEmail,
+    NewMailbox, Order, Quota, Renewal, ScramKeys, Selection, SqliteOptions, SqliteStore, StoreFlags, User,
 };
 use postrider_testkit::StoreFaults;
 
@@ -145,6 +147,79 @@ async fn what_is_not_the_same_is_named() {
     }
 }
 
+/// Puts mail into mailboxes, and a domain and an alias into the directory.
+async fn fill_mailboxes(store: &dyn Store) {
+    let ann = ObjectId::from_bytes([1; 12]);
+    let now = Timestamp::system();
+    for n in 0..2 * EXPORT_ENTRIES + 10 {
+        let filings = vec![Filing { user: ann, enforces_quota: false }];
+        let filed = Filed { digest: "digest".into(), filings, stays_on_record: n % 7 == 0 };
+        let mut new = NewEmail { filed: Some(filed), ..email(n) };
+        (new.direction, new.deliveries) = (Direction::Inbound, Vec::new());
+        store.accept(new).await.unwrap();
+    }
+    let inbox = store.mailbox(ann, &MailboxName::inbox()).await.unwrap().unwrap();
+    let work = NewMailbox { user: ann, name: "work".parse().unwrap(), special_use: None, now };
+    let work = store.create_mailbox(work).await.unwrap();
+    let copy = CopyMessages { from: inbox.id, uids: UidSet::range(5, 300), to: work.id, moves: true, now };
+    store.copy_messages(copy).await.unwrap();
+    let flags = NamedFlags { system: Flags::DELETED, keywords: vec!["later".parse().unwrap()] };
+    let (uids, operation) = (UidSet::range(1, 50), FlagsOperation::Add);
+    store.store_flags(StoreFlags { mailbox: work.id, uids, operation, flags, unchanged_since: None }).await.unwrap();
+    store.expunge(work.id, Some(UidSet::range(1, 20))).await.unwrap();
+    store.set_metadata(ann, Some(work.id), vec![("/private/comment".into(), Some("work".into()))]).await.unwrap();
+    let name = "here.example".parse().unwrap();
+    let domain = DomainRecord { name, catch_all: None, created_at: now, updated_at: now };
+    store.add_domain(domain).await.unwrap();
+    let address = Address::parse("sales@example.org").unwrap();
+    let targets = vec![Address::parse("ann@example.org").unwrap()];
+    store.add_alias(AliasRecord { address, targets, created_at: now, updated_at: now }).await.unwrap();
+}
+
+#[tokio::test]
+async fn mailboxes_move_with_all_that_is_in_them() {
+    let house = House::filled(3).await;
+    fill_mailboxes(house.source.as_ref()).await;
+    let entries = 2 * EXPORT_ENTRIES as u64 + 10 - 20;
+    let faults = StoreFaults::new();
+    let target = faults.between(house.target.clone());
+    // Somewhere among the entries.
+    faults.fail_after(21);
+    house.migrate(target.as_ref()).await.unwrap_err();
+    faults.set_failing(false);
+    let (copied, differences) = house.migrate(target.as_ref()).await.unwrap();
+    assert!(differences.is_none(), "{differences}");
+    assert_eq!(copied.messages.total, entries);
+    assert!(copied.messages.moved > 0);
+    assert_eq!((copied.domains.total, copied.aliases.total), (1, 1));
+    let ann = ObjectId::from_bytes([1; 12]);
+    let (there, stored) = (house.target.mailboxes(ann).await.unwrap(), house.source.mailboxes(ann).await.unwrap());
+    assert_eq!(there, stored);
+    for record in stored {
+        let here = house.source.open_mailbox(record.id).await.unwrap();
+        assert_eq!(house.target.open_mailbox(record.id).await.unwrap(), here);
+    }
+    let (again, differences) = house.migrate(target.as_ref()).await.unwrap();
+    assert!(differences.is_none(), "{differences}");
+    assert_eq!((again.messages.total, again.messages.moved), (entries, 0));
+    // What is not the same is named.
+    let inbox = house.target.mailbox(ann, &MailboxName::inbox()).await.unwrap().unwrap().id;
+    let flags = NamedFlags { system: Flags::SEEN, keywords: Vec::new() };
+    let (uids, operation) = (UidSet::range(1, 1), FlagsOperation::Add);
+    house
+        .target
+        .store_flags(StoreFlags { mailbox: inbox, uids, operation, flags, unchanged_since: None })
+        .await
+        .unwrap();
+    house.target.remove_domain(&"here.example".parse().unwrap()).await.unwrap();
+    let mut inventory =
+        copy::emails(house.source.as_ref(), house.target.as_ref(), &mut Progress::new()).await.unwrap().1;
+    let (source, target) = (house.source.as_ref(), house.target.as_ref());
+    let differences = verify::compare(source, target, &mut inventory, &mut Progress::new()).await.unwrap().to_string();
+    assert!(differences.contains("INBOX of ann@example.org"), "{differences}");
+    assert!(differences.contains("domains that differ: 1 (here.example)"), "{differences}");
+}
+
 #[tokio::test]
 async fn where_a_server_runs_nothing_moves() {
     let house = House::filled(1).await;
@@ -190,6 +265,9 @@ fn a_summary_is_json() {
         copied: Copied {
             emails: copy::Counts { total: 3, moved: 1 },
             users: copy::Counts::default(),
+            domains: copy::Counts::default(),
+            aliases: copy::Counts::default(),
+            messages: copy::Counts::default(),
             statuses: [("sent", 3)].into(),
         },
         is_verified: true,

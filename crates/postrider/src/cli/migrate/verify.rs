@@ -1,15 +1,16 @@
-//! Comparing what two stores have: every e-mail by its hash, the numbers that the target counts, every user.
+//! Comparing what two stores have: every e-mail by its hash, the numbers that the target counts, the directory, every
+//! mailbox with all its entries.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use postrider_core::{EmailStatus, ObjectId, Timestamp};
-use postrider_store::{QueueStats, Store, User};
+use postrider_store::{MailboxId, QueueStats, Store, StoreError, StoredMailboxes, User};
 use serde::Serialize;
 
-use super::EXPORT_EMAILS;
 use super::inventory::{Found, Inventory};
 use super::progress::Progress;
+use super::{EXPORT_EMAILS, EXPORT_ENTRIES};
 use crate::cli::failure::Failure;
 
 /// Of each kind of difference so many are named.
@@ -27,6 +28,10 @@ pub(super) struct Differences {
     unknown: Named,
     /// Users that are missing, others, or only in the target.
     users: Named,
+    domains: Named,
+    aliases: Named,
+    /// Mailboxes, and what is noted of all of a user's mail.
+    mailboxes: Named,
     /// Numbers that a store gives and that are wrong.
     counts: Vec<String>,
 }
@@ -52,12 +57,15 @@ impl Differences {
         self.kinds().iter().all(|(named, _)| named.count == 0) && self.counts.is_empty()
     }
 
-    fn kinds(&self) -> [(&Named, &'static str); 4] {
+    fn kinds(&self) -> [(&Named, &'static str); 7] {
         [
             (&self.missing, "e-mails missing in the target"),
             (&self.changed, "e-mails that differ"),
             (&self.unknown, "e-mails in the target only"),
             (&self.users, "users that differ"),
+            (&self.domains, "domains that differ"),
+            (&self.aliases, "aliases that differ"),
+            (&self.mailboxes, "mailboxes that differ"),
         ]
     }
 }
@@ -100,8 +108,51 @@ pub(super) async fn compare(
     }
     inventory.missing().for_each(|id| differences.missing.add(id));
     count(source, target, inventory, &mut differences).await?;
-    users(&source.users().await?, &target.users().await?, &mut differences);
+    let users = source.users().await?;
+    let address = |user: &User| user.address.to_string();
+    differing(&users, &target.users().await?, address, &mut differences.users);
+    let (domains, there) = (source.domains().await?, target.domains().await?);
+    differing(&domains, &there, |domain| domain.name.to_string(), &mut differences.domains);
+    let (aliases, there) = (source.aliases().await?, target.aliases().await?);
+    differing(&aliases, &there, |alias| alias.address.to_string(), &mut differences.aliases);
+    for user in &users {
+        mailboxes(source, target, user, &mut differences.mailboxes).await?;
+    }
     Ok(differences)
+}
+
+/// Compares a user's mailboxes, and all that is in them.
+async fn mailboxes(source: &dyn Store, target: &dyn Store, user: &User, named: &mut Named) -> Result<(), Failure> {
+    let stored = source.export_mailboxes(user.id).await?;
+    let there = match target.export_mailboxes(user.id).await {
+        Err(StoreError::Missing(_)) => StoredMailboxes::default(),
+        result => result?,
+    };
+    let shown = |name: &dyn fmt::Display| format!("{} of {}", name, user.address);
+    differing(&stored.mailboxes, &there.mailboxes, |mailbox| shown(&mailbox.record.name), named);
+    let all = |stored: &StoredMailboxes| StoredMailboxes { mailboxes: Vec::new(), ..stored.clone() };
+    if all(&stored) != all(&there) {
+        named.add(shown(&"all mail"));
+    }
+    for mailbox in &stored.mailboxes {
+        let is_there = there.mailboxes.iter().any(|other| other.record.id == mailbox.record.id);
+        if is_there && !has_same_entries(source, target, mailbox.record.id).await? {
+            named.add(shown(&mailbox.record.name));
+        }
+    }
+    Ok(())
+}
+
+async fn has_same_entries(source: &dyn Store, target: &dyn Store, mailbox: MailboxId) -> Result<bool, Failure> {
+    let mut after = 0;
+    loop {
+        let entries = source.export_entries(mailbox, after, EXPORT_ENTRIES).await?;
+        if target.export_entries(mailbox, after, EXPORT_ENTRIES).await? != entries {
+            return Ok(false);
+        }
+        let Some(last) = entries.last() else { return Ok(true) };
+        after = last.uid;
+    }
 }
 
 /// Compares the numbers that the stores keep with what was read.
@@ -113,7 +164,7 @@ async fn count(
 ) -> Result<(), Failure> {
     let now = Timestamp::system();
     // By status only in the target: claims of a server that died count in the source yet.
-    let (counted, read) = (source.queue_stats(now).await?.total, inventory.len());
+    let (counted, read) = (source.queue_stats(now).await?.total, inventory.listed());
     if counted != read {
         differences.counts.push(format!("e-mails: the source counts {counted}, but {read} could be read"));
     }
@@ -141,12 +192,11 @@ fn count_of(stats: &QueueStats, status: EmailStatus) -> u64 {
     }
 }
 
-fn users(source: &[User], target: &[User], differences: &mut Differences) {
-    let by_address = |users: &[User]| -> BTreeMap<String, User> {
-        users.iter().map(|user| (user.address.to_string(), user.clone())).collect()
-    };
-    let (source, target) = (by_address(source), by_address(target));
-    let only_target = target.keys().filter(|address| !source.contains_key(*address));
-    let differing = source.iter().filter(|(address, user)| target.get(*address) != Some(user));
-    differing.map(|(address, _)| address).chain(only_target).for_each(|address| differences.users.add(address));
+/// Names what is not the same on both sides.
+fn differing<T: Clone + PartialEq>(source: &[T], target: &[T], name: impl Fn(&T) -> String, named: &mut Named) {
+    let by_name = |all: &[T]| -> BTreeMap<String, T> { all.iter().map(|one| (name(one), one.clone())).collect() };
+    let (source, target) = (by_name(source), by_name(target));
+    let only_target = target.keys().filter(|name| !source.contains_key(*name));
+    let differing = source.iter().filter(|(name, one)| target.get(*name) != Some(one));
+    differing.map(|(name, _)| name).chain(only_target).for_each(|name| named.add(name));
 }
