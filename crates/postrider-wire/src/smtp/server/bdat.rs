@@ -120,10 +120,10 @@ impl Session {
         self.state = State::Drain(Box::new(Drain { bytes_left: size.bytes, reply, replies, by_driver: false }));
     }
 
-    /// Of the last chunk as many as of the message: with LMTP none at all where no recipient was accepted (RFC 2033 section
-    /// 4.3). Any other has one.
+    /// Of the last chunk as many as of the message, any other has one. So has the last where no recipient was accepted: it is
+    /// refused as DATA is (RFC 2033 section 4.2), and a client that has sent a command waits for an answer.
     fn chunk_replies(&self, transaction: &Transaction, size: ChunkSize) -> usize {
-        if size.last { self.message_replies(transaction) } else { 1 }
+        if size.last { self.message_replies(transaction).max(1) } else { 1 }
     }
 
     /// Reads on in a chunk.
