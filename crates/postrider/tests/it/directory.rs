@@ -2,7 +2,7 @@
 
 use postrider_core::{Address, Domain};
 use postrider_store::{AliasRecord, DomainRecord, Quota, directory};
-use postrider_testkit::{LineClient, Site, TestPostrider, mail};
+use postrider_testkit::{LineClient, Script, Site, TestPostrider, eventually, mail};
 
 use crate::support::{inbox, site_of_strangers, try_recipient};
 
@@ -89,7 +89,7 @@ async fn the_directory_is_heard_of_while_the_server_runs() {
         let all = (codes("new@local.test").await, codes("x@late.test").await);
         (all == ((250, 250), (250, 250))).then_some(())
     };
-    postrider_testkit::eventually("the server to hear of it", heard).await;
+    eventually("the server to hear of it", heard).await;
     let store = postrider.store();
     assert!(store.remove_user(&address("new@local.test")).await.unwrap());
     assert!(store.remove_domain(&"late.test".parse().unwrap()).await.unwrap());
@@ -97,7 +97,7 @@ async fn the_directory_is_heard_of_while_the_server_runs() {
         let all = (codes("new@local.test").await, codes("x@late.test").await);
         (all == ((550, 250), (550, 250))).then_some(())
     };
-    postrider_testkit::eventually("the server to forget it", forgotten).await;
+    eventually("the server to forget it", forgotten).await;
 }
 
 #[tokio::test]
@@ -173,6 +173,28 @@ async fn postmaster_is_an_address_like_others_where_somebody_has_it() {
         assert_eq!(deliver_by_lmtp(&postrider, &[recipient]).await, [250]);
     }
     assert_eq!(counts(&postrider).await, [2, 0, 0]);
+}
+
+#[tokio::test]
+async fn notifications_to_users_are_in_their_mailboxes() {
+    let site = Site::new().await;
+    let mx = site.mx("example.org", Script::new().on_recipient("never@example.org", "550 5.1.1 Never")).await;
+    let postrider = world(site).await;
+    // However full: it is news of the user's own mail.
+    set_quota(&postrider, "ann@local.test", Quota { bytes: None, messages: Some(0) }).await;
+    let message = mail::plain("ann@local.test", "never@example.org", "refused");
+    postrider.send("ann+x@local.test", &["never@example.org"], &message).await;
+    let report = eventually("the report", async || inbox(&postrider, "ann@local.test").await.first().copied()).await;
+    let raw = postrider.store().messages(&[report.email]).await.unwrap()[0].clone().unwrap();
+    let text = String::from_utf8_lossy(&raw);
+    assert!(text.starts_with("Return-Path: <>\r\n") && text.contains("550 5.1.1 Never"), "{text}");
+    assert_eq!(mx.messages().len(), 0);
+
+    let mut client = postrider.client().await;
+    client.demand("MAIL FROM:<bob@local.test>", 250).await;
+    client.demand("RCPT TO:<cat@other.test> NOTIFY=SUCCESS", 250).await;
+    assert_eq!(client.send_data(&mail::plain("bob@local.test", "cat@other.test", "told")).await.code, 250);
+    eventually("the notice", async || (counts(&postrider).await == [1, 1, 1]).then_some(())).await;
 }
 
 async fn deliver(postrider: &TestPostrider, port: u16, recipients: &[&str]) -> Vec<u8> {

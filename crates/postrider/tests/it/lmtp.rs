@@ -1,9 +1,9 @@
 //! LMTP: who is served, and what each recipient is told.
 
 use insta::assert_snapshot;
-use postrider_testkit::{LineClient, Site, TestPostrider, mail};
+use postrider_testkit::{LineClient, Site, StoreFaults, TestPostrider, mail};
 
-use crate::support::site_of_strangers;
+use crate::support::{inbox, site_of_strangers};
 
 #[tokio::test]
 async fn a_delivery() {
@@ -78,6 +78,64 @@ async fn it_never_relays_and_knows_its_users() {
         client.demand("RSET", 250).await;
         client.demand("DATA", 503).await;
     }
+}
+
+#[tokio::test]
+async fn a_message_may_come_in_chunks() {
+    let postrider = world().await;
+    let mut client = lhlo(&postrider).await;
+    client.demand("MAIL FROM:<a@sender.test>", 250).await;
+    client.demand("RCPT TO:<ann@local.test>", 250).await;
+    client.demand("RCPT TO:<bob@local.test>", 250).await;
+    client.send_raw(b"BDAT 17\r\nSubject: chunks\r\nBDAT 9 LAST\r\n\r\nText.\r\n").await;
+    // One for the first chunk, and one for each recipient behind the last (RFC 2033 section 4.3).
+    for _ in 0..3 {
+        client.expect(250).await;
+    }
+    client.demand("NOOP", 250).await;
+    for user in ["ann@local.test", "bob@local.test"] {
+        let entry = inbox(&postrider, user).await[0];
+        let raw = postrider.store().messages(&[entry.email]).await.unwrap()[0].clone().unwrap();
+        assert!(raw.ends_with(b"\r\nSubject: chunks\r\n\r\nText.\r\n"), "{}", raw.escape_ascii());
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_as_a_whole_is_refused_to_each() {
+    let site = Site::new().await.set("ALLOWED_DOMAINS", "local.test").set("MAX_EMAIL_SIZE", "2000");
+    let postrider = site.start().await;
+    postrider.add_user("ann@local.test", "password").await;
+    postrider.add_user("bob@local.test", "password").await;
+    let mut client = lhlo(&postrider).await;
+    let mut large = mail::plain("a@sender.test", "ann@local.test", "large");
+    large.extend_from_slice(&b"0123456789 0123456789\r\n".repeat(100));
+    let looping = "Received: from x by y; Fri, 02 Jan 2026 03:04:05 +0000\r\n".repeat(30).into_bytes();
+    for (message, reply) in [(large, "552 5.3.4"), (b"a\0b\r\n".to_vec(), "550 5.6.0"), (looping, "250 2.0.0")] {
+        let first = client.send_mail("a@sender.test", &["ann@local.test", "bob@local.test"], &message).await;
+        let second = client.reply().await;
+        assert!(first.text().starts_with(reply) && second.text().starts_with(reply), "{first:?} {second:?}");
+    }
+    assert_eq!(inbox(&postrider, "ann@local.test").await.len(), 1);
+}
+
+/// A store that does not take the message is a failure for now, of each recipient.
+#[tokio::test]
+async fn an_outage_puts_each_recipient_off() {
+    let faults = StoreFaults::new();
+    let site = Site::new().await.set("ALLOWED_DOMAINS", "local.test").with_store_faults(&faults);
+    let postrider = site.start().await;
+    postrider.add_user("ann@local.test", "password").await;
+    let mut client = lhlo(&postrider).await;
+    client.demand("MAIL FROM:<a@sender.test>", 250).await;
+    client.demand("RCPT TO:<ann@local.test>", 250).await;
+    client.demand("RCPT TO:<ann@local.test>", 250).await;
+    faults.set_failing(true);
+    let first = client.send_data(b"Subject: x\r\n\r\n").await;
+    assert_eq!((first.code, client.reply().await.code), (451, 451));
+    faults.set_failing(false);
+    let reply = client.send_mail("a@sender.test", &["ann@local.test"], b"Subject: x\r\n\r\n").await;
+    assert_eq!(reply.code, 250);
+    assert_eq!(inbox(&postrider, "ann@local.test").await.len(), 1);
 }
 
 async fn world() -> TestPostrider {

@@ -26,6 +26,7 @@ mod imap_clients;
 mod imap_crash;
 mod imap_openings;
 mod lmtp;
+mod lmtp_crash;
 mod load;
 mod migrate;
 mod mongodb_nodes;
