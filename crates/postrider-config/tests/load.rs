@@ -322,7 +322,7 @@ fn what_only_looks_like_a_conflict_is_none() {
 #[test]
 fn warnings_tell_what_has_no_effect_and_what_is_doubtful() {
     for (variables, part) in [
-        (vec![("IMAP_PORT", "1143")], "IMAP_PORT is set, but takes effect with a later release"),
+        (vec![("WEBHOOK_ENABLED", "true")], "WEBHOOK_ENABLED is set, but takes effect with a later release"),
         (vec![("IP_SELECTION_ENABLED", "true")], "IP_SELECTION_ENABLED is set, but takes effect with a later release"),
         (vec![("ALOWED_DOMAINS", "a.example")], "did you mean ALLOWED_DOMAINS?"),
         (vec![("MONGODB_URL", "mongodb://db"), ("DELIVERY_MODE", "capture")], "is captured here too"),
@@ -343,7 +343,6 @@ fn warnings_tell_what_has_no_effect_and_what_is_doubtful() {
 fn what_is_turned_off_needs_no_warning_that_it_has_no_effect() {
     for (name, value) in [
         ("LMTP_PORT", "0"),
-        ("IMAPS_PORT", "00"),
         ("WEBHOOK_ENABLED", "false"),
         ("WEBHOOK_ENABLED", "Off"),
         ("IP_SELECTION_ENABLED", "no"),

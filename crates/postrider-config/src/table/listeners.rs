@@ -67,18 +67,16 @@ pub(super) const LISTENERS: &[Setting] = &[
         "IMAP_PORT",
         "143",
         Kind::Listener(|settings, port| settings.imap_port = port),
-        "IMAP. LOGIN only after STARTTLS, or from loopback.",
+        "IMAP: users read their mail. A password is taken only after STARTTLS, or from loopback.",
     )
-    .dev("3143")
-    .later(),
+    .dev("3143"),
     Setting::new(
         "IMAPS_PORT",
         "993",
         Kind::Listener(|settings, port| settings.imaps_port = port),
         "IMAP with TLS from the first byte.",
     )
-    .dev("3993")
-    .later(),
+    .dev("3993"),
     Setting::new(
         "API_PORT",
         "3000",

@@ -110,6 +110,8 @@ pub(super) fn listeners(settings: &Settings) -> Vec<Listener> {
         ("submissions", "SUBMISSIONS_PORT", settings.submissions_port),
         ("lmtp", "LMTP_PORT", settings.lmtp_port),
         ("lmtps", "LMTPS_PORT", settings.lmtps_port),
+        ("imap", "IMAP_PORT", settings.imap_port),
+        ("imaps", "IMAPS_PORT", settings.imaps_port),
     ];
     let mail = mail.iter().flat_map(|&(name, setting, port)| {
         settings.smtp_hosts.iter().map(move |&host| Listener { name, setting, address: SocketAddr::new(host, port) })
@@ -171,6 +173,7 @@ mod tests {
             ("SMTP_MX_PORT", "0"),
             ("SUBMISSIONS_PORT", "0"),
             ("LMTPS_PORT", "0"),
+            ("IMAPS_PORT", "0"),
         ]);
         let listeners = listeners(&settings);
         let shown: Vec<_> =
@@ -184,6 +187,8 @@ mod tests {
                 "submission [::1]:3587",
                 "lmtp 127.0.0.1:3024",
                 "lmtp [::1]:3024",
+                "imap 127.0.0.1:3143",
+                "imap [::1]:3143",
                 "api 127.0.0.1:3000"
             ]
         );

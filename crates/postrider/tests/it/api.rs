@@ -40,7 +40,7 @@ async fn health_is_told() {
     assert_eq!(response.status, 200);
     let health = response.json();
     let names: Vec<_> = health["listeners"].as_array().unwrap().iter().map(|l| l["name"].as_str().unwrap()).collect();
-    for name in ["smtp", "smtp-mx", "submission", "submissions", "lmtp", "lmtps", "api"] {
+    for name in ["smtp", "smtp-mx", "submission", "submissions", "lmtp", "lmtps", "imap", "imaps", "api"] {
         assert!(names.contains(&name), "{names:?}");
     }
     for member in ["status", "store", "queue", "listeners", "version", "uptimeSeconds"] {

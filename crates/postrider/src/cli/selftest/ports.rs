@@ -6,6 +6,9 @@ use postrider_config::Settings;
 use postrider_server::tls;
 use rustls::pki_types::ServerName;
 use serde::Serialize;
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -15,6 +18,9 @@ use super::{http, step};
 use crate::cli::context::{self, Listener};
 use crate::cli::failure::Failure;
 use crate::cli::output::{BAD, GOOD, Output, printable};
+
+/// A greeting that lists capabilities is a long line.
+const IMAP_LINE_BYTES_MAX: u64 = 8192;
 
 #[derive(Debug, Serialize)]
 struct Tried {
@@ -69,6 +75,12 @@ async fn try_listener(listener: &Listener, address: SocketAddr, settings: &Setti
             dialogue.command("QUIT", 221).await?;
             Ok(greeting.to_string())
         }
+        "imap" => try_imap(connect(address).await?).await,
+        "imaps" => {
+            let stream = encrypt(connect(address).await?, settings).await?;
+            let tls = describe(&stream);
+            Ok(format!("{} ({tls})", try_imap(stream).await?))
+        }
         _ => try_smtp(address, settings).await,
     }
 }
@@ -82,6 +94,35 @@ async fn try_tls(address: SocketAddr, hello: &str, settings: &Settings) -> Resul
     dialogue.command(&format!("{hello} localhost"), 250).await?;
     dialogue.command("QUIT", 221).await?;
     Ok(format!("{greeting} ({tls})"))
+}
+
+/// The greeting and LOGOUT (RFC 9051 sections 7.1 and 6.1.3). What the server greets with.
+async fn try_imap(stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<String, String> {
+    let mut stream = BufReader::new(stream);
+    let greeting = imap_line(&mut stream, "greeting").await?;
+    if !greeting.starts_with("* OK") {
+        return Err(format!("the greeting is {greeting:?}"));
+    }
+    let sent = async {
+        stream.write_all(b"a LOGOUT\r\n").await?;
+        stream.flush().await
+    };
+    step("LOGOUT", sent).await?;
+    let mut last = imap_line(&mut stream, "LOGOUT").await?;
+    if last.starts_with("* BYE") {
+        last = imap_line(&mut stream, "LOGOUT").await?;
+    }
+    if last.starts_with("a OK") { Ok(greeting) } else { Err(format!("LOGOUT was answered {last:?}")) }
+}
+
+async fn imap_line(stream: &mut (impl AsyncBufRead + Unpin), what: &str) -> Result<String, String> {
+    let mut line = Vec::new();
+    let mut limited = stream.take(IMAP_LINE_BYTES_MAX);
+    step(what, limited.read_until(b'\n', &mut line)).await?;
+    if line.is_empty() {
+        return Err(format!("{what}: the server closed the connection"));
+    }
+    Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
 }
 
 async fn try_api(address: SocketAddr, settings: &Settings) -> Result<String, String> {
