@@ -20,7 +20,7 @@ const DIGESTS_CHUNK: usize = 500;
 const MESSAGES_CHUNK: usize = 100;
 
 /// Each is measured so often; the middle one is shown.
-const TIMES: usize = 7;
+const TIMES: usize = 10;
 
 #[tokio::main]
 async fn main() {

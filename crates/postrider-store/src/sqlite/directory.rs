@@ -21,7 +21,7 @@ impl Directory for SqliteStore {
 
     async fn user(&self, address: &Address) -> Result<Option<User>> {
         let address = address.clone();
-        self.read(move |connection| users::find(connection, &address)).await
+        self.read_small(move |connection| users::find(connection, &address)).await
     }
 
     async fn users(&self) -> Result<Vec<User>> {
@@ -61,7 +61,7 @@ impl Directory for SqliteStore {
 
     async fn domain(&self, name: &Domain) -> Result<Option<DomainRecord>> {
         let name = name.clone();
-        self.read(move |connection| find_domain(connection, &name)).await
+        self.read_small(move |connection| find_domain(connection, &name)).await
     }
 
     async fn domains(&self) -> Result<Vec<DomainRecord>> {
@@ -96,7 +96,7 @@ impl Directory for SqliteStore {
 
     async fn alias(&self, address: &Address) -> Result<Option<AliasRecord>> {
         let key = users::key(address);
-        self.read(move |connection| find_alias(connection, &key)).await
+        self.read_small(move |connection| find_alias(connection, &key)).await
     }
 
     async fn aliases(&self) -> Result<Vec<AliasRecord>> {

@@ -109,6 +109,17 @@ impl SqliteStore {
         self.readers.read(operation).await
     }
 
+    /// Reads few rows: on this task, if a connection is idle.
+    async fn read_small<T: Send + 'static>(
+        &self,
+        operation: impl Fn(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        match self.readers.try_read_small(|connection| operation(connection).map(Some))? {
+            Some(read) => Ok(read),
+            None => self.read(operation).await,
+        }
+    }
+
     /// Wraps an answer so that its claims are given back if it does not reach the caller.
     fn guard<T>(&self) -> impl FnOnce(T, Vec<(NodeId, DeliveryId)>) -> Guarded<T> + Send + 'static {
         let (writer, orphans) = (Arc::downgrade(&self.writer), Arc::clone(&self.orphans));

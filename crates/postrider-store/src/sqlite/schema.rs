@@ -186,10 +186,10 @@ CREATE TABLE mailboxes (
     UNIQUE (user, name)
 ) STRICT;
 
--- Messages in mailboxes, 64 UIDs to a row: changing one flag of ten thousand messages rewrites some hundred rows instead of
--- ten thousand, and a delivery appends to a row that the last one has touched as well.
+-- Messages in mailboxes, 160 UIDs to a row: changing one flag of ten thousand messages rewrites 63 rows instead of ten
+-- thousand, and a delivery appends to a row that the last one has touched as well.
 CREATE TABLE entries (
-    chunk INTEGER PRIMARY KEY,                  -- number of the mailbox << 26 | UID >> 6
+    chunk INTEGER PRIMARY KEY,                  -- number of the mailbox << 26 | UID / 160
     modseq INTEGER NOT NULL,                    -- the highest among them
     content BLOB NOT NULL                       -- see entries.rs
 ) STRICT;

@@ -1,4 +1,4 @@
-//! Entries of mailboxes as they stand in rows: 64 UIDs to a row, each entry in the same number of bytes.
+//! Entries of mailboxes as they stand in rows: 160 UIDs to a row, each entry in the same number of bytes.
 //!
 //! A row's key is made of the mailbox's number and of the UIDs in it, so that a mailbox is read by one walk over
 //! neighbouring rows, and a UID is found without an index.
@@ -11,19 +11,23 @@ use crate::records::{Entry, Modseq};
 use crate::sqlite::failure::{Failure, corrupt};
 use crate::sqlite::sequence;
 
-/// UIDs of one row.
-const UID_BITS: u32 = 6;
-const UID_MASK: u32 = (1 << UID_BITS) - 1;
+/// UIDs of one row: as many as fill a page of the database ([`super::super::open`]), so that no page has half a row to
+/// spare, and none has to be followed to another.
+const CHUNK_UIDS: u32 = 160;
 
-/// What is left of a UID.
-const CHUNK_BITS: u32 = u32::BITS - UID_BITS;
+/// Bits of the number of a row within its mailbox.
+const CHUNK_BITS: u32 = 26;
 
-/// An entry: its UID's last bits (1 byte), modseq (8), flags (8), e-mail (12) and slot (1), size (4), internal date (8) and
+/// An entry: its place among the UIDs of the row (1 byte), modseq (8), flags (8), e-mail (12) and slot (1), size (4), internal date (8) and
 /// saved date (8), all little-endian.
 const ENTRY_BYTES: usize = 50;
 
+/// Where modseq and flags stand in it.
+const MODSEQ: std::ops::Range<usize> = 1..9;
+const FLAGS: std::ops::Range<usize> = 9..17;
+
 /// Rows that are held in memory while a mailbox is walked through.
-const WALK_CHUNKS: usize = 64;
+const WALK_CHUNKS: usize = 32;
 
 /// An entry as the engine knows it: with the row of its e-mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,12 +48,17 @@ pub(super) struct Chunk {
 
 /// The key of the row that a UID is in.
 pub(super) fn key(mailbox: i64, uid: u32) -> i64 {
-    mailbox << CHUNK_BITS | i64::from(uid >> UID_BITS)
+    mailbox << CHUNK_BITS | i64::from(uid / CHUNK_UIDS)
 }
 
 /// The keys that rows of a mailbox can have: first and last.
 pub(super) fn keys(mailbox: i64) -> (i64, i64) {
     (key(mailbox, 0), key(mailbox, u32::MAX))
+}
+
+/// Where a UID stands among those of its row.
+fn place(uid: u32) -> u8 {
+    (uid % CHUNK_UIDS) as u8
 }
 
 /// The keys of the rows that UIDs may be in, as ranges that do not overlap.
@@ -103,7 +112,7 @@ impl Chunk {
 
     /// Puts an entry in its place; `false` if its UID is there.
     pub(super) fn insert(&mut self, stored: &Stored) -> bool {
-        let low = (stored.entry.uid & UID_MASK) as u8;
+        let low = place(stored.entry.uid);
         let position = self.content.chunks_exact(ENTRY_BYTES).position(|entry| entry[0] >= low);
         match position.map(|position| position * ENTRY_BYTES) {
             None => self.push(stored),
@@ -125,10 +134,9 @@ impl Chunk {
     pub(super) fn change_flags(&mut self, modseq: Modseq, mut change: impl FnMut(&Entry) -> Option<Flags>) -> bool {
         let mut is_changed = false;
         for bytes in self.content.chunks_exact_mut(ENTRY_BYTES) {
-            let stored = decode(self.key, bytes);
-            if let Some(flags) = change(&stored.entry) {
-                let entry = Entry { flags, modseq, ..stored.entry };
-                bytes.copy_from_slice(&encode(&Stored { entry, ..stored }));
+            if let Some(flags) = change(&decode(self.key, bytes).entry) {
+                bytes[MODSEQ].copy_from_slice(&modseq.to_le_bytes());
+                bytes[FLAGS].copy_from_slice(&flags.bits().to_le_bytes());
                 is_changed = true;
             }
         }
@@ -214,9 +222,9 @@ fn decode_all(key: i64, content: &[u8]) -> impl Iterator<Item = Stored> + '_ {
 fn encode(stored: &Stored) -> [u8; ENTRY_BYTES] {
     let Stored { entry, seq } = stored;
     let mut bytes = [0; ENTRY_BYTES];
-    bytes[0] = (entry.uid & UID_MASK) as u8;
-    bytes[1..9].copy_from_slice(&entry.modseq.to_le_bytes());
-    bytes[9..17].copy_from_slice(&entry.flags.bits().to_le_bytes());
+    bytes[0] = place(entry.uid);
+    bytes[MODSEQ].copy_from_slice(&entry.modseq.to_le_bytes());
+    bytes[FLAGS].copy_from_slice(&entry.flags.bits().to_le_bytes());
     bytes[17..29].copy_from_slice(entry.email.as_bytes());
     bytes[29] = sequence::slot(*seq);
     bytes[30..34].copy_from_slice(&entry.size.to_le_bytes());
@@ -235,9 +243,9 @@ fn decode(key: i64, bytes: &[u8]) -> Stored {
     let mut id = [0; 12];
     id.copy_from_slice(&bytes[17..29]);
     let email = ObjectId::from_bytes(id);
-    let chunk = (key & ((1 << CHUNK_BITS) - 1)) as u32;
+    let chunk = ((key & ((1 << CHUNK_BITS) - 1)) as u32).min(u32::MAX / CHUNK_UIDS);
     let entry = Entry {
-        uid: chunk << UID_BITS | u32::from(bytes[0]),
+        uid: (chunk * CHUNK_UIDS).saturating_add(u32::from(bytes[0])),
         modseq: eight(1),
         flags: Flags::from_bits(eight(9)),
         email,
@@ -268,7 +276,7 @@ mod tests {
 
     #[test]
     fn entries_come_back_as_they_went() {
-        for uid in [1, 63, 64, 1_000_000, u32::MAX] {
+        for uid in [1, 159, 160, 1_000_000, u32::MAX] {
             let mut chunk = Chunk::new(key(77, uid));
             chunk.push(&stored(uid, 9));
             assert_eq!(chunk.entries().collect::<Vec<_>>(), [stored(uid, 9)]);
@@ -278,20 +286,34 @@ mod tests {
 
     #[test]
     fn entries_find_their_place() {
-        let mut chunk = Chunk::new(key(1, 64));
-        for uid in [70, 64, 127, 65] {
+        let mut chunk = Chunk::new(key(1, 160));
+        for uid in [170, 160, 319, 161] {
             assert!(chunk.insert(&stored(uid, u64::from(uid))));
             assert!(!chunk.insert(&stored(uid, 1)));
         }
         let uids: Vec<u32> = chunk.entries().map(|stored| stored.entry.uid).collect();
-        assert_eq!((uids, chunk.modseq), (vec![64, 65, 70, 127], 127));
+        assert_eq!((uids, chunk.modseq), (vec![160, 161, 170, 319], 319));
+    }
+
+    #[test]
+    fn a_full_row_fits_a_page() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("PRAGMA page_size = 8192; CREATE TABLE entries (chunk INTEGER PRIMARY KEY, modseq INTEGER, content BLOB)").unwrap();
+        let pages = || -> i64 { connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap() };
+        let before = pages();
+        let mut chunk = Chunk::new(key(i64::from(u32::MAX), u32::MAX - CHUNK_UIDS));
+        let first = (u32::MAX - CHUNK_UIDS) / CHUNK_UIDS * CHUNK_UIDS;
+        (first..first + CHUNK_UIDS).for_each(|uid| chunk.push(&stored(uid, u64::from(u32::MAX))));
+        chunk.write(&connection).unwrap();
+        assert_eq!(pages(), before, "no page beside the table's own");
+        assert_eq!(Chunk::read(&connection, chunk.key).unwrap().unwrap().entries().count(), CHUNK_UIDS as usize);
     }
 
     #[test]
     fn spans_do_not_overlap() {
-        let uids = UidSet::from_ranges([(1, 3), (60, 70), (100, 100), (300, 300), (1_000, u32::MAX)]);
+        let uids = UidSet::from_ranges([(1, 3), (150, 170), (300, 300), (800, 800), (2_500, u32::MAX)]);
         let base = key(5, 0);
-        let expected = [(base, base + 1), (base + 4, base + 4), (base + 15, keys(5).1)];
+        let expected = [(base, base + 1), (base + 5, base + 5), (base + 15, keys(5).1)];
         assert_eq!(spans(5, &uids), expected);
         assert!(keys(5).1 < keys(6).0);
     }

@@ -1,6 +1,6 @@
 //! Mailboxes on SQLite.
 //!
-//! Entries stand in rows of their own, 64 to a row ([`entries`]); what a mailbox is, and its counts, in one row that each
+//! Entries stand in rows of their own, 160 to a row ([`entries`]); what a mailbox is, and its counts, in one row that each
 //! transaction reads and writes once ([`touched`]).
 
 pub(super) mod append;
@@ -35,7 +35,7 @@ impl Mailboxes for SqliteStore {
 
     async fn mailbox(&self, user: UserId, name: &MailboxName) -> Result<Option<MailboxRecord>> {
         let name = name.clone();
-        let found = self.read(move |connection| read::by_name(connection, user, &name)).await?;
+        let found = self.read_small(move |connection| read::by_name(connection, user, &name)).await?;
         Ok(found.map(|found| found.record))
     }
 
@@ -75,7 +75,7 @@ impl Mailboxes for SqliteStore {
     async fn take_recent(&self, mailbox: MailboxId) -> Result<u32> {
         let missing = || StoreError::Missing(format!("mailbox {mailbox}"));
         let (from, is_any) =
-            self.read(move |connection| read::recent(connection, mailbox)).await?.ok_or_else(missing)?;
+            self.read_small(move |connection| read::recent(connection, mailbox)).await?.ok_or_else(missing)?;
         if !is_any {
             return Ok(from);
         }
@@ -126,7 +126,7 @@ impl Mailboxes for SqliteStore {
     }
 
     async fn metadata(&self, user: UserId, mailbox: Option<MailboxId>) -> Result<Vec<MetadataEntry>> {
-        self.read(move |connection| metadata::get(connection, user, mailbox)).await
+        self.read_small(move |connection| metadata::get(connection, user, mailbox)).await
     }
 
     async fn set_metadata(
@@ -140,6 +140,6 @@ impl Mailboxes for SqliteStore {
     }
 
     async fn usage(&self, user: UserId) -> Result<Usage> {
-        self.read(move |connection| read::usage(connection, user)).await
+        self.read_small(move |connection| read::usage(connection, user)).await
     }
 }

@@ -15,7 +15,7 @@ use crate::sqlite::failure::Failure;
 use crate::sqlite::writer::Writer;
 
 /// Rows of entries that go in one part.
-const PART_CHUNKS: usize = 16;
+const PART_CHUNKS: usize = 8;
 
 /// Takes a mailbox out of its user's; the entries are left over.
 pub(in crate::sqlite) fn detach(batch: &mut Batch<'_>, slot: Slot) -> std::result::Result<(), Failure> {
