@@ -114,21 +114,24 @@ pub(super) fn detail(connection: &Connection, id: ObjectId) -> Result<Option<Ema
 /// Up to this size a message is read on the task that asks, in bytes: decoding it takes some tens of microseconds.
 const SMALL_BYTES_MAX: usize = 64 << 10;
 
-/// The message, as it was accepted.
+/// The message, as it was accepted, of an e-mail that is listed.
 pub(super) fn raw(connection: &Connection, id: ObjectId) -> Result<Option<RawMessage>, StoreError> {
-    Ok(match read_raw(connection, id, usize::MAX)? {
-        Raw::None | Raw::Larger => None,
-        Raw::Read(message) => Some(message),
-    })
+    Ok(read_raw(connection, id, LISTED_SQL, usize::MAX)?.read())
 }
 
 /// As [`raw`], where that does not take long; `None` where it might.
 pub(super) fn raw_small(connection: &Connection, id: ObjectId) -> Result<Option<Option<RawMessage>>, StoreError> {
-    Ok(match read_raw(connection, id, SMALL_BYTES_MAX)? {
-        Raw::None => Some(None),
-        Raw::Read(message) => Some(Some(message)),
-        Raw::Larger => None,
-    })
+    Ok(read_raw(connection, id, LISTED_SQL, SMALL_BYTES_MAX)?.small())
+}
+
+/// As [`raw`], of any e-mail.
+pub(super) fn stored(connection: &Connection, id: ObjectId) -> Result<Option<RawMessage>, StoreError> {
+    Ok(read_raw(connection, id, STORED_SQL, usize::MAX)?.read())
+}
+
+/// As [`raw_small`], of any e-mail.
+pub(super) fn stored_small(connection: &Connection, id: ObjectId) -> Result<Option<Option<RawMessage>>, StoreError> {
+    Ok(read_raw(connection, id, STORED_SQL, SMALL_BYTES_MAX)?.small())
 }
 
 enum Raw {
@@ -138,13 +141,31 @@ enum Raw {
     Larger,
 }
 
-fn read_raw(connection: &Connection, id: ObjectId, bytes_max: usize) -> Result<Raw, StoreError> {
+impl Raw {
+    fn read(self) -> Option<RawMessage> {
+        match self {
+            Self::None | Self::Larger => None,
+            Self::Read(message) => Some(message),
+        }
+    }
+
+    fn small(self) -> Option<Option<RawMessage>> {
+        match self {
+            Self::Larger => None,
+            raw => Some(raw.read()),
+        }
+    }
+}
+
+// Content that is not asked for is not read from the disk either.
+const STORED_SQL: &str = "SELECT b.encoding, b.size, b.return_path_bytes, CASE WHEN b.size <= ?4 THEN b.content END
+    FROM emails AS e JOIN blobs AS b ON b.seq = e.seq WHERE e.seq BETWEEN ?1 AND ?2 AND e.id = ?3";
+const LISTED_SQL: &str = "SELECT b.encoding, b.size, b.return_path_bytes, CASE WHEN b.size <= ?4 THEN b.content END
+    FROM emails AS e JOIN blobs AS b ON b.seq = e.seq WHERE e.seq BETWEEN ?1 AND ?2 AND e.id = ?3 AND e.hold & 1";
+
+fn read_raw(connection: &Connection, id: ObjectId, sql: &str, bytes_max: usize) -> Result<Raw, StoreError> {
     let (first, last) = sequence::slots(id);
-    // Content that is not asked for is not read from the disk either.
-    let mut statement = connection.prepare_cached(
-        "SELECT b.encoding, b.size, b.return_path_bytes, CASE WHEN b.size <= ?4 THEN b.content END
-         FROM emails AS e JOIN blobs AS b ON b.seq = e.seq WHERE e.seq BETWEEN ?1 AND ?2 AND e.id = ?3 AND e.hold & 1",
-    )?;
+    let mut statement = connection.prepare_cached(sql)?;
     let bytes_max = i64::try_from(bytes_max).unwrap_or(i64::MAX);
     let mut rows = statement.query((first, last, id.as_bytes(), bytes_max))?;
     let Some(row) = rows.next()? else { return Ok(Raw::None) };

@@ -21,7 +21,7 @@ use postrider_core::ObjectId;
 use postrider_core::mailbox::{MailboxName, UidSet};
 
 use super::checkpoint::ROWS_BYTES;
-use super::{Result, SqliteStore};
+use super::{Result, SqliteStore, record};
 use crate::error::StoreError;
 use crate::records::*;
 use crate::traits::Mailboxes;
@@ -69,7 +69,10 @@ impl Mailboxes for SqliteStore {
     }
 
     async fn mailbox_delta(&self, mailbox: MailboxId, since: Modseq) -> Result<Option<MailboxDelta>> {
-        self.read(move |connection| read::delta(connection, mailbox, since)).await
+        match self.readers.try_read_small(|connection| read::delta_small(connection, mailbox, since))? {
+            Some(delta) => Ok(delta),
+            None => self.read(move |connection| read::delta(connection, mailbox, since)).await,
+        }
     }
 
     async fn take_recent(&self, mailbox: MailboxId) -> Result<u32> {
@@ -121,6 +124,11 @@ impl Mailboxes for SqliteStore {
     }
 
     async fn messages(&self, emails: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
+        if let [email] = emails
+            && let Some(message) = self.readers.try_read_small(|connection| record::stored_small(connection, *email))?
+        {
+            return Ok(vec![message.map(|message| message.raw)]);
+        }
         let emails = emails.to_vec();
         self.read(move |connection| read::messages(connection, &emails)).await
     }

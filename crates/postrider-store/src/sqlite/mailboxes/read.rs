@@ -9,7 +9,7 @@ use super::entries;
 use crate::error::StoreError;
 use crate::records::*;
 use crate::sqlite::failure::corrupt;
-use crate::sqlite::{codes, sequence};
+use crate::sqlite::{codes, record, sequence};
 
 const COLUMNS: &str = "number, id, user, name, special_use, uid_validity, uid_next, modseq, keywords, messages, unseen,
     deleted, bytes, deleted_bytes, created_at, recent_from, expunged_since";
@@ -61,22 +61,42 @@ pub(super) fn open(connection: &Connection, id: MailboxId) -> Result<Option<Open
     Ok(Some(OpenMailbox { record: found.record, entries }))
 }
 
+/// Up to so many messages a mailbox's changes are read on the task that asks: some hundred rows are passed over.
+const SMALL_MESSAGES_MAX: u64 = 20_000;
+
+/// As [`delta`], where that does not take long; `None` where it might.
+pub(super) fn delta_small(
+    connection: &Connection,
+    id: MailboxId,
+    since: Modseq,
+) -> Result<Option<Option<MailboxDelta>>, StoreError> {
+    let transaction = connection.unchecked_transaction()?;
+    let Some(found) = by_id(&transaction, id)? else { return Ok(Some(None)) };
+    if found.record.counts.messages > SMALL_MESSAGES_MAX {
+        return Ok(None);
+    }
+    delta_of(&transaction, found, since).map(|delta| Some(Some(delta)))
+}
+
 pub(super) fn delta(connection: &Connection, id: MailboxId, since: Modseq) -> Result<Option<MailboxDelta>, StoreError> {
     let transaction = connection.unchecked_transaction()?;
-    let Some(found) = by_id(&transaction, id)? else { return Ok(None) };
+    by_id(&transaction, id)?.map(|found| delta_of(&transaction, found, since)).transpose()
+}
+
+fn delta_of(transaction: &Connection, found: Found, since: Modseq) -> Result<MailboxDelta, StoreError> {
     if since >= found.record.highest_modseq {
         let (changed, expunged) = (Vec::new(), UidSet::new());
-        return Ok(Some(MailboxDelta { record: found.record, changed, expunged, is_complete: true }));
+        return Ok(MailboxDelta { record: found.record, changed, expunged, is_complete: true });
     }
-    let changed = entries::changed_since(&transaction, found.number, Some(since), 0)?;
-    let expunged = expunged_since(&transaction, found.number, since)?;
+    let changed = entries::changed_since(transaction, found.number, Some(since), 0)?;
+    let expunged = expunged_since(transaction, found.number, since)?;
     let ranges = expunged.iter().flat_map(|(_, uids)| uids.ranges()).copied();
-    Ok(Some(MailboxDelta {
+    Ok(MailboxDelta {
         expunged: UidSet::from_ranges(ranges),
         is_complete: since >= found.expunged_since,
         record: found.record,
         changed,
-    }))
+    })
 }
 
 /// What is remembered of expunged UIDs after a modseq, by modseq.
@@ -126,24 +146,7 @@ pub(super) fn digests(connection: &Connection, emails: &[ObjectId]) -> Result<Ve
 
 pub(super) fn messages(connection: &Connection, emails: &[ObjectId]) -> Result<Vec<Option<Bytes>>, StoreError> {
     let transaction = connection.unchecked_transaction()?;
-    let mut statement = transaction.prepare_cached(
-        "SELECT b.encoding, b.size, b.content FROM emails AS e JOIN blobs AS b ON b.seq = e.seq
-         WHERE e.seq BETWEEN ?1 AND ?2 AND e.id = ?3",
-    )?;
-    let mut messages = Vec::with_capacity(emails.len());
-    for &email in emails {
-        let (first, last) = sequence::slots(email);
-        let mut rows = statement.query((first, last, email.as_bytes()))?;
-        messages.push(match rows.next()? {
-            Some(row) => {
-                let content = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
-                let size = usize::try_from(row.get::<_, i64>(1)?).map_err(corrupt)?;
-                Some(codes::decode_blob(row.get(0)?, content, size)?)
-            }
-            None => None,
-        });
-    }
-    Ok(messages)
+    emails.iter().map(|&email| Ok(record::stored(&transaction, email)?.map(|message| message.raw))).collect()
 }
 
 /// All messages in all mailboxes of a user.
