@@ -145,10 +145,15 @@ impl Session {
             message.internal_date.map_or(now, |at| Timestamp::from_millis(at.unix_seconds.saturating_mul(1_000)));
         let raw = match message.data {
             AppendData::Message { bytes, kind } => {
-                if kind == LiteralKind::Plain && memchr::memchr(0, &bytes).is_some() {
-                    return Err(Status::bad("NUL stands in a literal that is no literal8"));
+                let has_nul = memchr::memchr(0, &bytes).is_some();
+                match kind {
+                    LiteralKind::Plain if has_nul => {
+                        return Err(Status::bad("NUL stands in a literal that is no literal8"));
+                    }
+                    // RFC 3516 section 4.4. It could be told to nobody who does not ask for BINARY.
+                    _ if has_nul => return Err(Status::refusal(Code::UnknownCte, "NUL is kept only in encoded parts")),
+                    _ => bytes,
                 }
-                bytes
             }
             AppendData::Catenate(parts) => self.concatenate(parts).await?,
         };

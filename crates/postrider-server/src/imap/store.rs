@@ -70,18 +70,21 @@ impl Session {
             return Ok(());
         }
         selected.tell_keywords(self.wire.output());
+        let latest = selected.shared.snapshot();
+        let is_there = |uid| latest.as_ref().is_some_and(|latest| latest.index_of(uid).is_some());
         for range in places {
             for start in range.clone().step_by(ANSWERS_BETWEEN_FLUSHES) {
                 let end = range.end.min(start + ANSWERS_BETWEEN_FLUSHES);
                 let Some(selected) = &self.selected else { return Ok(()) };
                 for (index, entry) in selected.view.range(start, end) {
-                    if stored.conflicted.contains(entry.uid) {
+                    let is_changed = stored.changed.contains(entry.uid);
+                    if stored.conflicted.contains(entry.uid) || !(is_changed || is_there(entry.uid)) {
                         continue;
                     }
                     let number = index as u32 + 1;
                     if !is_silent {
                         selected.write_flags(self.wire.output(), number, entry, telling);
-                    } else if stored.changed.contains(entry.uid) {
+                    } else if is_changed {
                         let mut line = FetchLine::begin(self.wire.output(), number, telling.dialect);
                         line.uid(entry.uid);
                         line.mod_sequence(stored.modseq);
