@@ -404,3 +404,87 @@ async fn indexes_carry_the_queue() {
     let checked: String = beside(folder.path()).query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(checked, "ok");
 }
+
+fn user(id: UserId) -> User {
+    User {
+        id,
+        address: Address::parse("ann@example.org").unwrap(),
+        password_hash: String::new(),
+        scram: ScramKeys { salt: Vec::new(), iterations: 1, stored_key: [0; 32], server_key: [0; 32] },
+        quota: Quota::default(),
+        created_at: NOW,
+        updated_at: NOW,
+    }
+}
+
+/// One that is in a user's INBOX, and nowhere else.
+fn filed(user: UserId) -> NewEmail {
+    let filings = vec![Filing { user, enforces_quota: false }];
+    let filed = Filed { digest: Bytes::from_static(b"digest"), filings, stays_on_record: false };
+    NewEmail { deliveries: Vec::new(), filed: Some(filed), ..small() }
+}
+
+#[tokio::test]
+async fn what_a_crash_left_of_a_mailbox_goes_when_the_store_is_opened() {
+    let folder = Sqlite::new();
+    let ann = ObjectId::from_bytes([1; 12]);
+    let store = SqliteStore::open(SqliteOptions::new(folder.path())).unwrap();
+    store.add_user(user(ann)).await.unwrap();
+    let emails: Vec<NewEmail> = (0..3_000).map(|_| filed(ann)).collect();
+    let ids: Vec<ObjectId> = emails.iter().map(|email| email.id).collect();
+    let calls: Vec<_> = emails.into_iter().map(|email| store.accept(email)).collect();
+    for call in calls {
+        call.await.unwrap();
+    }
+    store.close().await.unwrap();
+    drop(store);
+    // As after the first of the commits that delete it.
+    let beside = beside(folder.path());
+    let inbox = "SELECT number FROM mailboxes WHERE name = 'INBOX'";
+    beside
+        .execute_batch(&format!("INSERT INTO removed_mailboxes {inbox}; DELETE FROM mailboxes WHERE name = 'INBOX'"))
+        .unwrap();
+    let store = SqliteStore::open(SqliteOptions::new(folder.path())).unwrap();
+    // Others write meanwhile.
+    while store.messages(&ids[2_999..]).await.unwrap() != [None] {
+        store.health().await.unwrap();
+    }
+    store.health().await.unwrap();
+    assert!(store.messages(&ids).await.unwrap().iter().all(Option::is_none));
+    for table in ["entries", "emails", "blobs", "digests", "removed_mailboxes"] {
+        let rows: i64 = beside.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 0, "{table}");
+    }
+    assert_eq!(store.queue_stats(NOW).await.unwrap(), QueueStats::default());
+}
+
+#[tokio::test]
+async fn what_is_filed_at_once_writes_a_mailbox_once() {
+    let folder = Sqlite::new();
+    let ann = ObjectId::from_bytes([1; 12]);
+    let store = Arc::new(SqliteStore::open(SqliteOptions::new(folder.path())).unwrap());
+    store.add_user(user(ann)).await.unwrap();
+    let inbox = store.mailbox(ann, &"INBOX".parse().unwrap()).await.unwrap().unwrap().id;
+    let mut heard = store.mailbox_changes();
+    store.health().await.unwrap();
+    let beside = beside(folder.path());
+    beside.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let calls: Vec<_> = (0..50)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.accept(filed(ann)).await })
+        })
+        .collect();
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    beside.execute_batch("ROLLBACK").unwrap();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    let opened = store.open_mailbox(inbox).await.unwrap().unwrap();
+    assert_eq!(opened.entries.iter().map(|entry| entry.uid).collect::<Vec<_>>(), (1..=50).collect::<Vec<_>>());
+    let told: Vec<MailboxChange> = std::iter::from_fn(|| heard.try_recv().ok()).collect();
+    assert!(told.contains(&MailboxChange::Messages { user: ann, mailbox: inbox }));
+    assert!(told.len() < 10, "{} changes of one mailbox were told for a few commits", told.len());
+}

@@ -298,6 +298,31 @@ mod tests {
     }
 
     #[test]
+    fn users_who_were_there_get_mailboxes() {
+        let mut connection = database(3);
+        for key in ["a@example.org", "b@example.org"] {
+            connection
+                .execute("INSERT INTO users VALUES (?1, ?1, '', x'', 1, x'', x'', 1800000000000, 1800000000000)", [key])
+                .unwrap();
+        }
+        migrate(&mut connection).unwrap();
+        let one = |sql: &str| -> i64 { connection.query_row(sql, [], |row| row.get(0)).unwrap() };
+        assert_eq!(one("SELECT count(DISTINCT id) FROM users WHERE length(id) = 12 AND typeof(id) = 'blob'"), 2);
+        assert_eq!(one("SELECT count(DISTINCT id) FROM mailboxes WHERE length(id) = 12 AND typeof(id) = 'blob'"), 12);
+        assert_eq!(one("SELECT count(*) FROM mailboxes AS m JOIN users AS u ON u.id = m.user"), 12);
+        assert_eq!(one("SELECT count(*) FROM subscriptions"), 12);
+        assert_eq!(one("SELECT count(*) FROM mailboxes WHERE coalesce(special_use, 'INBOX') = name"), 12);
+        assert_eq!(one("SELECT count(DISTINCT uid_validity) FROM mailboxes WHERE uid_validity >= 1800000000"), 6);
+        let low = "SELECT count(*) FROM users AS u JOIN mailboxes AS m ON m.user = u.id WHERE uid_validity_next <= uid_validity";
+        assert_eq!(one(low), 0);
+        assert_eq!(
+            one("SELECT substr(hex(id), 1, 8) = printf('%08X', 1800000000) FROM users"),
+            1,
+            "made with the user"
+        );
+    }
+
+    #[test]
     fn an_older_database_becomes_what_a_new_one_is() {
         let columns = |connection: &Connection| -> Vec<String> {
             let sql = "SELECT t.name || '.' || c.name FROM sqlite_schema AS t, pragma_table_info(t.name) AS c
