@@ -23,6 +23,7 @@ use crate::nodes;
 use crate::notices::Notices;
 use crate::options::{LeaseClock, MongoOptions};
 use crate::schema;
+use crate::session::Session;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -184,7 +185,7 @@ impl Engine {
         // What ended the last try, and whether another is under way, of which nobody may know what becomes of it.
         let (mut last, mut is_trying, mut conflicts) = (None, true, 0);
         let tries = async {
-            let mut session = self.client.start_session().await?;
+            let mut session = Session::start(&self.client).await?;
             let mut pause = RETRY_FIRST;
             loop {
                 is_trying = true;
@@ -216,7 +217,7 @@ impl Engine {
     /// As [`Engine::transaction`], once: [`Failure::Conflict`] if another transaction is in the way.
     pub(crate) async fn transaction_once<W: Work>(&self, work: &mut W) -> std::result::Result<W::Output, Failure> {
         let tried = async {
-            let mut session = self.client.start_session().await?;
+            let mut session = Session::start(&self.client).await?;
             self.try_transaction(&mut session, work).await
         };
         tokio::time::timeout(self.options.answer_timeout, tried)
@@ -226,18 +227,21 @@ impl Engine {
 
     async fn try_transaction<W: Work>(
         &self,
-        session: &mut ClientSession,
+        opened: &mut Session,
         work: &mut W,
     ) -> std::result::Result<W::Output, Failure> {
+        let session = opened.open();
         session.start_transaction().await?;
         let stripe = self.stripes.take();
         let output = match work.run(self, session, stripe).await {
             Ok(output) => output,
             Err(failure) => {
-                // The server ends it by itself where it cannot be told.
                 let _ = session.abort_transaction().await;
                 if matches!(failure, Failure::Conflict(_)) {
                     self.stripes.give_back(stripe);
+                }
+                if matches!(failure, Failure::Conflict(_) | Failure::Refused(_)) {
+                    opened.close();
                 }
                 return Err(failure);
             }
@@ -252,6 +256,7 @@ impl Engine {
                 Err(error) => return Err(error.into()),
             }
         }
+        opened.close();
         self.stripes.give_back(stripe);
         Ok(output)
     }

@@ -30,6 +30,7 @@ mod plan;
 mod record;
 mod schema;
 mod search;
+mod session;
 mod settle;
 mod stats;
 mod transfer;

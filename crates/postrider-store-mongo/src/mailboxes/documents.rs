@@ -127,7 +127,7 @@ impl From<QuotaDocument> for Quota {
 pub(crate) struct EntryDocument {
     /// Of mailbox and UID ([`entry_key`]).
     #[serde(rename = "_id")]
-    pub(crate) key: Binary,
+    pub(crate) key: String,
     pub(crate) mailbox: oid::ObjectId,
     pub(crate) modseq: i64,
     /// The bits of [`Flags`].
@@ -143,7 +143,7 @@ pub(crate) struct EntryDocument {
 
 impl EntryDocument {
     pub(crate) fn uid(&self) -> u32 {
-        self.key.bytes.last_chunk().map_or(0, |uid| u32::from_be_bytes(*uid))
+        self.key.rsplit_once(':').and_then(|(_, uid)| u32::from_str_radix(uid, 16).ok()).unwrap_or(0)
     }
 
     pub(crate) fn flags(&self) -> Flags {
@@ -169,7 +169,7 @@ impl EntryDocument {
 pub(crate) struct ExpungedDocument {
     /// Of mailbox and modseq ([`expunged_key`]).
     #[serde(rename = "_id")]
-    pub(crate) key: Binary,
+    pub(crate) key: String,
     pub(crate) modseq: i64,
     pub(crate) count: i64,
     /// First and last of each range, four bytes each, the highest first.
@@ -214,8 +214,8 @@ pub(crate) struct DigestDocument {
 }
 
 /// Keys of a mailbox's entries stand together, in the order of UIDs.
-pub(crate) fn entry_key(mailbox: oid::ObjectId, uid: u32) -> Binary {
-    binary([&mailbox.bytes()[..], &uid.to_be_bytes()].concat())
+pub(crate) fn entry_key(mailbox: oid::ObjectId, uid: u32) -> String {
+    format!("{mailbox}:{uid:08x}")
 }
 
 /// The entries of a mailbox with UIDs from `first` to `last`.
@@ -224,8 +224,8 @@ pub(crate) fn entry_range(mailbox: oid::ObjectId, first: u32, last: u32) -> Docu
 }
 
 /// Keys of what was expunged from a mailbox stand together, in the order of modseqs.
-pub(crate) fn expunged_key(mailbox: oid::ObjectId, modseq: i64) -> Binary {
-    binary([&mailbox.bytes()[..], &modseq.to_be_bytes()].concat())
+pub(crate) fn expunged_key(mailbox: oid::ObjectId, modseq: i64) -> String {
+    format!("{mailbox}:{modseq:016x}")
 }
 
 /// What was expunged from a mailbox after a modseq.
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn keys_are_in_the_order_of_uids() {
         let mailbox = oid::ObjectId::new();
-        let key = |uid| entry_key(mailbox, uid).bytes;
+        let key = |uid| entry_key(mailbox, uid);
         assert!(key(1) < key(255) && key(255) < key(256) && key(256) < key(u32::MAX));
     }
 }

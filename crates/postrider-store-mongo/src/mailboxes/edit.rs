@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use mongodb::ClientSession;
-use mongodb::bson::{Binary, Document, doc, oid};
+use mongodb::bson::{Document, doc, oid};
 use postrider_core::mailbox::{Flags, NamedFlags, UidSet};
 use postrider_store::{
     Copied, CopyMessages, Expunged, FlagsOperation, FlagsStored, MailboxId, StoreError, StoreFlags, Usage,
@@ -76,7 +76,7 @@ impl Work for Flag {
         let entries = entries(engine, session, mailbox, uids).await?;
         let is_conflicted = |entry: &&EntryDocument| unchanged_since.is_some_and(|since| modseq(entry.modseq) > since);
         let (conflicted, free): (Vec<_>, Vec<_>) = entries.iter().partition(is_conflicted);
-        let bits = numbers(&mut ledger, mailbox, *operation, flags, &free)?;
+        let bits = numbers(&mut ledger, mailbox, *operation, flags)?;
         let mut changed = UidSet::new();
         for entry in free {
             let new = operation.apply(entry.flags(), bits);
@@ -94,7 +94,7 @@ impl Work for Flag {
             keywords: document.keywords().map_err(Failure::Refused)?,
             changed,
         };
-        if stored.changed.is_empty() {
+        if ledger.is_empty() {
             return Ok((stored, Written::default()));
         }
         let written = ledger.write(engine, session, &mut additions).await?;
@@ -103,19 +103,16 @@ impl Work for Flag {
     }
 }
 
-/// The bits of flags in a mailbox. Keywords are added to it if any entry gets them.
+/// The bits of flags in a mailbox. Keywords are added to it, unless they are to be removed.
 fn numbers(
     ledger: &mut Ledger,
     mailbox: oid::ObjectId,
     operation: FlagsOperation,
     flags: &NamedFlags,
-    entries: &[&EntryDocument],
 ) -> std::result::Result<Flags, Failure> {
-    let adds = operation != FlagsOperation::Remove && !entries.is_empty();
-    let numbers = if adds {
-        ledger.learn(mailbox, [flags])?.first().copied()
-    } else {
-        Some(flags.known(&ledger.mailbox(mailbox)?.keywords()?))
+    let numbers = match operation {
+        FlagsOperation::Add | FlagsOperation::Replace => ledger.learn(mailbox, [flags])?.first().copied(),
+        FlagsOperation::Remove => Some(flags.known(&ledger.mailbox(mailbox)?.keywords()?)),
     };
     Ok(numbers.unwrap_or_default())
 }
@@ -252,7 +249,7 @@ pub(crate) async fn entries(
 
 /// Conditions on keys, one for each query, that together select these UIDs.
 fn conditions(mailbox: oid::ObjectId, uids: &UidSet) -> Vec<Document> {
-    let (mut conditions, mut keys): (Vec<Document>, Vec<Binary>) = (Vec::new(), Vec::new());
+    let (mut conditions, mut keys): (Vec<Document>, Vec<String>) = (Vec::new(), Vec::new());
     for &(first, last) in uids.ranges() {
         if last - first < RANGE_MIN {
             keys.extend((first..=last).map(|uid| entry_key(mailbox, uid)));

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use mongodb::ClientSession;
-use mongodb::bson::{Binary, Bson, DateTime, Document, doc, oid};
+use mongodb::bson::{Bson, DateTime, Document, doc, oid};
 use postrider_core::EmailStatus;
 use postrider_core::mailbox::{Flags, MailboxName, NamedFlags, UidSet};
 use postrider_store::{MailboxChange, MailboxDelta, StoreError, Usage};
@@ -39,9 +39,9 @@ pub(crate) struct Ledger {
     /// What each user keeps more, or less.
     usage: BTreeMap<oid::ObjectId, (i64, i64)>,
     added: Vec<EntryDocument>,
-    removed: Vec<Binary>,
+    removed: Vec<String>,
     /// By the flags that they get, and the modseq.
-    flagged: BTreeMap<(i64, i64), Vec<Binary>>,
+    flagged: BTreeMap<(i64, i64), Vec<String>>,
     /// How many entries more refer to an e-mail, or less.
     references: BTreeMap<oid::ObjectId, i64>,
 }
@@ -52,6 +52,8 @@ struct Held {
     document: MailboxDocument,
     modseq_before: i64,
     expunged: Vec<u32>,
+    /// How many keywords it had.
+    keywords_before: usize,
 }
 
 /// A message for a mailbox.
@@ -111,7 +113,12 @@ impl Ledger {
 
     fn hold(&mut self, found: Vec<MailboxDocument>) {
         for document in found {
-            let held = Held { modseq_before: document.highest_modseq, document, expunged: Vec::new() };
+            let held = Held {
+                modseq_before: document.highest_modseq,
+                keywords_before: document.keywords.len(),
+                document,
+                expunged: Vec::new(),
+            };
             self.mailboxes.insert(held.document.id, held);
         }
     }
@@ -130,6 +137,11 @@ impl Ledger {
 
     pub(crate) fn mailbox(&self, mailbox: oid::ObjectId) -> std::result::Result<&MailboxDocument, StoreError> {
         self.mailboxes.get(&mailbox).map(|held| &held.document).ok_or_else(|| missing(mailbox))
+    }
+
+    /// Whether there is something to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.mailboxes.values().any(|held| held.is_changed() || held.has_learnt())
     }
 
     /// Whether a mailbox is there and this user's.
@@ -271,6 +283,12 @@ impl Ledger {
         for held in changed {
             updates.push(held.update(engine, session).await?);
         }
+        // A keyword may be learnt though no entry gets it.
+        let learnt = self.mailboxes.values().filter(|held| !held.is_changed() && held.has_learnt());
+        updates.extend(learnt.map(|held| {
+            let set = doc! { "$set": { "keywords": &held.document.keywords } };
+            doc! { "q": { "_id": held.document.id, "highestModseq": held.modseq_before }, "u": set }
+        }));
         all(updates.len(), update_all(engine, session, MAILBOXES, updates).await?)?;
         self.write_usage(engine, session).await?;
         self.write_entries(engine, session).await?;
@@ -343,6 +361,10 @@ impl Held {
     fn change(&mut self) -> i64 {
         self.document.highest_modseq = self.modseq_before + 1;
         self.document.highest_modseq
+    }
+
+    fn has_learnt(&self) -> bool {
+        self.document.keywords.len() > self.keywords_before
     }
 
     fn is_changed(&self) -> bool {

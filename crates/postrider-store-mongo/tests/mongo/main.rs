@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod documents;
+mod mailboxes;
 mod nodes;
 mod outage;
 mod queries;

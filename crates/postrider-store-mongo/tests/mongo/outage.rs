@@ -10,15 +10,15 @@ use super::*;
 const PATIENCE: Duration = Duration::from_millis(700);
 
 /// A store whose network fails on demand, and a clear view of its database.
-struct Cut {
+pub(super) struct Cut {
     server: MongoServer,
     database: MongoDatabase,
-    proxy: TcpProxy,
-    store: MongoStore,
+    pub(super) proxy: TcpProxy,
+    pub(super) store: MongoStore,
 }
 
 impl Cut {
-    async fn start() -> Option<Self> {
+    pub(super) async fn start() -> Option<Self> {
         let server = MongoServer::start_own().await?;
         let database = server.database();
         let proxy = TcpProxy::start(server.address()).await;
@@ -28,8 +28,12 @@ impl Cut {
     }
 
     async fn deliveries(&self) -> Collection<Document> {
-        let client = Client::with_uri_str(self.database.url()).await.unwrap();
-        client.default_database().unwrap().collection("deliveries")
+        self.database().await.collection("deliveries")
+    }
+
+    /// As another program sees it.
+    pub(super) async fn database(&self) -> mongodb::Database {
+        Client::with_uri_str(self.database.url()).await.unwrap().default_database().unwrap()
     }
 }
 
