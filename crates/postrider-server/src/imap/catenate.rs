@@ -44,7 +44,8 @@ impl Session {
 
     async fn resolve(&self, text: &str) -> Result<Bytes, Status> {
         let bad = || Status::refusal(Code::BadUrl(text.to_owned()), "The URL names nothing here");
-        let url = Url::parse(text, self.wire.user().unwrap_or_default()).ok_or_else(bad)?;
+        let owner = Owner { user: self.wire.user().unwrap_or_default(), host: &self.context.common.hostname };
+        let url = Url::parse(text, owner).ok_or_else(bad)?;
         let failed = |error| self.store_failed("a part of a message could not be read", &error);
         let user = self.user_id().ok_or_else(bad)?;
         let record = match &url.mailbox {
@@ -67,15 +68,31 @@ impl Session {
     }
 }
 
+/// Whose mail URLs may name, and where.
+#[derive(Debug, Clone, Copy)]
+struct Owner<'a> {
+    user: &'a str,
+    host: &'a str,
+}
+
+impl Owner<'_> {
+    /// Whether the part of a URL between `//` and the path is of this user here. What is elsewhere is not read as our own.
+    fn is(self, authority: &str) -> Option<bool> {
+        let (named, server) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let named = decode(named.split(';').next().unwrap_or_default())?;
+        let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
+        let is_user = named.is_empty() || named.eq_ignore_ascii_case(self.user);
+        Some(is_user && decode(host)?.eq_ignore_ascii_case(self.host))
+    }
+}
+
 impl Url {
     /// Reads an absolute URL of this user, or one that is relative to it or to the selected mailbox.
-    fn parse(text: &str, user: &str) -> Option<Self> {
+    fn parse(text: &str, owner: Owner<'_>) -> Option<Self> {
         let path = match text.get(..7) {
             Some(scheme) if scheme.eq_ignore_ascii_case("imap://") => {
                 let (authority, path) = text[7..].split_once('/')?;
-                // Whose mail it is, is what counts: hosts have many names.
-                let named = authority.rsplit_once('@').map_or("", |(user, _)| user.split(';').next().unwrap_or(""));
-                if !named.is_empty() && !decode(named)?.eq_ignore_ascii_case(user) {
+                if !owner.is(authority)? {
                     return None;
                 }
                 path
@@ -136,7 +153,7 @@ mod tests {
     use super::*;
 
     fn url(text: &str) -> Option<Url> {
-        Url::parse(text, "bob@example.org")
+        Url::parse(text, Owner { user: "bob@example.org", host: "mail.example.org" })
     }
 
     #[test]
@@ -168,7 +185,8 @@ mod tests {
             "/INBOX",
             "/INBOX/;UID=0",
             "/INBOX/;UID=x",
-            "imap://ann@example.org/INBOX/;UID=1",
+            "imap://ann%40example.org@mail.example.org/INBOX/;UID=1",
+            "imap://other.example/INBOX/;UID=1",
             "/INBOX;UIDVALIDITY=x/;UID=1",
             "/INBOX/;UID=1/;SECTION=nonsense",
             "/INBOX/;UID=1/;PARTIAL=1.0",

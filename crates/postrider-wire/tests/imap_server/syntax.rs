@@ -244,6 +244,8 @@ fn metadata() {
     assert_snapshot!(read(&[
         "GETMETADATA \"\" /shared/comment",
         "GETMETADATA (MAXSIZE 1024 DEPTH infinity) INBOX (/private/comment /Shared/x)",
+        "GETMETADATA (DEPTH infinity) INBOX (/private /SHARED)",
+        "GETMETADATA INBOX /private",
         "GETMETADATA INBOX (DEPTH 1) (/private/a)",
         "GETMETADATA (DEPTH 2) INBOX /private/a",
         "GETMETADATA (FROB 2) INBOX /private/a",

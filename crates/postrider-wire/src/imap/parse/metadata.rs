@@ -26,7 +26,10 @@ pub(in crate::imap) fn get_metadata(parser: &mut Parser<'_>) -> Parsed<Request> 
         options(parser, &mut get)?;
         parser.space()?;
     }
-    get.entries = if parser.peek() == Some(b'(') { parser.list(false, entry)? } else { vec![entry(parser)?] };
+    // A root alone is no entry, but with DEPTH what is below it is asked for.
+    let below_roots = get.depth != MetadataDepth::Zero;
+    let read = |parser: &mut Parser<'_>| entry(parser, below_roots);
+    get.entries = if parser.peek() == Some(b'(') { parser.list(false, read)? } else { vec![read(parser)?] };
     Ok(Request::Command(CommandBody::GetMetadata(get)))
 }
 
@@ -58,7 +61,7 @@ pub(in crate::imap) fn set_metadata(parser: &mut Parser<'_>) -> Parsed<Request> 
     let mailbox = parser.mailbox()?;
     parser.space()?;
     let entries = parser.list(false, |parser| {
-        let name = entry(parser)?;
+        let name = entry(parser, false)?;
         parser.space()?;
         Ok((name, parser.nstring8("a value or NIL")?))
     })?;
@@ -66,12 +69,14 @@ pub(in crate::imap) fn set_metadata(parser: &mut Parser<'_>) -> Parsed<Request> 
 }
 
 /// Section 3.2: ASCII without wildcards, in parts that are not empty.
-fn entry(parser: &mut Parser<'_>) -> Parsed<String> {
+fn entry(parser: &mut Parser<'_>, may_be_root: bool) -> Parsed<String> {
     let start = parser.position;
     let name = parser.astring("the name of an entry")?;
-    let has_root = ["/private/", "/shared/"].iter().any(|root| {
-        name.get(..root.len()).is_some_and(|start| start.eq_ignore_ascii_case(root)) && name.len() > root.len()
-    });
+    let is_root = ["/private", "/shared"].iter().any(|root| name.eq_ignore_ascii_case(root));
+    let has_root = (is_root && may_be_root)
+        || ["/private/", "/shared/"].iter().any(|root| {
+            name.get(..root.len()).is_some_and(|start| start.eq_ignore_ascii_case(root)) && name.len() > root.len()
+        });
     let is_plain = name.len() <= parser.limits.mailbox_name_bytes_max
         && !name.contains("//")
         && !name.ends_with('/')
