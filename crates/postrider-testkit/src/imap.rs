@@ -230,6 +230,15 @@ impl ImapClient {
         self.handshake().await;
     }
 
+    /// COMPRESS=DEFLATE. All that is said from here on is compressed, both ways.
+    pub async fn compress(&mut self) {
+        self.demand("COMPRESS DEFLATE").await;
+        assert!(self.stream.ahead().is_empty(), "something was said before the client spoke");
+        let stream = self.stream.unwrap_stream().unwrap_or_else(|error| panic!("{error}"));
+        self.stream.wrap(crate::deflate::deflated(stream));
+        self.transcript.push("-- DEFLATE".to_owned());
+    }
+
     async fn handshake(&mut self) {
         let shaking = async {
             let name = ServerName::try_from("server.test").map_err(io::Error::other)?;

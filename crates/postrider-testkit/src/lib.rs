@@ -5,6 +5,7 @@
 
 mod client;
 mod clock;
+mod deflate;
 mod dns;
 mod http;
 mod imap;

@@ -31,6 +31,8 @@ mod rename;
 mod search;
 mod select;
 mod selected;
+#[cfg(test)]
+mod selected_tests;
 mod session;
 mod snapshot;
 mod sort;

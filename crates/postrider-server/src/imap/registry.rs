@@ -245,3 +245,54 @@ impl Behind {
         std::mem::take(&mut self.mailboxes).into_values().filter_map(|shared| shared.upgrade()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use postrider_store::Mailboxes;
+
+    use super::super::selected_tests::World;
+    use super::*;
+    use crate::clock::SystemClock;
+
+    /// Idlers wait for what came while the store was out of reach.
+    #[tokio::test]
+    async fn what_could_not_be_read_is_tried_again_as_long_as_somebody_waits() {
+        let world = World::new().await;
+        let (one, two) = (world.mailbox().await, world.mailbox().await);
+        let registry = Registry::new(world.store.clone(), Arc::new(SystemClock));
+        let one = registry.open(one).await.unwrap().unwrap();
+        let two = registry.open(two).await.unwrap().unwrap();
+        let mut behind = Behind::default();
+        behind.refresh(one.clone()).await;
+        assert!(behind.mailboxes.is_empty());
+        world.store.close().await.unwrap();
+        for shared in [&one, &two] {
+            registry.hear(MailboxChange::Messages { user: world.user, mailbox: shared.id }, &mut behind).await;
+        }
+        assert_eq!(behind.mailboxes.len(), 2);
+        drop(two);
+        let (now, again) = (Timestamp::from_millis(1_000), behind.take(Timestamp::from_millis(1_000)));
+        assert_eq!(again.iter().map(|shared| shared.id).collect::<Vec<_>>(), [one.id]);
+        for shared in again {
+            behind.refresh(shared).await;
+        }
+        assert_eq!((behind.mailboxes.len(), behind.tried_at), (1, now));
+        assert!(one.snapshot().is_some(), "what cannot be read is not gone");
+    }
+
+    #[tokio::test]
+    async fn a_mailbox_is_shared_and_kept_warm() {
+        let world = World::new().await;
+        let id = world.mailbox().await;
+        let registry = Registry::new(world.store.clone(), Arc::new(SystemClock));
+        let one = registry.open(id).await.unwrap().unwrap();
+        let two = registry.open(id).await.unwrap().unwrap();
+        assert!(Arc::ptr_eq(&one, &two));
+        drop(two);
+        registry.left(one);
+        assert!(registry.find(id).is_some());
+        assert!(world.store.delete_mailbox(id).await.unwrap());
+        assert!(registry.open(id).await.unwrap().is_none());
+        assert!(registry.find(id).is_some_and(|shared| shared.snapshot().is_none()));
+    }
+}
