@@ -48,14 +48,18 @@ impl Session {
     async fn open(&self, select: &Select) -> Result<Option<Selected>, StoreError> {
         let (Some(user), Ok(name)) = (self.user_id(), MailboxName::parse(&select.mailbox)) else { return Ok(None) };
         let Some(record) = self.store().mailbox(user, &name).await? else { return Ok(None) };
-        let Some(shared) = self.context.registry.open(record.id).await? else { return Ok(None) };
-        let recent_from = match (self.wire.dialect().rev2, select.read_only) {
-            (true, _) => u32::MAX,
-            // EXAMINE takes nothing from who comes later (RFC 3501 section 6.3.2); who only looks sees none.
-            (false, true) => record.uid_next,
-            (false, false) => self.store().take_recent(record.id).await?,
+        let recent_from = async {
+            match (self.wire.dialect().rev2, select.read_only) {
+                (true, _) => Ok(u32::MAX),
+                // EXAMINE takes nothing from who comes later (RFC 3501 section 6.3.2); who only looks sees none.
+                (false, true) => Ok(record.uid_next),
+                (false, false) => self.store().take_recent(record.id).await,
+            }
         };
-        Ok(Selected::new(shared, select.read_only, recent_from))
+        // Together: one waits for the disk while the other reads.
+        let (shared, recent_from) = tokio::join!(self.context.registry.open(record.id), recent_from);
+        let Some(shared) = shared? else { return Ok(None) };
+        Ok(Selected::new(shared, select.read_only, recent_from?))
     }
 
     fn tell_selected(&mut self, selected: &Selected) {

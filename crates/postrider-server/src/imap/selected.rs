@@ -141,6 +141,13 @@ impl Selected {
     /// same message meanwhile nothing is noted, and all of it is told.
     pub(super) fn know(&mut self, operation: FlagsOperation, stored: &FlagsStored) {
         let Some(latest) = self.latest.borrow().clone() else { return };
+        let is_all = self.view.modseq() == stored.modseq_before && latest.modseq() == stored.modseq;
+        if is_all && self.view.len() == latest.len() {
+            // Nothing else has happened, and no expunge is left to be told: the latest is what the client knows with its own
+            // change.
+            self.view = latest;
+            return;
+        }
         let is_known = |entry: &&Entry| {
             entry.modseq == stored.modseq
                 && self.view.index_of(entry.uid).and_then(|index| self.view.get(index)).is_some_and(|before| {
