@@ -88,8 +88,12 @@ impl Notices {
         }
     }
 
-    /// Tells all other processes, soon.
+    /// Tells all other processes, soon; of the directory those who listen in this process, too, and at once.
     pub(crate) fn tell(&self, change: Change) {
+        if change == Change::Directory {
+            // Nobody may be listening.
+            let _ = self.shared.heard.send(change);
+        }
         lock(&self.shared.untold).insert(change);
         self.wake();
     }

@@ -26,8 +26,9 @@ pub trait Store: Emails + Queue + Mailboxes + Directory + Transfer + Send + Sync
     async fn health(&self) -> Result<StoreHealth>;
 
     /// What others change, heard within a second: the other nodes on the same database and the command lines beside them.
-    /// What this store's own callers change may be told too. A change says where to look, never what is there, and one
-    /// may stand for many; a node that dies may take its last ones with it. A receiver that lagged looks everywhere.
+    /// What this store's own callers change may be told too; in the directory it is, before the call returns. A change says
+    /// where to look, never what is there, and one may stand for many; a node that dies may take its last ones with it. A
+    /// receiver that lagged looks everywhere.
     fn changes(&self) -> broadcast::Receiver<Change>;
 
     /// What happens in mailboxes: at once what this process does, within a second what others do. As with [`Store::changes`] a
