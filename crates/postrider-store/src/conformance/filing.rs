@@ -85,6 +85,12 @@ pub(super) async fn a_filing_is_refused_by_itself(harness: &dyn Harness) {
     assert_eq!(store.accept(forced.clone()).await, Ok(Accepted::default()));
     assert_eq!(uids(&store, mailbox(&store, full, "INBOX").await.id).await, [1]);
     assert_eq!(mailbox(&store, full, "INBOX").await.uid_next, 2, "what was refused took no UID");
+    // Copies of one e-mail count each.
+    let quota = Quota { messages: Some(3), bytes: None };
+    assert!(store.set_quota(&address("room@example.org"), quota, at(2)).await.unwrap());
+    let refused = BTreeMap::from([(2, FilingRefusal::OverQuota)]);
+    assert_eq!(store.accept(with(&[room, room, room], false, true)).await, Ok(Accepted { refused }));
+    assert_eq!(uids(&store, mailbox(&store, room, "INBOX").await.id).await, [1, 2, 3]);
 }
 
 pub(super) async fn notifications_are_filed(harness: &dyn Harness) {

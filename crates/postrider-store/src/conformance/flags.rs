@@ -73,7 +73,7 @@ pub(super) async fn changed_entries_are_left_alone_if_asked(harness: &dyn Harnes
         append(&store, inbox, &n.to_string(), &[]).await;
     }
     let known = mailbox(&store, ann, "INBOX").await.highest_modseq;
-    let touched = set(&[(3, 3), (64, 65), (100, 100)]);
+    let touched = set(&[(3, 3), (64, 65), (99, 99)]);
     store_flags(&store, inbox, touched.clone(), FlagsOperation::Add, &["\\Answered"]).await;
     let change = |unchanged_since, operation| StoreFlags {
         mailbox: inbox,
@@ -84,7 +84,8 @@ pub(super) async fn changed_entries_are_left_alone_if_asked(harness: &dyn Harnes
     };
     let stored = store.store_flags(change(known, FlagsOperation::Add)).await.unwrap();
     assert_eq!(stored.conflicted, touched);
-    assert_eq!(stored.changed, set(&[(2, 2), (4, 63), (66, 70), (99, 99)]));
+    // The last one has just that modseq: it was not changed after it.
+    assert_eq!(stored.changed, set(&[(2, 2), (4, 63), (66, 70), (100, 100)]));
     let entries = entries(&store, inbox).await;
     assert!(entries.iter().all(|entry| entry.flags.contains(Flags::SEEN) == stored.changed.contains(entry.uid)));
     // One that would not change conflicts all the same.
