@@ -17,6 +17,12 @@ impl Session {
             return Ok(Status::refusal(Code::Cannot, "A mailbox cannot be below itself"));
         }
         let Some(user) = self.user_id() else { return Ok(Status::UNAVAILABLE) };
+        // Where what moves is only a level, nothing of it would stand in the way of a mailbox that has the new name.
+        match self.store().mailbox(user, &new).await {
+            Ok(None) => {}
+            Ok(Some(_)) => return Ok(Status::refusal(Code::AlreadyExists, "There is such a mailbox")),
+            Err(error) => return Ok(self.store_failed("a mailbox could not be looked up", &error)),
+        }
         let rename = RenameMailbox { user, from: old.clone(), to: new.clone(), now: self.now() };
         let renamed = self.store().rename_mailbox(rename).await;
         let shared = self.selected.as_ref().map(|selected| selected.shared.clone());

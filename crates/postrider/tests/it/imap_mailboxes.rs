@@ -177,6 +177,8 @@ async fn mailboxes_are_deleted_and_renamed() {
                 "RENAME b b/below",
                 "RENAME b/b x",
                 "RENAME x inbox",
+                "CREATE p/q",
+                "RENAME p INBOX",
                 "RENAME nowhere y",
                 "RENAME x \"y*\"",
                 "RENAME x deep/down/",
