@@ -1,5 +1,6 @@
 //! CLOSE, UNSELECT (RFC 3691) and EXPUNGE with UID EXPUNGE (RFC 4315).
 
+use postrider_store::StoreError;
 use postrider_wire::imap::response::{Code, Status};
 use postrider_wire::imap::sequence::MessageSet;
 
@@ -11,9 +12,10 @@ impl Session {
         if let Some(selected) = &self.selected
             && !selected.is_read_only
         {
-            let expunged = self.store().expunge(selected.shared.id, None).await;
-            if let Err(error) = expunged {
-                return self.store_failed("a mailbox could not be expunged", &error);
+            match self.store().expunge(selected.shared.id, None).await {
+                // What is deleted can be left.
+                Ok(_) | Err(StoreError::Missing(_)) => {}
+                Err(error) => return self.store_failed("a mailbox could not be expunged", &error),
             }
         }
         self.unselect().await;
