@@ -48,6 +48,8 @@ pub(super) struct Selected {
     pub(super) shared: Arc<SharedMailbox>,
     /// What the client knows.
     pub(super) view: Arc<Snapshot>,
+    /// Whether the view has all that happened up to its modseq; otherwise some of that is told later.
+    is_whole: bool,
     pub(super) is_read_only: bool,
     /// Messages from this UID on are recent (RFC 3501 section 2.3.2).
     pub(super) recent_from: u32,
@@ -66,7 +68,7 @@ impl Selected {
         let latest = shared.watch();
         let view = latest.borrow().clone()?;
         let told_keywords = view.record.keywords.len();
-        Some(Self { shared, view, is_read_only, recent_from, opened: None, latest, told_keywords })
+        Some(Self { shared, view, is_whole: true, is_read_only, recent_from, opened: None, latest, told_keywords })
     }
 
     pub(super) fn record(&self) -> &MailboxRecord {
@@ -141,13 +143,12 @@ impl Selected {
     /// same message meanwhile nothing is noted, and all of it is told.
     pub(super) fn know(&mut self, operation: FlagsOperation, stored: &FlagsStored) {
         let Some(latest) = self.latest.borrow().clone() else { return };
-        let is_all = self.view.modseq() == stored.modseq_before && latest.modseq() == stored.modseq;
-        if is_all && self.view.len() == latest.len() {
-            // Nothing else has happened, and no expunge is left to be told: the latest is what the client knows with its own
-            // change.
+        if self.is_whole && self.view.modseq() == stored.modseq_before && latest.modseq() == stored.modseq {
+            // Nothing else has happened, and nothing is left to be told: the latest is what the client knows with its own change.
             self.view = latest;
             return;
         }
+        self.is_whole = false;
         let is_known = |entry: &&Entry| {
             entry.modseq == stored.modseq
                 && self.view.index_of(entry.uid).and_then(|index| self.view.get(index)).is_some_and(|before| {
@@ -169,7 +170,8 @@ impl Selected {
         let changed = if telling.flags { news.changed.as_slice() } else { &[] };
         let expunged = if telling.expunges { news.expunged.as_slice() } else { &[] };
         let count_before = self.view.len();
-        self.view = if changed.len() == news.changed.len() && expunged.len() == news.expunged.len() {
+        self.is_whole = changed.len() == news.changed.len() && expunged.len() == news.expunged.len();
+        self.view = if self.is_whole {
             latest
         } else {
             let entries: Vec<Entry> = changed.iter().chain(&news.new).copied().collect();

@@ -239,7 +239,12 @@ async fn check(world: &World, steps: Vec<Step>, qresync: bool) {
 fn a_client_knows_what_the_store_has() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let world = runtime.block_on(World::new());
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(48));
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        // Each has a store to write to.
+        cases: ProptestConfig::default().cases / 5,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
     let result = runner.run(&(steps(), any::<bool>()), |(steps, qresync)| {
         runtime.block_on(check(&world, steps, qresync));
         Ok(())
