@@ -1,7 +1,9 @@
 //! STORE and UID STORE (RFC 9051 section 6.4.6, RFC 7162 section 3.1.3).
 
+use std::sync::Arc;
+
 use postrider_core::mailbox::{Keyword, KeywordError, NamedFlags, UidSet};
-use postrider_store::{FlagsOperation, FlagsStored, StoreError, StoreFlags};
+use postrider_store::{Entry, FlagsOperation, FlagsStored, StoreError, StoreFlags};
 use postrider_wire::imap::command::{Store, StoreAction};
 use postrider_wire::imap::flag::Flag;
 use postrider_wire::imap::response::{Code, FetchLine, Status};
@@ -70,21 +72,28 @@ impl Session {
             return Ok(());
         }
         selected.tell_keywords(self.wire.output());
-        let latest = selected.shared.snapshot();
-        let is_there = |uid| latest.as_ref().is_some_and(|latest| latest.index_of(uid).is_some());
+        let Some(latest) = selected.shared.snapshot() else { return Ok(()) };
+        // Where somebody else was there meanwhile, what is true now is told, and nothing of what is gone.
+        let is_known = Arc::ptr_eq(&latest, &selected.view);
+        let now = |entry: &Entry| {
+            if is_known {
+                Some(*entry)
+            } else {
+                latest.index_of(entry.uid).and_then(|index| latest.get(index)).copied()
+            }
+        };
         for range in places {
             for start in range.clone().step_by(ANSWERS_BETWEEN_FLUSHES) {
                 let end = range.end.min(start + ANSWERS_BETWEEN_FLUSHES);
                 let Some(selected) = &self.selected else { return Ok(()) };
                 for (index, entry) in selected.view.range(start, end) {
-                    let is_changed = stored.changed.contains(entry.uid);
-                    if stored.conflicted.contains(entry.uid) || !(is_changed || is_there(entry.uid)) {
+                    let Some(entry) = now(entry).filter(|entry| !stored.conflicted.contains(entry.uid)) else {
                         continue;
-                    }
+                    };
                     let number = index as u32 + 1;
                     if !is_silent {
-                        selected.write_flags(self.wire.output(), number, entry, telling);
-                    } else if is_changed {
+                        selected.write_flags(self.wire.output(), number, &entry, telling);
+                    } else if stored.changed.contains(entry.uid) {
                         let mut line = FetchLine::begin(self.wire.output(), number, telling.dialect);
                         line.uid(entry.uid);
                         line.mod_sequence(stored.modseq);
