@@ -139,18 +139,21 @@ async fn one(session: &mut ImapClient, number: usize, step: usize, ledger: &Ledg
 /// What is in the mailboxes is what was acknowledged.
 async fn check(server: SocketAddr, ledger: &Ledger) {
     let mut client = ImapClient::log_in(server, USER, PASSWORD).await;
+    let mut replies = Vec::new();
+    for mailbox in ["INBOX", "Archive"] {
+        client.demand(&format!("SELECT {mailbox}")).await;
+        replies.push((mailbox, client.demand("UID FETCH 1:* (FLAGS BODY.PEEK[])").await));
+    }
     let mut there: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     let mut flagged = BTreeSet::new();
     let mut told = ledger.told.lock().unwrap();
-    for mailbox in ["INBOX", "Archive"] {
-        client.demand(&format!("SELECT {mailbox}")).await;
-        let reply = client.demand("UID FETCH 1:* (FLAGS BODY.PEEK[])").await;
+    for (mailbox, reply) in &replies {
         for line in reply.lines().iter().filter(|line| line.contains(" FETCH (")) {
             let number: usize = between(line, "Subject: number ", "\r\n").parse().unwrap();
             let uid: u32 = line.split("UID ").nth(1).unwrap().split([' ', ')']).next().unwrap().parse().unwrap();
             assert!(line.contains(&message(number)), "message {number} was changed: {line}");
             told.has_uid(mailbox, uid, number);
-            there.entry(number).or_default().push(mailbox.to_owned());
+            there.entry(number).or_default().push((*mailbox).to_owned());
             if line.contains("\\Flagged") {
                 flagged.insert(number);
             }
