@@ -23,7 +23,7 @@ use crate::nodes;
 use crate::notices::Notices;
 use crate::options::{LeaseClock, MongoOptions};
 use crate::schema;
-use crate::session::Session;
+use crate::session::{Session, Sessions};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -56,6 +56,7 @@ pub(crate) struct Engine {
     pub(crate) files: Files,
     pub(crate) notices: Notices,
     pub(crate) courtesy: Courtesy,
+    pub(crate) sessions: Sessions,
     stripes: Stripes,
     /// The nodes of this process; `None` for those that lost their registration.
     nodes: Mutex<HashMap<NodeId, Option<Registered>>>,
@@ -94,6 +95,7 @@ impl Engine {
             files: Files::new(database.clone(), options.answer_timeout),
             notices: Notices::new(database.clone(), oid::ObjectId::new()),
             courtesy: Courtesy::default(),
+            sessions: Sessions::default(),
             client,
             database,
             options,
@@ -185,7 +187,7 @@ impl Engine {
         // What ended the last try, and whether another is under way, of which nobody may know what becomes of it.
         let (mut last, mut is_trying, mut conflicts) = (None, true, 0);
         let tries = async {
-            let mut session = Session::start(&self.client).await?;
+            let mut session = Session::start(self).await?;
             let mut pause = RETRY_FIRST;
             loop {
                 is_trying = true;
@@ -217,7 +219,7 @@ impl Engine {
     /// As [`Engine::transaction`], once: [`Failure::Conflict`] if another transaction is in the way.
     pub(crate) async fn transaction_once<W: Work>(&self, work: &mut W) -> std::result::Result<W::Output, Failure> {
         let tried = async {
-            let mut session = Session::start(&self.client).await?;
+            let mut session = Session::start(self).await?;
             self.try_transaction(&mut session, work).await
         };
         tokio::time::timeout(self.options.answer_timeout, tried)
@@ -284,6 +286,11 @@ impl Engine {
 
     pub(crate) fn registered(&self, node: NodeId) -> Option<Registered> {
         lock(&self.nodes).get(&node).copied().flatten()
+    }
+
+    /// The nodes of this process that are registered.
+    pub(crate) fn own_nodes(&self) -> Vec<NodeId> {
+        lock(&self.nodes).iter().filter_map(|(node, registered)| registered.map(|_| *node)).collect()
     }
 
     pub(crate) fn has_lost(&self, node: NodeId) -> bool {

@@ -20,6 +20,7 @@ use crate::guard::Claim;
 use crate::options::LeaseClock;
 use crate::parts;
 use crate::schema::{DELIVERIES, NODES};
+use crate::session;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -34,6 +35,9 @@ struct NodeDocument {
     /// The fingerprint as it is, bit by bit.
     #[serde(default)]
     keeps_to: i64,
+    /// What its process may leave open.
+    #[serde(default)]
+    sessions: Vec<Bson>,
 }
 
 /// Registers a node or prolongs its lease; `None` if its registration is lost.
@@ -80,8 +84,13 @@ pub(crate) async fn is_registered(engine: &Engine, node: NodeId) -> Result<bool>
 
 /// Gives back all that a node holds and forgets the node.
 pub(crate) async fn leave(engine: &Engine, node: NodeId) -> Result<()> {
+    let is_own = engine.registered(node).is_some();
     engine.note_left(node);
-    engine.command(engine.collection::<Document>(NODES).delete_one(doc! { "_id": oid(node) })).await?;
+    let nodes = engine.collection::<NodeDocument>(NODES);
+    let left = engine.command(nodes.find_one_and_delete(doc! { "_id": oid(node) })).await?;
+    if !is_own {
+        session::kill(&engine.client, left.map(|node| node.sessions).unwrap_or_default()).await;
+    }
     release_of(engine, vec![oid(node).into()]).await?;
     engine.notices.tell(Change::Nodes);
     Ok(())
@@ -141,6 +150,21 @@ fn released() -> Vec<Document> {
     vec![doc! { "$set": { "readyAt": "$dueAt" } }, doc! { "$unset": ["owner", "claim"] }]
 }
 
+/// Notes that this process begins to use a session.
+pub(crate) async fn note_session(
+    engine: &Engine,
+    session: &Document,
+) -> std::result::Result<(), mongodb::error::Error> {
+    let own: Vec<oid::ObjectId> = engine.own_nodes().into_iter().map(oid).collect();
+    if own.is_empty() {
+        // Its first renewal tells all.
+        return Ok(());
+    }
+    let nodes = engine.collection::<Document>(NODES);
+    let update = doc! { "$addToSet": { "sessions": session } };
+    nodes.update_many(doc! { "_id": { "$in": own } }, update).await.map(drop)
+}
+
 /// The time that leases are compared with, as an expression.
 fn time(engine: &Engine, now: Timestamp) -> Bson {
     match engine.options.lease_clock {
@@ -164,6 +188,7 @@ async fn prolong(engine: &Engine, renewal: &Renewal, is_known: bool) -> Result<b
         "host": { "$literal": &renewal.host },
         "leaseUntil": until,
         "keepsTo": { "$literal": renewal.keeps_to as i64 },
+        "sessions": { "$literal": engine.sessions.all() },
     } }];
     let mut filter = doc! { "_id": oid(renewal.node) };
     if is_known {
@@ -175,10 +200,13 @@ async fn prolong(engine: &Engine, renewal: &Renewal, is_known: bool) -> Result<b
 
 /// Forgets nodes whose leases have lapsed. Returns those that are left, by id, and who else owns deliveries.
 async fn forget_lapsed(engine: &Engine, now: Timestamp) -> Result<(Vec<NodeDocument>, Vec<Bson>)> {
-    let nodes = engine.collection::<Document>(NODES);
+    let nodes = engine.collection::<NodeDocument>(NODES);
     let lapsed = doc! { "$expr": { "$lte": ["$leaseUntil", time(engine, now)] } };
+    let found = engine.call(collect(nodes.find(lapsed.clone()))).await?;
     let forgotten = engine.command(nodes.delete_many(lapsed)).await?.deleted_count;
     if forgotten > 0 {
+        let others = found.into_iter().filter(|node| engine.registered(id(node.id)).is_none());
+        session::kill(&engine.client, others.flat_map(|node| node.sessions).collect()).await;
         tracing::info!(queue.nodes = forgotten, "nodes are gone, their deliveries go on elsewhere");
         engine.notices.tell(Change::Nodes);
     }

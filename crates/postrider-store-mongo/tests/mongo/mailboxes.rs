@@ -473,3 +473,35 @@ async fn users_of_an_older_database_get_mailboxes() {
         assert!(matches!(store.add_alias(alias).await, Err(StoreError::Exists(_))));
     }
 }
+
+/// As a node that dies within a transaction leaves it: nobody can change what it changed, until somebody ends it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_dead_node_left_open_is_ended_with_it() {
+    let mongo = Mongo::default();
+    let store = mongo.store().await;
+    let user = add_user(&store, "ann@example.org").await;
+    let inbox = mailbox(&store, user, "INBOX").await;
+    for lapses in [false, true] {
+        let dead = register(&mongo.store().await).await;
+        let database = database(mongo.url().await).await;
+        let mut session = database.client().start_session().await.unwrap();
+        let noted = doc! { "$set": { "sessions": [session.id()] } };
+        let of_dead = doc! { "_id": oid::ObjectId::from_bytes(*dead.as_bytes()) };
+        database.collection::<Document>("nodes").update_one(of_dead, noted).await.unwrap();
+        session.start_transaction().await.unwrap();
+        let key = doc! { "_id": oid::ObjectId::from_bytes(*inbox.as_bytes()) };
+        let update = doc! { "$inc": { "uidNext": 7_i64 } };
+        let mailboxes = database.collection::<Document>("mailboxes");
+        mailboxes.update_one(key, update).session(&mut session).await.unwrap();
+        if lapses {
+            let later = NOW + LEASE * 2;
+            store.renew(Renewal::new(ObjectId::new(later), later, LEASE)).await.unwrap().unwrap();
+        } else {
+            store.leave(dead).await.unwrap();
+        }
+        let started = Instant::now();
+        let next = if lapses { 2 } else { 1 };
+        assert_eq!(store.append(append(inbox, "x", Flags::NONE)).await.unwrap().uids, [next]);
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    }
+}
