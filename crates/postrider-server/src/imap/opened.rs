@@ -3,7 +3,7 @@
 //! Sections are cut out of the stored bytes, not copied. It knows no mailbox and no session.
 
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use postrider_core::ObjectId;
@@ -16,11 +16,13 @@ pub(super) struct Opened {
     pub(super) email: ObjectId,
     pub(super) raw: Bytes,
     structure: OnceLock<Structure>,
+    /// The part that was decoded last, for who reads it piece by piece.
+    decoded: Mutex<Option<(Vec<u32>, Bytes)>>,
 }
 
 impl Opened {
     pub(super) fn new(email: ObjectId, raw: Bytes) -> Self {
-        Self { email, raw, structure: OnceLock::new() }
+        Self { email, raw, structure: OnceLock::new(), decoded: Mutex::default() }
     }
 
     pub(super) fn structure(&self) -> &Structure {
@@ -54,9 +56,13 @@ impl Opened {
             return Ok(Some(self.raw.clone()));
         }
         let Some(found) = self.structure().part(part) else { return Ok(None) };
+        let mut last = self.decoded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, decoded)) = last.as_ref().filter(|(known, _)| known == part) {
+            return Ok(Some(decoded.clone()));
+        }
         Ok(Some(match found.decoded(&self.raw)? {
             std::borrow::Cow::Borrowed(_) => self.raw.slice(found.body.clone()),
-            std::borrow::Cow::Owned(decoded) => decoded.into(),
+            std::borrow::Cow::Owned(decoded) => last.insert((part.to_vec(), decoded.into())).1.clone(),
         }))
     }
 

@@ -12,6 +12,10 @@ use super::session::Session;
 
 impl Session {
     pub(super) async fn select(&mut self, select: Select) -> Status {
+        if select.qresync.is_some() && !self.qresync {
+            // RFC 7162 section 3.2.5.
+            return Status::bad("ENABLE QRESYNC first");
+        }
         // RFC 9051 section 6.3.2: whatever comes of it, the mailbox before is left.
         let had_selected = self.selected.is_some();
         self.unselect().await;

@@ -164,6 +164,8 @@ impl Selected {
     pub(super) fn tell(&mut self, out: &mut BytesMut, telling: Telling) -> bool {
         let Some(latest) = self.latest.borrow_and_update().clone() else { return false };
         if Arc::ptr_eq(&latest, &self.view) {
+            // An own change may have brought keywords.
+            self.tell_keywords(out);
             return true;
         }
         let news = News::between(&self.view, &latest);

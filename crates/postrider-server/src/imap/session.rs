@@ -374,6 +374,10 @@ impl Session {
             Event::Violation { status } => {
                 // What was offered with it does not come any more.
                 self.share = None;
+                if matches!(status.code, Some(Code::BadCharset(_))) {
+                    // RFC 5182 section 2.1: a search that is answered NO saves nothing.
+                    self.saved = UidSet::new();
+                }
                 debug!(%status, "command refused");
             }
             // The caller ends the session on it.

@@ -75,7 +75,7 @@ async fn messages_made_of_others() {
     let reply = client
         .command(&format!(
             "APPEND Drafts (\\Draft) CATENATE (URL \"/INBOX;UIDVALIDITY={uid_validity}/;UID=1/;SECTION=HEADER\" TEXT {{6+}}\r\nHello! \
-             URL \";UID=2/;SECTION=TEXT\" URL \"imap://bob%40example.org@mail.example.org/INBOX/;UID=1/;SECTION=TEXT/;PARTIAL=0.4\")"
+             URL \";UID=2/;SECTION=TEXT\" URL \"imap://bob%40example.org@postrider.test/INBOX/;UID=1/;SECTION=TEXT/;PARTIAL=0.4\")"
         ))
         .await;
     assert!(reply.tagged.starts_with("OK [APPENDUID "), "{}", reply.text());
