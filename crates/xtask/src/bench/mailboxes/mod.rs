@@ -59,7 +59,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     };
     let open_files_max = machine::raise_open_files_max();
     let machine = machine::describe(folder.path())?;
-    let dovecot = if with_dovecot { dovecot::version()? } else { "not measured".to_owned() };
+    let dovecot = if with_dovecot { dovecot::version()? } else { "(not measured)".to_owned() };
     println!("{machine}\nDovecot {dovecot}");
     let bench = Bench { options, folder: folder.path().to_path_buf(), binary, open_files_max };
 
