@@ -87,10 +87,12 @@ pub(crate) async fn leave(engine: &Engine, node: NodeId) -> Result<()> {
     let is_own = engine.registered(node).is_some();
     engine.note_left(node);
     let nodes = engine.collection::<NodeDocument>(NODES);
-    let left = engine.command(nodes.find_one_and_delete(doc! { "_id": oid(node) })).await?;
     if !is_own {
+        // First of all: what they have open may be in the way of any write.
+        let left = engine.command(nodes.find_one(doc! { "_id": oid(node) })).await?;
         session::kill(&engine.client, left.map(|node| node.sessions).unwrap_or_default()).await;
     }
+    engine.command(nodes.delete_one(doc! { "_id": oid(node) })).await?;
     release_of(engine, vec![oid(node).into()]).await?;
     engine.notices.tell(Change::Nodes);
     Ok(())
@@ -203,10 +205,10 @@ async fn forget_lapsed(engine: &Engine, now: Timestamp) -> Result<(Vec<NodeDocum
     let nodes = engine.collection::<NodeDocument>(NODES);
     let lapsed = doc! { "$expr": { "$lte": ["$leaseUntil", time(engine, now)] } };
     let found = engine.call(collect(nodes.find(lapsed.clone()))).await?;
+    let others = found.into_iter().filter(|node| engine.registered(id(node.id)).is_none());
+    session::kill(&engine.client, others.flat_map(|node| node.sessions).collect()).await;
     let forgotten = engine.command(nodes.delete_many(lapsed)).await?.deleted_count;
     if forgotten > 0 {
-        let others = found.into_iter().filter(|node| engine.registered(id(node.id)).is_none());
-        session::kill(&engine.client, others.flat_map(|node| node.sessions).collect()).await;
         tracing::info!(queue.nodes = forgotten, "nodes are gone, their deliveries go on elsewhere");
         engine.notices.tell(Change::Nodes);
     }
