@@ -240,7 +240,7 @@ fn spawn(address: SocketAddr, folder: &Path) -> Child {
         .arg(folder.join("data"))
         // Without this the server acknowledges writes that a crash loses.
         .arg("--sync-on-commit")
-        .args(["--write-tickets", "2", "--cache-size", "256M", "--log-level", "WARNING"])
+        .args(["--write-tickets", "16", "--cache-size", "256M", "--log-level", "WARNING"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
