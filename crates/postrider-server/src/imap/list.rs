@@ -52,7 +52,10 @@ impl Session {
                     if let (true, Some(items)) = (is_itself, &list.returns.status)
                         && let Some(mailbox) = names.mailbox(level)
                     {
-                        self.tell_status(mailbox, items);
+                        match self.recent(mailbox, items).await {
+                            Ok(recent) => self.tell_status(mailbox, items, recent),
+                            Err(error) => return Ok(self.store_failed("a mailbox could not be read", &error)),
+                        }
                     }
                     self.flush_if_large().await?;
                 }

@@ -48,7 +48,7 @@ impl Session {
                 let events = watch.wishes.events(mailbox.name.as_str(), &watch.known.names);
                 let items = events.first_status(self.condstore);
                 if !items.is_empty() && !self.has_selected(mailbox.id) {
-                    self.tell_status(mailbox, &items);
+                    self.tell_status(mailbox, &items, 0);
                     self.flush_if_large().await?;
                 }
             }
@@ -172,7 +172,7 @@ impl Session {
         let events = watch.wishes.events(after.name.as_str(), &watch.known.names);
         let items = events.status(before, after, self.condstore);
         if !items.is_empty() && !self.has_selected(after.id) {
-            self.tell_status(after, &items);
+            self.tell_status(after, &items, 0);
         }
     }
 

@@ -40,6 +40,7 @@ enum Step {
         operation: FlagsOperation,
         uids: Vec<u32>,
         flags: u64,
+        keyword: Option<u8>,
     },
     Refresh,
     Tell {
@@ -58,8 +59,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(operation, uids, flags, keyword)| Step::Store { operation, uids, flags, keyword }),
         2 => Just(Step::Expunge),
         1 => uids().prop_map(|uids| Step::Move { uids }),
-        1 => (operation(), uids(), 0u64..32)
-            .prop_map(|(operation, uids, flags)| Step::OwnSilentStore { operation, uids, flags }),
+        1 => (operation(), uids(), 0u64..32, prop::option::of(0u8..4))
+            .prop_map(|(operation, uids, flags, keyword)| Step::OwnSilentStore { operation, uids, flags, keyword }),
         3 => Just(Step::Refresh),
         4 => (any::<bool>(), any::<bool>()).prop_map(|(expunges, flags)| Step::Tell { expunges, flags }),
     ];
@@ -117,6 +118,8 @@ impl World {
 struct Client {
     /// UID and flags by sequence number, as far as it knows.
     messages: Vec<Option<(u32, String)>>,
+    /// Of the last FLAGS response.
+    flags: String,
 }
 
 impl Client {
@@ -131,6 +134,9 @@ impl Client {
                 self.messages.retain(|message| message.as_ref().is_none_or(|(uid, _)| !set.contains(*uid)));
                 gone += before - self.messages.len();
                 continue;
+            }
+            if let Some(flags) = line.strip_prefix("FLAGS ") {
+                self.flags = flags.to_owned();
             }
             let (number, rest) = line.split_once(' ').unwrap();
             let Ok(number) = number.parse::<usize>() else { continue };
@@ -161,6 +167,11 @@ impl Client {
     }
 }
 
+fn named(flags: u64, keyword: Option<u8>) -> NamedFlags {
+    let keywords = keyword.map(|n| format!("k{n}").parse().unwrap()).into_iter().collect();
+    NamedFlags { system: Flags::from_bits(flags), keywords }
+}
+
 fn shown(selected: &Selected, flags: Flags) -> String {
     flag_names(flags, &selected.view.record.keywords).collect::<Vec<_>>().join(" ")
 }
@@ -178,7 +189,7 @@ async fn check(world: &World, steps: Vec<Step>, qresync: bool) {
     let registry = Registry::new(world.store.clone(), Arc::new(SystemClock));
     let shared = registry.open(mailbox).await.unwrap().unwrap();
     let mut selected = Selected::new(shared.clone(), false, u32::MAX).unwrap();
-    let mut client = Client { messages: vec![None; selected.view.len()] };
+    let mut client = Client { messages: vec![None; selected.view.len()], flags: String::new() };
     client.fetch(&selected);
     let dialect = Dialect { rev2: true, utf8_accept: false };
     let tell = |selected: &mut Selected, client: &mut Client, expunges: bool, flags: bool| {
@@ -193,8 +204,7 @@ async fn check(world: &World, steps: Vec<Step>, qresync: bool) {
         match step {
             Step::Append { count, flags } => world.append(mailbox, count, flags).await,
             Step::Store { operation, uids, flags, keyword } => {
-                let mut flags = NamedFlags::from(Flags::from_bits(flags));
-                flags.keywords.extend(keyword.map(|n| format!("k{n}").parse().unwrap()));
+                let flags = named(flags, keyword);
                 let uids = uids.into_iter().collect();
                 let store = StoreFlags { mailbox, uids, operation, flags, unchanged_since: None };
                 world.store.store_flags(store).await.unwrap();
@@ -207,10 +217,10 @@ async fn check(world: &World, steps: Vec<Step>, qresync: bool) {
                 let copy = CopyMessages { from: mailbox, uids, to: other, moves: true, now: Timestamp::system() };
                 world.store.copy_messages(copy).await.unwrap();
             }
-            Step::OwnSilentStore { operation, uids, flags } => {
+            Step::OwnSilentStore { operation, uids, flags, keyword } => {
                 // Of what the client knows; others may have it changed or expunged meanwhile.
                 let uids: UidSet = uids.into_iter().filter(|uid| selected.view.index_of(*uid).is_some()).collect();
-                let flags = NamedFlags::from(Flags::from_bits(flags));
+                let flags = named(flags, keyword);
                 let store = StoreFlags { mailbox, uids, operation, flags, unchanged_since: None };
                 let stored = world.store.store_flags(store).await.unwrap();
                 shared.flags_stored(operation, &stored).await.unwrap();
@@ -233,6 +243,8 @@ async fn check(world: &World, steps: Vec<Step>, qresync: bool) {
     assert_eq!(selected.view.iter().copied().collect::<Vec<_>>(), truth.entries);
     let expected: Vec<_> = truth.entries.iter().map(|entry| Some((entry.uid, shown(&selected, entry.flags)))).collect();
     assert_eq!(client.messages, expected);
+    let mut keywords = truth.record.keywords.iter();
+    assert!(keywords.all(|keyword| client.flags.contains(keyword.as_str())), "a keyword came without a word");
 }
 
 #[test]

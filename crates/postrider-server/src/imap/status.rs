@@ -1,6 +1,6 @@
 //! STATUS (RFC 9051 section 6.3.11): what a mailbox's record tells without opening it.
 
-use postrider_store::MailboxRecord;
+use postrider_store::{MailboxRecord, StoreError};
 use postrider_wire::imap::command::StatusItem;
 use postrider_wire::imap::response::{self, Status, StatusValue};
 
@@ -27,14 +27,35 @@ impl Session {
             self.tell(true).await?;
         }
         self.enable_condstore_for(items);
-        self.tell_status(&record, items);
+        match self.recent(&record, items).await {
+            Ok(recent) => self.tell_status(&record, items, recent),
+            Err(error) => return Ok(self.store_failed("a mailbox could not be read", &error)),
+        }
         Ok(Status::ok("Told"))
     }
 
+    /// How many messages are recent, where that is asked for (RFC 3501 section 6.3.10): in the selected mailbox for this session,
+    /// in others for nobody yet. Only for that a mailbox has to be opened.
+    pub(super) async fn recent(&self, record: &MailboxRecord, items: &[StatusItem]) -> Result<u64, StoreError> {
+        if !items.contains(&StatusItem::Recent) {
+            return Ok(0);
+        }
+        if let Some(selected) = self.selected.as_ref().filter(|selected| selected.shared.id == record.id) {
+            return Ok(u64::from(selected.recent()));
+        }
+        if record.recent_from >= record.uid_next || record.counts.messages == 0 {
+            return Ok(0);
+        }
+        let Some(shared) = self.context.registry.open(record.id).await? else { return Ok(0) };
+        let recent = shared.snapshot().map_or(0, |open| open.len() - open.index_from(record.recent_from));
+        // Clients ask again and again.
+        self.context.registry.left(shared);
+        Ok(recent as u64)
+    }
+
     /// One STATUS response. Of the selected mailbox it says what its client was told.
-    pub(super) fn tell_status(&mut self, record: &MailboxRecord, items: &[StatusItem]) {
+    pub(super) fn tell_status(&mut self, record: &MailboxRecord, items: &[StatusItem], recent: u64) {
         let selected = self.selected.as_ref().filter(|selected| selected.shared.id == record.id);
-        let recent = selected.map_or(0, |selected| u64::from(selected.recent()));
         let name = &record.name;
         let record = selected.map_or(record, |selected| selected.record());
         let counts = record.counts;

@@ -50,6 +50,7 @@ impl MailboxDocument {
             special_use: special_use.map_err(|_| wrong("no such special use"))?,
             uid_validity: u32::try_from(self.uid_validity).map_err(|_| wrong("no UIDVALIDITY"))?,
             uid_next: u32::try_from(self.uid_next).map_err(|_| wrong("no UIDNEXT"))?,
+            recent_from: u32::try_from(self.recent_from).unwrap_or(u32::MAX),
             highest_modseq: modseq(self.highest_modseq),
             keywords: self.keywords()?,
             counts: MailboxCounts {

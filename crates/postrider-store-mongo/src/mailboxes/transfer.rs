@@ -40,7 +40,6 @@ pub(crate) async fn export(engine: &Engine, user: UserId) -> Result<StoredMailbo
         let uids = |expunged: &ExpungedDocument| (modseq(expunged.modseq), UidSet::from_ranges(expunged.uids()));
         mailboxes.push(StoredMailbox {
             record: document.record()?,
-            recent_from: u32::try_from(document.recent_from).unwrap_or(u32::MAX),
             expunged: expunged.iter().map(uids).collect(),
             expunged_since: modseq(document.expunged_since),
             metadata: metadata::read(engine, document.id).await?,
@@ -137,7 +136,7 @@ async fn insert(
         uid_validity: i64::from(record.uid_validity),
         uid_next: i64::from(record.uid_next),
         highest_modseq: signed(record.highest_modseq),
-        recent_from: i64::from(stored.recent_from),
+        recent_from: i64::from(record.recent_from),
         keywords: record.keywords.iter().map(|keyword| keyword.as_str().to_owned()).collect(),
         // These come with the entries.
         messages: 0,

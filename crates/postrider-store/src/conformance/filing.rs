@@ -231,7 +231,8 @@ pub(super) async fn recent_messages_are_told_once(harness: &dyn Harness) {
     let before = mailbox(&store, ann, "INBOX").await;
     assert_eq!(store.take_recent(inbox.id).await, Ok(1));
     assert_eq!(store.take_recent(inbox.id).await, Ok(3));
-    assert_eq!(mailbox(&store, ann, "INBOX").await, before, "nothing of the mailbox changes");
+    let after = MailboxRecord { recent_from: 3, ..before };
+    assert_eq!(mailbox(&store, ann, "INBOX").await, after, "nothing else of the mailbox changes");
     accept(&store, filed_email(5, &[ann])).await;
     assert_eq!(store.take_recent(inbox.id).await, Ok(3));
     assert!(matches!(store.take_recent(ObjectId::from_bytes([9; 12])).await, Err(StoreError::Missing(_))));

@@ -28,6 +28,8 @@ pub struct MailboxRecord {
     pub uid_validity: u32,
     /// Greater than any UID that was ever given.
     pub uid_next: u32,
+    /// Messages from this UID on are recent for nobody yet ([`super::super::Mailboxes::take_recent`]).
+    pub recent_from: u32,
     /// Of the last change; 1 for a new mailbox.
     pub highest_modseq: Modseq,
     /// What the bits of [`Flags`] from [`Flags::KEYWORD_FIRST`] on mean. It only grows, up to [`Flags::KEYWORDS_MAX`].
@@ -292,8 +294,6 @@ pub enum MailboxChange {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredMailbox {
     pub record: MailboxRecord,
-    /// See [`super::super::Mailboxes::take_recent`].
-    pub recent_from: u32,
     /// What is remembered of expunged UIDs, by modseq upwards, and since when that is all.
     pub expunged: Vec<(Modseq, UidSet)>,
     pub expunged_since: Modseq,

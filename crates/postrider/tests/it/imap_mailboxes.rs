@@ -236,6 +236,16 @@ async fn status_says_what_the_selected_session_was_told() {
             ),
         ]
     );
+    // What nobody was told of is recent for whoever comes; to ask takes nothing away (RFC 3501 section 6.3.10).
+    for _ in 0..2 {
+        other.append("Drafts", MESSAGE).await;
+    }
+    for _ in 0..2 {
+        assert_eq!(client.demand("STATUS Drafts (RECENT)").await.lines(), ["* STATUS Drafts (RECENT 2)"]);
+    }
+    other.demand("SELECT Drafts").await;
+    let listed = client.demand("LIST \"\" Drafts RETURN (STATUS (RECENT))").await;
+    assert_eq!(listed.starting("STATUS"), ["STATUS Drafts (RECENT 0)"]);
     // RFC 7162 section 3.1: to ask for it is to enable CONDSTORE.
     let reply = client.demand("STATUS Sent (HIGHESTMODSEQ)").await;
     assert_eq!(reply.starting("OK [HIGHESTMODSEQ").len(), 1, "{}", reply.text());

@@ -67,6 +67,7 @@ fn insert(
         special_use,
         uid_validity,
         uid_next: 1,
+        recent_from: 1,
         highest_modseq: 1,
         keywords: Vec::new(),
         counts: MailboxCounts::default(),

@@ -19,7 +19,6 @@ const COLUMNS: &str = "number, id, user, name, special_use, uid_validity, uid_ne
 pub(super) struct Found {
     pub(super) number: i64,
     pub(super) record: MailboxRecord,
-    pub(super) recent_from: u32,
     pub(super) expunged_since: Modseq,
 }
 
@@ -186,6 +185,7 @@ fn found(row: &Row<'_>) -> Result<Found, StoreError> {
         special_use: special_use.map(|text| text.parse().map_err(corrupt)).transpose()?,
         uid_validity: row.get(5)?,
         uid_next: row.get(6)?,
+        recent_from: row.get(15)?,
         highest_modseq: count(7)?,
         keywords: keywords(row, 8)?,
         counts: MailboxCounts {
@@ -197,5 +197,5 @@ fn found(row: &Row<'_>) -> Result<Found, StoreError> {
         },
         created_at: codes::timestamp(row.get(14)?),
     };
-    Ok(Found { number: row.get(0)?, record, recent_from: row.get(15)?, expunged_since: count(16)? })
+    Ok(Found { number: row.get(0)?, record, expunged_since: count(16)? })
 }

@@ -22,7 +22,6 @@ pub(in crate::sqlite) fn export(connection: &Connection, user: UserId) -> Result
     let mut mailboxes = Vec::new();
     for found in read::all(&transaction, user)? {
         mailboxes.push(StoredMailbox {
-            recent_from: found.recent_from,
             expunged: read::expunged_since(&transaction, found.number, 0)?,
             expunged_since: found.expunged_since,
             metadata: metadata::all(&transaction, user, found.number)?,
@@ -98,7 +97,7 @@ fn put(connection: &Connection, user: UserId, stored: &StoredMailbox) -> Result<
                 uid_next,
                 *highest_modseq as i64,
                 read::keywords_text(keywords),
-                stored.recent_from,
+                stored.record.recent_from,
                 stored.expunged_since as i64,
                 kept as i64,
                 created_at.as_millis(),
