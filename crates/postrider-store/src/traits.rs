@@ -196,9 +196,10 @@ pub trait Mailboxes: Send + Sync {
     /// [`postrider_core::mailbox::Flags::KEYWORDS_MAX`] keywords.
     async fn append(&self, append: Append) -> Result<Appended>;
 
-    /// Copies or moves messages: their flags, keywords and internal dates stay. The order of UIDs stays, too.
+    /// Copies or moves messages: their flags, keywords and internal dates stay. The order of UIDs stays, too. Keywords that the
+    /// mailbox has no more room for are left out: a message can always be filed.
     ///
-    /// Errors as of [`Mailboxes::append`].
+    /// [`StoreError::OverQuota`].
     async fn copy_messages(&self, copy: CopyMessages) -> Result<Copied>;
 
     /// Changes flags. [`StoreError::Limit`] as of [`Mailboxes::append`].

@@ -178,6 +178,18 @@ impl NamedFlags {
         numbers.map(Flags::keyword).fold(self.system & Flags::SYSTEM, Flags::bitor)
     }
 
+    /// These flags without the keywords for which a mailbox that has these has no room any more.
+    pub fn fitting(mut self, keywords: &[Keyword]) -> Self {
+        let mut room = Flags::KEYWORDS_MAX.saturating_sub(keywords.len());
+        self.keywords.retain(|keyword| {
+            let is_new = !keywords.contains(keyword);
+            let fits = !is_new || room > 0;
+            room -= usize::from(is_new && fits);
+            fits
+        });
+        self
+    }
+
     /// The names of flags with the numbers of a mailbox that has these keywords in this order.
     pub fn of(flags: Flags, keywords: &[Keyword]) -> Self {
         let named = flags.keywords().filter_map(|number| keywords.get(number).cloned());
@@ -211,6 +223,17 @@ mod tests {
         let flags = named.known(&known);
         assert_eq!(flags, Flags::SEEN | Flags::keyword(1));
         assert_eq!(NamedFlags::of(flags, &known).keywords, [known[1].clone()]);
+    }
+
+    #[test]
+    fn what_a_mailbox_has_no_room_for_is_left_out() {
+        let keywords = |count: usize| (0..count).map(|n| format!("k{n}").parse().unwrap()).collect::<Vec<Keyword>>();
+        let named =
+            NamedFlags { system: Flags::SEEN, keywords: ["a", "k1", "b", "c"].map(|k| k.parse().unwrap()).into() };
+        let names = |named: NamedFlags| named.keywords.iter().map(Keyword::to_string).collect::<Vec<_>>().join(" ");
+        assert_eq!(names(named.clone().fitting(&keywords(2))), "a k1 b c");
+        assert_eq!(names(named.clone().fitting(&keywords(Flags::KEYWORDS_MAX - 2))), "a k1 b");
+        assert_eq!(names(named.fitting(&keywords(Flags::KEYWORDS_MAX))), "k1");
     }
 
     #[test]

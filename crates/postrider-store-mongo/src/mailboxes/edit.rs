@@ -211,8 +211,16 @@ pub(crate) fn transfer(
     let keywords = ledger.mailbox(from)?.keywords()?;
     // Few combinations of flags, however many entries.
     let used: BTreeSet<i64> = entries.iter().map(|entry| entry.flags).collect();
-    let named: Vec<NamedFlags> =
-        used.iter().map(|&flags| NamedFlags::of(super::documents::bits(flags), &keywords)).collect();
+    let mut there = ledger.mailbox(to)?.keywords()?;
+    let named: Vec<NamedFlags> = used
+        .iter()
+        .map(|&flags| {
+            let named = NamedFlags::of(super::documents::bits(flags), &keywords).fitting(&there);
+            let new = named.keywords.iter().filter(|keyword| !there.contains(keyword)).cloned().collect::<Vec<_>>();
+            there.extend(new);
+            named
+        })
+        .collect();
     let flags = ledger.learn(to, &named)?;
     let flags: std::collections::BTreeMap<i64, Flags> = used.into_iter().zip(flags).collect();
     let mut uids = Vec::with_capacity(entries.len());

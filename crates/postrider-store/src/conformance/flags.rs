@@ -121,6 +121,13 @@ pub(super) async fn keywords_have_their_numbers_for_good(harness: &dyn Harness) 
     assert_eq!(open(&store, inbox).await, before);
     let stored = store.store_flags(more(FlagsOperation::Remove, &["one-more", "K55"])).await.unwrap();
     assert_eq!(stored.changed, one);
+    // What is copied here loses the keywords that there is no room for, and nothing else.
+    let crowd = create(&store, ann, "crowd").await.id;
+    let stranger = append(&store, crowd, "three", &["stranger", "k1"]).await;
+    copy(&store, (crowd, inbox), set(&[(stranger, stranger)]), false).await;
+    let copied = open(&store, inbox).await;
+    assert_eq!(copied.record.keywords.len(), Flags::KEYWORDS_MAX);
+    assert_eq!(copied.entries[1].flags, Flags::keyword(1));
     // In another mailbox they have other numbers.
     let other = create(&store, ann, "other").await.id;
     append(&store, other, "two", &["k7"]).await;

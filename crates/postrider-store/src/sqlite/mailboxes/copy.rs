@@ -73,10 +73,11 @@ struct Keywords {
 }
 
 impl Keywords {
-    /// Of the keywords that these entries have; the other mailbox gets those that it does not have yet.
+    /// Of the keywords that these entries have; the other mailbox gets those that it does not have yet, as far as it has room.
     fn of(touched: &mut Touched<'_>, (from, to): (Slot, Slot), found: &[Stored]) -> Result<Self, Failure> {
         let used = found.iter().fold(Flags::NONE, |used, stored| used | stored.entry.flags);
         let named = NamedFlags::of(used & !Flags::SYSTEM, &touched[from].keywords);
+        let named = named.fitting(&touched[to].keywords);
         touched.flags(to, &named)?;
         let (here, there) = (&touched[from].keywords, &touched[to].keywords);
         let number = |keyword| there.iter().position(|known| known == keyword);
