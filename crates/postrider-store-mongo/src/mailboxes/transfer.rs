@@ -20,7 +20,7 @@ use crate::counters::{Additions, Stripe, update_all};
 use crate::engine::{Engine, Work};
 use crate::failure::Failure;
 use crate::files::collect;
-use crate::schema::{ACCOUNTS, DIGESTS, ENTRIES, EXPUNGED, MAILBOXES, METADATA, SUBSCRIPTIONS};
+use crate::schema::{ACCOUNTS, DIGESTS, EMAILS, ENTRIES, EXPUNGED, MAILBOXES, METADATA, SUBSCRIPTIONS};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -236,6 +236,7 @@ impl Work for ImportEntries<'_> {
         if count == 0 {
             return Ok((user, 0));
         }
+        check_stored(engine, session, references.keys().copied().collect()).await?;
         insert_all(engine, session, ENTRIES, documents).await?;
         // One that was never filed before has no document there yet.
         let born = doc! { "isListed": true, "staysOnRecord": true, "hasFiles": true };
@@ -254,6 +255,25 @@ impl Work for ImportEntries<'_> {
         update_account(engine, session, mailbox.user, doc! { "$inc": more }).await?;
         Additions::default().write(engine, session, stripe).await?;
         Ok((user, count))
+    }
+}
+
+/// That all of these e-mails are stored. Nobody deletes any meanwhile.
+async fn check_stored(
+    engine: &Engine,
+    session: &mut ClientSession,
+    emails: Vec<oid::ObjectId>,
+) -> std::result::Result<(), Failure> {
+    let stored = engine.collection::<Document>(EMAILS);
+    let find = stored.find(doc! { "_id": { "$in": &emails } }).projection(doc! { "_id": 1 });
+    let mut cursor = find.session(&mut *session).await?;
+    let mut found = HashSet::with_capacity(emails.len());
+    while let Some(email) = cursor.next(&mut *session).await {
+        found.extend(email?.get_object_id("_id").ok());
+    }
+    match emails.iter().find(|email| !found.contains(*email)) {
+        Some(email) => Err(StoreError::Missing(format!("e-mail {email}")).into()),
+        None => Ok(()),
     }
 }
 
