@@ -66,6 +66,12 @@ impl Opened {
         }))
     }
 
+    /// What keeping it open takes of memory.
+    pub(super) fn held_bytes(&self) -> usize {
+        let last = self.decoded.lock().unwrap_or_else(PoisonError::into_inner);
+        self.raw.len() + last.as_ref().map_or(0, |(_, decoded)| decoded.len())
+    }
+
     fn bytes(&self, part: &[u32], section: mime::Section) -> Option<Bytes> {
         self.range(part, section).map(|range| self.raw.slice(range))
     }

@@ -268,8 +268,7 @@ impl Fetching {
             }
             FetchItem::Binary { part, partial, .. } => match opened.map(|opened| opened.decoded(part)).transpose() {
                 Ok(decoded) => {
-                    let decoded = decoded.flatten().map(|decoded| cut(decoded, *partial));
-                    line.binary(part, partial.map(|partial| partial.offset), decoded.as_deref());
+                    writer.binary(part, *partial, decoded.flatten());
                 }
                 Err(_) => return false,
             },
@@ -314,6 +313,19 @@ impl Writer<'_> {
                 self.bytes(bytes);
             }
             None => self.line.body_section(section, offset, None),
+        }
+    }
+
+    /// The bytes of a part without their encoding.
+    fn binary(&mut self, part: &[u32], partial: Option<Partial>, value: Option<Bytes>) {
+        let offset = partial.map(|partial| partial.offset);
+        match value {
+            Some(bytes) => {
+                let bytes = cut(bytes, partial);
+                self.line.binary_head(part, offset, bytes.len() as u64, memchr::memchr(0, &bytes).is_some());
+                self.bytes(bytes);
+            }
+            None => self.line.binary(part, offset, None),
         }
     }
 

@@ -109,7 +109,7 @@ impl Session {
 
     /// Writes a chunk, and takes note of what it changed.
     async fn tell_chunk(&mut self, rendered: Rendered, told: &mut Told, is_alone: bool) -> Result<(), End> {
-        let Rendered { pieces, text, has_gone, has_unknown_encoding, seen, opened, share } = rendered;
+        let Rendered { pieces, text, has_gone, has_unknown_encoding, seen, opened, mut share } = rendered;
         told.is_begun = true;
         told.has_gone |= has_gone;
         told.has_unknown_encoding |= has_unknown_encoding;
@@ -129,7 +129,9 @@ impl Session {
         }
         if let Some(selected) = &mut self.selected {
             let opened = opened.filter(|opened| is_alone && opened.raw.len() >= KEPT_OPEN_BYTES_MIN);
-            selected.opened = opened.filter(|_| !share.is_scarce()).map(|opened| (opened, share));
+            let has_memory =
+                opened.as_ref().is_some_and(|opened| share.resize(opened.held_bytes()) && !share.is_scarce());
+            selected.opened = opened.filter(|_| has_memory).map(|opened| (opened, share));
         }
         Ok(())
     }

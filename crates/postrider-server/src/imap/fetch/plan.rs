@@ -27,6 +27,8 @@ pub(super) struct Plan {
     pub(super) needs_digest: bool,
     /// Otherwise no message is opened.
     pub(super) needs_raw: bool,
+    /// Whether parts are decoded.
+    pub(super) decodes: bool,
     /// Whether it makes messages seen, where the mailbox is not read-only.
     pub(super) sets_seen: bool,
 }
@@ -36,8 +38,9 @@ impl Plan {
         let needs_raw = items.iter().any(opens_message);
         // With the message at hand its fields are read there.
         let needs_digest = items.iter().any(|item| is_described(item) || (!needs_raw && is_kept_fields(item)));
+        let decodes = items.iter().any(|item| matches!(item, FetchItem::Binary { .. } | FetchItem::BinarySize { .. }));
         let sets_seen = items.iter().any(sets_seen);
-        Self { items, needs_digest, needs_raw, sets_seen }
+        Self { items, needs_digest, needs_raw, decodes, sets_seen }
     }
 
     pub(super) fn has(&self, wanted: &FetchItem) -> bool {
@@ -105,6 +108,7 @@ impl Targets {
             let Some(target) = self.next() else { break };
             let size = target.1.size as usize;
             bytes += if plan.needs_raw { size } else { 0 };
+            bytes += if plan.decodes { size } else { 0 };
             bytes += if plan.needs_digest { DIGEST_BYTES_TAKEN } else { 0 };
             chunk.push(target);
         }

@@ -118,18 +118,28 @@ impl<'a> FetchLine<'a> {
         literal_head(self.out, length);
     }
 
-    /// `BINARY[...]<offset>` and its bytes; a literal8 where there is NUL in it (RFC 3516 section 4.2).
+    /// `BINARY[...]<offset>` and its bytes; `None`: there is no such part.
     pub fn binary(&mut self, part: &[u32], offset: Option<u64>, value: Option<&[u8]>) {
-        self.space();
-        self.out.extend_from_slice(b"BINARY[");
-        part_numbers(self.out, part);
-        self.out.extend_from_slice(b"]");
-        self.origin(offset);
-        self.out.extend_from_slice(b" ");
-        if value.is_some_and(|bytes| memchr::memchr(0, bytes).is_some()) {
+        match value {
+            Some(bytes) => {
+                self.binary_head(part, offset, bytes.len() as u64, memchr::memchr(0, bytes).is_some());
+                self.out.extend_from_slice(bytes);
+            }
+            None => {
+                self.binary_name(part, offset);
+                self.out.extend_from_slice(b"NIL");
+            }
+        }
+    }
+
+    /// `BINARY[...]<offset> {length}`: as many bytes must follow, by whatever way. A literal8 where there is NUL in them (RFC
+    /// 3516 section 4.2).
+    pub fn binary_head(&mut self, part: &[u32], offset: Option<u64>, length: u64, has_nul: bool) {
+        self.binary_name(part, offset);
+        if has_nul {
             self.out.extend_from_slice(b"~");
         }
-        literal_or_nil(self.out, value);
+        literal_head(self.out, length);
     }
 
     pub fn binary_size(&mut self, part: &[u32], bytes: u64) {
@@ -138,6 +148,15 @@ impl<'a> FetchLine<'a> {
         part_numbers(self.out, part);
         self.out.extend_from_slice(b"] ");
         number(self.out, bytes);
+    }
+
+    fn binary_name(&mut self, part: &[u32], offset: Option<u64>) {
+        self.space();
+        self.out.extend_from_slice(b"BINARY[");
+        part_numbers(self.out, part);
+        self.out.extend_from_slice(b"]");
+        self.origin(offset);
+        self.out.extend_from_slice(b" ");
     }
 
     fn body_section_name(&mut self, section: &Section, offset: Option<u64>) {
