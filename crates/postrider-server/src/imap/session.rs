@@ -33,6 +33,9 @@ const MESSAGE_READ_BYTES: usize = 64 << 10;
 /// Responses are written to the connection when so many bytes of them are ready.
 pub(super) const OUTPUT_BYTES: usize = 64 << 10;
 
+/// So many bytes a client must read within the time that it has for that.
+const WRITE_BYTES_MAX: usize = 256 << 10;
+
 /// How long the goodbye may take.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -306,10 +309,13 @@ impl Session {
         };
         let bytes = deflated.as_deref().unwrap_or(bytes);
         let (clock, limit) = (self.context.common.clock.clone(), self.context.common.limits.write_timeout);
-        match timeout(clock.as_ref(), limit, self.stream.write_all(bytes)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(End::Lost(error)),
-            Err(_) => return Err(End::Closed),
+        // A slow client takes long for a large message; what counts is that it goes on reading.
+        for bytes in bytes.chunks(WRITE_BYTES_MAX) {
+            match timeout(clock.as_ref(), limit, self.stream.write_all(bytes)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(End::Lost(error)),
+                Err(_) => return Err(End::Closed),
+            }
         }
         self.answered_at = self.now();
         Ok(())
