@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use postrider_core::{Address, Clock, Domain};
+use postrider_core::{Address, Clock, Domain, Timestamp};
 use postrider_store::directory::{self, Reached};
 use postrider_store::{Change, Store, StoreError};
 use tokio::sync::broadcast::Receiver;
@@ -18,6 +18,9 @@ use crate::outage::in_time;
 /// Addresses remembered that somebody has, and as many that nobody has. Apart, so that who guesses at names does not push
 /// out those that get mail.
 const ADDRESSES_MAX: usize = 100_000;
+
+/// After the store failed to answer, the domains that were known last serve for so long before it is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Whose mail is kept here, and for whom.
 #[derive(Debug)]
@@ -46,6 +49,10 @@ struct Memory {
     generation: u64,
     /// Of the directory, all of them; `None` until they are asked for.
     domains: Option<Arc<HashSet<Domain>>>,
+    /// As they were known last, for while the store is out of reach: it takes no mail then anyway.
+    last_domains: Option<Arc<HashSet<Domain>>>,
+    /// When the store last failed to answer, until it does.
+    failed_at: Option<Timestamp>,
     known: HashMap<String, Arc<[Reached]>>,
     unknown: HashSet<String>,
 }
@@ -61,6 +68,8 @@ impl Recipients {
             changes: store.changes(),
             generation: 0,
             domains: None,
+            last_domains: None,
+            failed_at: None,
             known: HashMap::new(),
             unknown: HashSet::new(),
         };
@@ -116,8 +125,10 @@ impl Recipients {
 
     async fn look_up(&self, address: &Address, key: String, generation: u64) -> Result<Home, StoreError> {
         let resolving = directory::resolve(self.store.as_ref(), address);
-        let reached: Arc<[Reached]> = in_time(self.clock.as_ref(), self.store_timeout, resolving).await?.into();
+        let resolved = in_time(self.clock.as_ref(), self.store_timeout, resolving).await;
         let mut memory = self.memory();
+        memory.failed_at = resolved.is_err().then(|| self.clock.now());
+        let reached: Arc<[Reached]> = resolved?.into();
         // What has changed since may have changed this.
         if memory.generation == generation {
             memory.remember(key, &reached);
@@ -131,11 +142,22 @@ impl Recipients {
             if let Some(domains) = &memory.domains {
                 return Ok(domains.clone());
             }
+            let is_out = memory.failed_at.is_some_and(|at| self.clock.now().since(at) < ASK_AGAIN);
+            if let Some(last) = memory.last_domains.as_ref().filter(|_| is_out) {
+                return Ok(last.clone());
+            }
             memory.generation
         };
-        let listed = in_time(self.clock.as_ref(), self.store_timeout, self.store.domains()).await?;
-        let domains: Arc<HashSet<Domain>> = Arc::new(listed.into_iter().map(|domain| domain.name).collect());
+        let listed = in_time(self.clock.as_ref(), self.store_timeout, self.store.domains()).await;
         let mut memory = self.memory();
+        memory.failed_at = listed.is_err().then(|| self.clock.now());
+        let listed = match (listed, &memory.last_domains) {
+            (Ok(listed), _) => listed,
+            (Err(_), Some(last)) => return Ok(last.clone()),
+            (Err(error), None) => return Err(error),
+        };
+        let domains: Arc<HashSet<Domain>> = Arc::new(listed.into_iter().map(|domain| domain.name).collect());
+        memory.last_domains = Some(domains.clone());
         if memory.generation == generation {
             memory.domains = Some(domains.clone());
         }
