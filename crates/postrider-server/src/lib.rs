@@ -18,6 +18,7 @@ mod listen;
 mod login;
 mod memory;
 mod outage;
+mod parse;
 mod queue;
 mod server;
 mod simulator;

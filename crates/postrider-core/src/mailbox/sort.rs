@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use icu_normalizer::DecomposingNormalizerBorrowed;
+
 use super::Digest;
 use crate::Timestamp;
 
@@ -77,10 +79,14 @@ fn compare(key: SortKey, a: &ListedMessage<'_>, b: &ListedMessage<'_>) -> Orderi
     }
 }
 
-/// A text made comparable byte by byte without regard to case, in the spirit of i;unicode-casemap (RFC 5051): upper case. Accents
-/// are not taken apart.
+/// A text made comparable byte by byte without regard to case, by i;unicode-casemap (RFC 5051), which SORT and THREAD compare by
+/// (RFC 5256 section 7): in upper case, and with accents behind their letters.
 pub fn collation_key(text: &str) -> String {
-    if text.is_ascii() { text.to_ascii_uppercase() } else { text.chars().flat_map(char::to_uppercase).collect() }
+    if text.is_ascii() {
+        return text.to_ascii_uppercase();
+    }
+    let upper: String = text.chars().flat_map(char::to_uppercase).collect();
+    DecomposingNormalizerBorrowed::new_nfkd().normalize(&upper).into_owned()
 }
 
 #[cfg(test)]
@@ -124,5 +130,13 @@ mod tests {
         assert_eq!(order(&[(SortKey::DisplayTo, false)]), [3, 1, 2]);
         assert_eq!(order(&[(SortKey::Cc, false)]), [1, 2, 3]);
         assert_eq!(order(&[]), [1, 2, 3]);
+    }
+
+    #[test]
+    fn accents_stand_behind_their_letters() {
+        let mut names = ["Zoe", "Jürgen", "Éric", "jan", "eva", "\u{c9}ric", "E\u{301}RIC"];
+        names.sort_by_key(|name| collation_key(name));
+        assert_eq!(names, ["eva", "Éric", "\u{c9}ric", "E\u{301}RIC", "jan", "Jürgen", "Zoe"]);
+        assert_eq!(collation_key("Ｗｉｄｅ ﬁt"), "WIDE FIT");
     }
 }

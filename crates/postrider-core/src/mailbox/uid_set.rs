@@ -66,6 +66,12 @@ impl UidSet {
         after > 0 && self.ranges[after - 1].1 >= uid
     }
 
+    /// Whether any from `first` to `last` is in it.
+    pub fn intersects(&self, first: u32, last: u32) -> bool {
+        let from = self.ranges.partition_point(|(_, end)| *end < first);
+        self.ranges.get(from).is_some_and(|(begin, _)| *begin <= last)
+    }
+
     /// All of them, upwards: up to four thousand million where the ranges are large.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         self.ranges.iter().flat_map(|&(first, last)| first..=last)
@@ -137,6 +143,7 @@ mod tests {
             let expected: BTreeSet<u32> = ranges.iter().flat_map(|&(first, last)| first..=last).collect();
             prop_assert_eq!(set.iter().collect::<Vec<_>>(), expected.iter().copied().collect::<Vec<_>>());
             prop_assert_eq!(set.contains(one), expected.contains(&one));
+            prop_assert_eq!(set.intersects(one, one + 5), expected.range(one..=one + 5).next().is_some());
             prop_assert_eq!(set.len(), expected.len() as u64);
             prop_assert!(set.ranges().windows(2).all(|pair| pair[0].1 + 1 < pair[1].0));
             prop_assert_eq!(expected.iter().rev().copied().collect::<UidSet>(), set.clone());

@@ -2,7 +2,6 @@
 //!
 //! What is appended is kept byte for byte: a message whose lines end with LF alone is read as it is.
 
-use bytes::Bytes;
 use postrider_core::mailbox::Digest;
 use postrider_core::{Message, ObjectId, Timestamp};
 use postrider_store::{self as store, Appended, MailboxId, Usage};
@@ -13,9 +12,7 @@ use postrider_wire::imap::server::{LiteralOffer, Verdict};
 
 use super::session::{End, Session};
 use super::store::{named_flags, no_such_keyword};
-
-/// A message of more bytes is parsed where it holds up no other session.
-const PARSE_HERE_BYTES_MAX: usize = 64 << 10;
+use crate::parse::parse;
 
 impl Session {
     /// Whether a message may be sent that is announced: there is where to put it, room in the quota, and memory to hold it.
@@ -71,7 +68,7 @@ impl Session {
         if selected.is_read_only {
             return Ok(self.appended(Err(Status::refusal(Code::NoPerm, "The mailbox was opened read-only"))));
         }
-        let mailbox = selected.shared.clone();
+        let mailbox = selected.shared.id;
         let set = SequenceSet::new(vec![(replace.target, replace.target)]).map(MessageSet::Set);
         let places = match set.map(|set| selected.places(&set, replace.uid, &self.saved)) {
             Some(Ok(places)) => places,
@@ -89,12 +86,7 @@ impl Session {
             Ok(message) => message,
             Err(status) => return Ok(self.appended(Err(status))),
         };
-        let result = self.put(target, vec![message], Some((mailbox.id, uid))).await;
-        if result.is_ok()
-            && let Err(error) = mailbox.refresh().await
-        {
-            return Ok(self.store_failed("a mailbox could not be read", &error));
-        }
+        let result = self.put(target, vec![message], Some((mailbox, uid))).await;
         let status = self.appended(result);
         if !status.is_ok() {
             return Ok(status);
@@ -117,10 +109,9 @@ impl Session {
             error => self.store_failed("a message could not be appended", &error),
         })?;
         if let Some(selected) = &self.selected
-            && selected.shared.id == mailbox
-            && let Err(error) = selected.shared.refresh().await
+            && (selected.shared.id == mailbox || replaces.is_some())
         {
-            return Err(self.store_failed("a mailbox could not be read", &error));
+            selected.shared.changed_here().await;
         }
         Ok(appended)
     }
@@ -157,23 +148,9 @@ impl Session {
             }
             AppendData::Catenate(parts) => self.concatenate(parts).await?,
         };
-        let (message, digest) = parse(raw).await?;
+        let bytes = raw.len();
+        let parsed = parse(bytes, || (Digest::of(&raw).as_bytes().clone(), Message::parse(raw, 0))).await;
+        let (digest, message) = parsed.ok_or(Status::UNAVAILABLE)?;
         Ok(store::AppendMessage { id: ObjectId::new(now), message, digest, flags, internal_date })
     }
-}
-
-/// Takes a message apart, once.
-async fn parse(raw: Bytes) -> Result<(Message, Bytes), Status> {
-    let is_large = raw.len() > PARSE_HERE_BYTES_MAX;
-    let parse = move || {
-        let digest = Digest::of(&raw).as_bytes().clone();
-        (Message::parse(raw, 0), digest)
-    };
-    if !is_large {
-        return Ok(parse());
-    }
-    tokio::task::spawn_blocking(parse).await.map_err(|error| {
-        tracing::error!(%error, "parsing a message failed");
-        Status::UNAVAILABLE
-    })
 }

@@ -52,9 +52,7 @@ impl Session {
             Ok(expunged) => expunged,
             Err(error) => return self.store_failed("a mailbox could not be expunged", &error),
         };
-        if let Err(error) = mailbox.refresh().await {
-            return self.store_failed("a mailbox could not be read", &error);
-        }
+        mailbox.changed_here().await;
         let status = Status::ok("Expunged");
         if self.qresync && !expunged.uids.is_empty() {
             // RFC 7162 section 3.2.7.

@@ -38,10 +38,8 @@ impl Session {
             Err(StoreError::Missing(_)) => return Ok(try_create()),
             Err(error) => return Ok(self.store_failed("messages could not be copied", &error)),
         };
-        if (moves || to == from.id)
-            && let Err(error) = from.refresh().await
-        {
-            return Ok(self.store_failed("a mailbox could not be read", &error));
+        if moves || to == from.id {
+            from.changed_here().await;
         }
         Ok(self.copied(&copied, moves))
     }

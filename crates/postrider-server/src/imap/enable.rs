@@ -8,28 +8,21 @@ use super::session::{End, Session};
 impl Session {
     /// Only what is enabled by this very command is told.
     pub(super) async fn enable(&mut self, extensions: Vec<Extension>) -> Result<Status, End> {
-        let mut enabled: Vec<&'static str> = Vec::new();
-        for extension in extensions {
+        let mut enabled: Vec<&str> = Vec::new();
+        for extension in &extensions {
             let before = (self.condstore, self.qresync, self.wire.dialect());
-            match &extension {
+            match extension {
                 Extension::Condstore => self.enable_condstore(),
                 Extension::Qresync => {
                     // RFC 7162 section 3.2.3.
                     self.enable_condstore();
                     self.qresync = true;
                 }
-                Extension::Utf8Accept | Extension::Imap4Rev2 => self.wire.enable(&extension),
+                Extension::Utf8Accept | Extension::Imap4Rev2 => self.wire.enable(extension),
                 Extension::Other(_) => {}
             }
-            let name = match extension {
-                Extension::Condstore => "CONDSTORE",
-                Extension::Qresync => "QRESYNC",
-                Extension::Utf8Accept => "UTF8=ACCEPT",
-                Extension::Imap4Rev2 => "IMAP4rev2",
-                Extension::Other(_) => continue,
-            };
             if before != (self.condstore, self.qresync, self.wire.dialect()) {
-                enabled.push(name);
+                enabled.push(extension.as_str());
             }
         }
         response::enabled(self.wire.output(), enabled);

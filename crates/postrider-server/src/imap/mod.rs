@@ -12,6 +12,7 @@ mod compress;
 mod copy;
 mod create;
 mod delete;
+mod digests;
 mod enable;
 mod fetch;
 mod hierarchy;

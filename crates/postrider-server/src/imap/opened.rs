@@ -90,11 +90,15 @@ impl Opened {
     }
 }
 
-/// `<offset.length>` of some bytes: nothing where it begins behind their end (RFC 9051 section 6.4.5).
+/// Where `<offset.length>` of so many bytes stands: nothing where it begins behind their end (RFC 9051 section 6.4.5).
+pub(super) fn place_of(partial: Partial, len: usize) -> Range<usize> {
+    let place = |number: u64| usize::try_from(number).unwrap_or(usize::MAX).min(len);
+    place(partial.offset)..place(partial.offset.saturating_add(partial.length))
+}
+
+/// `<offset.length>` of some bytes, or all of them.
 pub(super) fn cut(bytes: Bytes, partial: Option<Partial>) -> Bytes {
-    let Some(partial) = partial else { return bytes };
-    let place = |number: u64| usize::try_from(number).unwrap_or(usize::MAX).min(bytes.len());
-    bytes.slice(place(partial.offset)..place(partial.offset.saturating_add(partial.length)))
+    partial.map(|partial| bytes.slice(place_of(partial, bytes.len()))).unwrap_or(bytes)
 }
 
 #[cfg(test)]

@@ -191,17 +191,28 @@ impl SharedMailbox {
         Ok(())
     }
 
-    /// Applies a change of flags that was just made, without reading what is known already.
-    pub(crate) async fn flags_stored(&self, operation: FlagsOperation, stored: &FlagsStored) -> Result<(), StoreError> {
+    /// As [`SharedMailbox::refresh`], after a change that this process has just made. Where what came of it cannot be read the
+    /// change is made all the same, and must not be answered as one that failed: it is told once it can be read, as
+    /// [`Registry::follow`] sees to. Whether the state has it.
+    pub(crate) async fn changed_here(&self) -> bool {
+        let refreshed = self.refresh().await;
+        if let Err(error) = &refreshed {
+            debug!(mailbox = %self.id, %error, "a mailbox's own changes could not be read");
+        }
+        refreshed.is_ok()
+    }
+
+    /// As [`SharedMailbox::changed_here`], after a change of flags, without reading what is known already.
+    pub(crate) async fn flags_stored(&self, operation: FlagsOperation, stored: &FlagsStored) -> bool {
         {
             let _refreshing = self.refreshing.lock().await;
             let next = self.snapshot().and_then(|known| known.after_flags(operation, stored));
             if let Some(next) = next {
                 self.current.send_replace(Some(Arc::new(next)));
-                return Ok(());
+                return true;
             }
         }
-        if self.modseq() >= stored.modseq { Ok(()) } else { self.refresh().await }
+        self.modseq() >= stored.modseq || self.changed_here().await
     }
 
     fn modseq(&self) -> Modseq {

@@ -25,11 +25,8 @@ impl Session {
         }
         let rename = RenameMailbox { user, from: old.clone(), to: new.clone(), now: self.now() };
         let renamed = self.store().rename_mailbox(rename).await;
-        let shared = self.selected.as_ref().map(|selected| selected.shared.clone());
-        if let (Ok(()), Some(shared)) = (&renamed, shared)
-            && let Err(error) = shared.refresh().await
-        {
-            return Ok(self.store_failed("a mailbox could not be read", &error));
+        if let (Ok(()), Some(selected)) = (&renamed, &self.selected) {
+            selected.shared.changed_here().await;
         }
         Ok(match renamed {
             Ok(()) => {

@@ -73,8 +73,11 @@ impl Session {
         response::exists(out, selected.view.len() as u32);
         if !dialect.rev2 {
             response::recent(out, selected.recent());
-            let unseen = selected.view.iter().position(|entry| !entry.flags.contains(Flags::SEEN));
-            if let Some(index) = unseen.filter(|_| record.counts.unseen > 0) {
+            // Mostly there is none, and nothing to look for.
+            let mut unseen = selected.view.iter().map(|entry| !entry.flags.contains(Flags::SEEN));
+            if record.counts.unseen > 0
+                && let Some(index) = unseen.position(|is_unseen| is_unseen)
+            {
                 code(out, Code::Unseen(index as u32 + 1), "The first that is not seen");
             }
         }

@@ -104,16 +104,12 @@ impl Selected {
 
     fn places_of(&self, uids: &UidSet) -> Places {
         let mut places: Places = Vec::new();
-        for &(first, last) in uids.ranges() {
-            let end = if last == u32::MAX { self.view.len() } else { self.view.index_from(last + 1) };
-            let range = self.view.index_from(first)..end;
+        for range in self.view.places_of(uids).filter(|range| !range.is_empty()) {
             match places.last_mut() {
                 Some(before) if before.end == range.start => before.end = range.end,
-                _ if range.is_empty() => {}
                 _ => places.push(range),
             }
         }
-        places.retain(|range| !range.is_empty());
         places
     }
 

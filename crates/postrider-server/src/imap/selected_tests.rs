@@ -98,17 +98,22 @@ impl World {
         self.store.create_mailbox(NewMailbox { user: self.user, name, special_use: None, now }).await.unwrap().id
     }
 
-    async fn append(&self, mailbox: MailboxId, count: usize, flags: u64) {
+    /// A message to be appended.
+    pub(super) fn message(&self, flags: u64) -> AppendMessage {
         let now = Timestamp::system();
         let raw = Bytes::from_static(b"Subject: x\r\n\r\nx\r\n");
-        let message = |_| AppendMessage {
+        AppendMessage {
             id: ObjectId::new(now),
             message: Message::parse(raw.clone(), 0),
             digest: Digest::of(&raw).as_bytes().clone(),
             flags: NamedFlags::from(Flags::from_bits(flags)),
             internal_date: now,
-        };
-        let messages = (0..count).map(message).collect();
+        }
+    }
+
+    async fn append(&self, mailbox: MailboxId, count: usize, flags: u64) {
+        let now = Timestamp::system();
+        let messages = (0..count).map(|_| self.message(flags)).collect();
         self.store.append(Append { mailbox, messages, replaces: None, now }).await.unwrap();
     }
 }
@@ -223,7 +228,7 @@ async fn check(world: &World, steps: Vec<Step>, qresync: bool) {
                 let flags = named(flags, keyword);
                 let store = StoreFlags { mailbox, uids, operation, flags, unchanged_since: None };
                 let stored = world.store.store_flags(store).await.unwrap();
-                shared.flags_stored(operation, &stored).await.unwrap();
+                assert!(shared.flags_stored(operation, &stored).await);
                 selected.know(operation, &stored);
                 for (index, message) in client.messages.iter_mut().enumerate() {
                     let entry = selected.view.get(index).unwrap();

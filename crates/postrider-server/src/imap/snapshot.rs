@@ -3,6 +3,7 @@
 //! Entries are kept in chunks. A later snapshot shares the chunks that did not change, so that one new message in a large
 //! mailbox costs one chunk, and two snapshots are compared by their addresses first.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use postrider_core::mailbox::{Flags, UidSet};
@@ -94,16 +95,20 @@ impl Snapshot {
 
     /// The entries of these UIDs that are there, with their indices.
     pub(crate) fn of_uids(&self, uids: &UidSet) -> impl Iterator<Item = (usize, &Entry)> {
-        uids.ranges().iter().flat_map(|&(first, last)| {
+        self.places_of(uids).flat_map(|place| self.range(place.start, place.end))
+    }
+
+    /// For each range of UIDs, the indices of those that are there.
+    pub(crate) fn places_of(&self, uids: &UidSet) -> impl Iterator<Item = Range<usize>> {
+        uids.ranges().iter().map(|&(first, last)| {
             let end = if last == u32::MAX { self.len } else { self.index_from(last + 1) };
-            self.range(self.index_from(first), end)
+            self.index_from(first)..end
         })
     }
 
-    /// The mailbox after what happened since this snapshot, or some of it: what a delta tells twice does no harm.
+    /// The mailbox after what happened since this snapshot, told completely: what a delta tells twice does no harm.
     pub(crate) fn after(&self, delta: MailboxDelta) -> Self {
-        let gone = if delta.is_complete { delta.expunged } else { UidSet::new() };
-        self.rebuilt(Arc::new(delta.record), &delta.changed, &gone)
+        self.rebuilt(Arc::new(delta.record), &delta.changed, &delta.expunged)
     }
 
     /// The mailbox after a change of flags that was made to exactly this state of it; `None` if it was another state.
@@ -133,8 +138,7 @@ impl Snapshot {
             let (mine, later) = rest.split_at(rest.partition_point(|entry| entry.uid <= chunk.last_uid()));
             rest = later;
             let first_uid = chunk.entries.first().map_or(0, |entry| entry.uid);
-            let loses = gone.ranges().iter().any(|&(first, last)| first <= chunk.last_uid() && last >= first_uid);
-            if mine.is_empty() && !loses {
+            if mine.is_empty() && !gone.intersects(first_uid, chunk.last_uid()) {
                 builder.push_chunk(chunk.entries.clone());
             } else {
                 builder.push_entries(merge(&chunk.entries, mine).into_iter().filter(|entry| !gone.contains(entry.uid)));

@@ -6,11 +6,9 @@ use postrider_store::StoreError;
 use postrider_wire::imap::command::{Sort, SortCriterion, SortKey};
 use postrider_wire::imap::response::{self, Esearch, Status};
 
+use super::digests::{DIGESTS_TOGETHER, digests};
 use super::search::{Found, esearch};
 use super::session::{End, Session};
-
-/// Digests read together.
-const DIGESTS_TOGETHER: usize = 1_000;
 
 impl Session {
     pub(super) async fn sort(&mut self, tag: &str, sort: Sort) -> Result<Status, End> {
@@ -26,6 +24,7 @@ impl Session {
         let criteria: Vec<mailbox::SortCriterion> = sort.criteria.iter().map(criterion).collect();
         mailbox::sort(&mut messages, &criteria);
         let sorted: Vec<u32> = messages.iter().map(|message| message.number).collect();
+        let found = in_order(&sorted, &listed, sort.uid);
         let wants_modseq = sort.key.has_mod_sequence();
         match sort.returns {
             None => {
@@ -35,12 +34,8 @@ impl Session {
             Some(returns) => {
                 self.keep(&found, returns);
                 // RFC 5267 section 2.1: the first and the last are those of the order that was asked for.
-                let esearch = Esearch {
-                    all_sorted: if returns.all { &sorted } else { &[] },
-                    min: sorted.first().copied().filter(|_| returns.min),
-                    max: sorted.last().copied().filter(|_| returns.max),
-                    ..esearch(tag, sort.uid, &found, returns)
-                };
+                let all_sorted = if returns.all { &sorted[..] } else { &[] };
+                let esearch = Esearch { all_sorted, ..esearch(tag, sort.uid, &found, returns) };
                 self.write_esearch(esearch, &found, returns, wants_modseq);
             }
         }
@@ -52,8 +47,7 @@ impl Session {
         let mut listed = Vec::with_capacity(found.len());
         for part in found.chunks(DIGESTS_TOGETHER) {
             let ids: Vec<ObjectId> = part.iter().map(|found| found.entry.email).collect();
-            let digests = self.store().digests(&ids).await?;
-            let digests = digests.into_iter().map(|digest| digest.and_then(|bytes| Digest::decode(bytes).ok()));
+            let digests = digests(self.store(), &ids).await?;
             listed.extend(part.iter().zip(digests).filter_map(|(found, digest)| Some((*found, digest?))));
         }
         Ok(listed)
@@ -69,6 +63,12 @@ pub(super) fn listed_messages(listed: &[(Found, Digest)], by_uid: bool) -> Vec<L
         size: u64::from(found.entry.size),
     });
     messages.collect()
+}
+
+/// The messages of these numbers, out of those that are listed by place.
+fn in_order(numbers: &[u32], listed: &[(Found, Digest)], by_uid: bool) -> Vec<Found> {
+    let place = |number| listed.binary_search_by_key(number, |(found, _)| found.number(by_uid)).ok();
+    numbers.iter().filter_map(|number| Some(listed.get(place(number)?)?.0)).collect()
 }
 
 fn criterion(criterion: &SortCriterion) -> mailbox::SortCriterion {

@@ -49,10 +49,9 @@ impl Session {
             }
             Err(error) => return Ok(self.store_failed("flags could not be stored", &error)),
         };
-        if let Err(error) = mailbox.flags_stored(operation, &stored).await {
-            return Ok(self.store_failed("a mailbox could not be read", &error));
+        if mailbox.flags_stored(operation, &stored).await {
+            self.tell_stored(&places, operation, &stored, store.silent).await?;
         }
-        self.tell_stored(&places, operation, &stored, store.silent).await?;
         Ok(self.stored_status(&uids, &stored, store.uid))
     }
 

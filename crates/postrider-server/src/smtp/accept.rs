@@ -17,10 +17,8 @@ use crate::clock::timeout;
 use crate::deliver::report;
 use crate::memory::MemoryShare;
 use crate::outage;
+use crate::parse::parse;
 use crate::queue::{HeldMessage, Reservation, count_domains};
-
-/// Messages larger than this are parsed on a thread of their own, so that other sessions go on.
-const PARSE_HERE_BYTES_MAX: usize = 512 << 10;
 
 /// A mail transaction as it comes together.
 #[derive(Debug)]
@@ -107,18 +105,11 @@ pub(super) async fn accept(
     let return_path_bytes = transaction.return_path_bytes as u32;
     let filings = Filings::of(&transaction.recipients, policy.enforces_quota());
     let (bytes, is_filed) = (raw.len(), !filings.all().is_empty());
-    let read = move || {
+    let parsed = parse(bytes, move || {
         let digest = is_filed.then(|| Digest::of(&raw).as_bytes().clone());
         (Message::parse(raw, return_path_bytes), digest)
-    };
-    let (message, digest) = if bytes > PARSE_HERE_BYTES_MAX {
-        tokio::task::spawn_blocking(read).await.map_err(|error| {
-            error!(%error, "parsing a message failed");
-            Reply::STORE_UNAVAILABLE
-        })?
-    } else {
-        read()
-    };
+    });
+    let (message, digest) = parsed.await.ok_or(Reply::STORE_UNAVAILABLE)?;
     store(context, transaction, message, digest, &filings, share).await
 }
 

@@ -70,9 +70,9 @@ fn what_searches_sorting_and_threading_see() {
     assert_eq!(digest.preview(), "Hello world");
     assert!(digest.has_attachment());
     assert!(digest.is_reply_or_forward());
-    assert_eq!(text(digest.subject_key()), "GR\u{dc}SSE");
+    assert_eq!(text(digest.subject_key()), "GRU\u{308}SSE");
     assert_eq!((text(digest.from_key()), text(digest.to_key())), ("JOERG", "TEAM"));
-    assert_eq!(text(digest.display_from_key()), "J\u{d6}RG");
+    assert_eq!(text(digest.display_from_key()), "JO\u{308}RG");
     assert_eq!(Digest::of(b"Date: soon\r\n\r\n").sent_at(), None);
 }
 

@@ -16,7 +16,8 @@ use postrider_wire::imap::response::{Dialect, FetchLine};
 use tracing::debug;
 
 use super::plan::{Plan, Target};
-use crate::imap::opened::{Opened, cut};
+use crate::imap::digests::digests;
+use crate::imap::opened::{Opened, cut, place_of};
 use crate::imap::registry::SharedMailbox;
 use crate::imap::selected::flag_names;
 use crate::memory::MemoryShare;
@@ -115,20 +116,8 @@ impl Fetching {
         let mut all: Vec<Read> = targets.iter().map(|_| Read::default()).collect();
         let ids: Vec<ObjectId> = targets.iter().map(|(_, entry)| entry.email).collect();
         if self.plan.needs_digest {
-            let digests = self.store.digests(&ids).await?;
-            let mut undescribed = Vec::new();
-            for (index, digest) in digests.into_iter().enumerate() {
-                let Some(read) = all.get_mut(index) else { break };
-                let Some(digest) = digest else { continue };
-                match Digest::decode(digest) {
-                    Ok(digest) => read.digest = Some(digest),
-                    Err(_) => undescribed.push(index),
-                }
-            }
-            for index in undescribed {
-                let raw = self.store.messages(&ids[index..=index]).await?;
-                all[index].digest = raw.into_iter().next().flatten().map(|raw| Digest::of(&raw));
-            }
+            let digests = digests(self.store.as_ref(), &ids).await?;
+            all.iter_mut().zip(digests).for_each(|(read, digest)| read.digest = digest);
         }
         if self.plan.needs_raw {
             if let (Some(known), [read]) = (known, &mut all[..]) {
@@ -179,9 +168,7 @@ impl Fetching {
                 return None;
             }
         };
-        if let Err(error) = self.mailbox.flags_stored(FlagsOperation::Add, &stored).await {
-            debug!(%error, "a mailbox's changes could not be read");
-        }
+        self.mailbox.flags_stored(FlagsOperation::Add, &stored).await;
         Some(stored)
     }
 
@@ -331,11 +318,8 @@ impl Writer<'_> {
 
     /// As [`Writer::section`], of bytes that are only lent.
     fn copied(&mut self, section: &Section, partial: Option<Partial>, value: &[u8]) {
-        let place = |number: u64| usize::try_from(number).unwrap_or(usize::MAX).min(value.len());
-        let range = partial.map_or(0..value.len(), |partial| {
-            place(partial.offset)..place(partial.offset.saturating_add(partial.length))
-        });
-        self.line.body_section(section, partial.map(|partial| partial.offset), value.get(range));
+        let place = partial.map_or(0..value.len(), |partial| place_of(partial, value.len()));
+        self.line.body_section(section, partial.map(|partial| partial.offset), value.get(place));
     }
 
     /// The bytes of a literal.

@@ -12,13 +12,13 @@ use postrider_wire::imap::response::{Code, Condition, Status};
 use tokio::task::JoinHandle;
 
 use super::plan::{Key, Known};
+use crate::imap::digests::DIGESTS_TOGETHER;
 use crate::imap::session::{End, Session};
 
-/// Messages looked at together: of digests, and of whole messages.
-const DIGESTS_TOGETHER: usize = 1_000;
+/// Whole messages looked at together.
 const MESSAGES_TOGETHER: usize = 128;
 
-/// Bytes of whole messages looked at together.
+/// Their bytes.
 const MESSAGE_BYTES_TOGETHER: u64 = 4 << 20;
 
 /// Lots that are looked at at the same time.

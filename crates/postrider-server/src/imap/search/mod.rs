@@ -124,7 +124,7 @@ impl Session {
     }
 }
 
-/// What is told of messages that were found, by place, but for the list of them.
+/// What is told of messages that were found, in the order that they are told in, but for the list of them.
 pub(super) fn esearch<'a>(tag: &'a str, by_uid: bool, found: &[Found], returns: SearchReturn) -> Esearch<'a> {
     Esearch {
         tag,
