@@ -3,14 +3,15 @@
 //! Like the one for SMTP it is written apart from the project's own protocol code. It understands as much as it needs to find
 //! the end of a response: literals, and the tag.
 
-use std::io;
 use std::net::SocketAddr;
 
-use rustls::pki_types::ServerName;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
+use crate::scram::ScramExchange;
 use crate::stream::LineStream;
+use crate::tls::TlsFacts;
 use crate::wait::guarded;
 
 /// The answer to a command.
@@ -56,6 +57,8 @@ pub struct ImapClient {
     stream: LineStream,
     transcript: Vec<String>,
     commands: u32,
+    /// Of an encrypted session.
+    tls: Option<TlsFacts>,
 }
 
 impl ImapClient {
@@ -84,7 +87,11 @@ impl ImapClient {
     async fn connect_silently(server: SocketAddr) -> Self {
         let stream = TcpStream::connect(server).await.unwrap_or_else(|error| panic!("{server}: {error}"));
         stream.set_nodelay(true).unwrap_or_else(|error| panic!("{server}: {error}"));
-        Self { stream: LineStream::new(stream), transcript: Vec::new(), commands: 0 }
+        Self::on(stream)
+    }
+
+    fn on(stream: TcpStream) -> Self {
+        Self { stream: LineStream::new(stream), transcript: Vec::new(), commands: 0, tls: None }
     }
 
     /// Sends a command with a tag of its own and reads the answer.
@@ -96,7 +103,7 @@ impl ImapClient {
     /// Connects and logs in; `None` where the server is gone before that is answered with OK.
     pub async fn try_log_in(server: SocketAddr, user: &str, password: &str) -> Option<Self> {
         let stream = TcpStream::connect(server).await.ok()?;
-        let mut client = Self { stream: LineStream::new(stream), transcript: Vec::new(), commands: 0 };
+        let mut client = Self::on(stream);
         client.try_response().await?;
         let reply = client.try_command(&format!("LOGIN {user} \"{password}\"")).await?;
         reply.is_ok().then_some(client)
@@ -224,6 +231,69 @@ impl ImapClient {
         self.answer(tag).await
     }
 
+    /// AUTHENTICATE PLAIN with the initial response (RFC 4959) that is the whole of it.
+    pub async fn auth_plain(&mut self, user: &str, password: &str) -> ImapReply {
+        let response = BASE64.encode(format!("\0{user}\0{password}"));
+        self.command(&format!("AUTHENTICATE PLAIN {response}")).await
+    }
+
+    /// AUTHENTICATE LOGIN.
+    pub async fn auth_login(&mut self, user: &str, password: &str) -> ImapReply {
+        let mut said = [user, password].into_iter();
+        self.authenticate("LOGIN", |_| said.next().map(|said| BASE64.encode(said)).unwrap_or_default()).await
+    }
+
+    /// AUTHENTICATE SCRAM-SHA-256. Checks the server's proof too.
+    ///
+    /// # Panics
+    ///
+    /// When the server breaks the mechanism's rules.
+    pub async fn auth_scram(&mut self, user: &str, password: &str) -> ImapReply {
+        self.scram(ScramExchange::new(user, password, None)).await
+    }
+
+    /// AUTHENTICATE SCRAM-SHA-256-PLUS, bound to the TLS session.
+    ///
+    /// # Panics
+    ///
+    /// When the session is not encrypted, or the server breaks the mechanism's rules.
+    pub async fn auth_scram_plus(&mut self, user: &str, password: &str) -> ImapReply {
+        let binding = self.tls.as_ref().expect("channel binding needs TLS").channel_binding;
+        self.scram(ScramExchange::new(user, password, Some(&binding))).await
+    }
+
+    async fn scram(&mut self, mut exchange: ScramExchange) -> ImapReply {
+        let mut step = 0;
+        self.authenticate(exchange.mechanism(), |challenge| {
+            step += 1;
+            match step {
+                1 => exchange.first(),
+                2 => exchange.proof(challenge),
+                _ => {
+                    exchange.check(challenge);
+                    String::new()
+                }
+            }
+        })
+        .await
+    }
+
+    /// AUTHENTICATE, with a response to each challenge.
+    async fn authenticate(&mut self, mechanism: &str, mut respond: impl FnMut(&str) -> String) -> ImapReply {
+        let tag = self.send_command(&format!("AUTHENTICATE {mechanism}")).await;
+        let mut untagged = Vec::new();
+        loop {
+            let response = String::from_utf8_lossy(&self.response().await).into_owned();
+            if let Some(challenge) = response.strip_prefix('+') {
+                self.send(&respond(challenge.trim_start())).await;
+            } else if let Some(tagged) = response.strip_prefix(&format!("{tag} ")) {
+                return ImapReply { untagged, tagged: tagged.to_owned() };
+            } else {
+                untagged.push(response.into_bytes());
+            }
+        }
+    }
+
     /// STARTTLS and the handshake, with any certificate.
     pub async fn starttls(&mut self) {
         self.demand("STARTTLS").await;
@@ -239,15 +309,10 @@ impl ImapClient {
         self.transcript.push("-- DEFLATE".to_owned());
     }
 
-    async fn handshake(&mut self) {
-        let shaking = async {
-            let name = ServerName::try_from("server.test").map_err(io::Error::other)?;
-            let stream = self.stream.unwrap_stream()?;
-            let stream = TlsConnector::from(crate::tls::client_config()).connect(name, stream).await?;
-            self.stream.wrap(stream);
-            Ok::<_, io::Error>(())
-        };
-        guarded("the TLS handshake", shaking).await.unwrap_or_else(|error| panic!("the handshake failed: {error}"));
+    /// The TLS handshake alone, with any certificate.
+    pub async fn handshake(&mut self) {
+        let facts = crate::tls::handshake(&mut self.stream).await;
+        self.tls = Some(facts.unwrap_or_else(|error| panic!("the handshake failed: {error}")));
         self.transcript.push("-- TLS".to_owned());
     }
 

@@ -17,6 +17,7 @@ mod nodes;
 mod postrider;
 mod process;
 mod proxy;
+mod scram;
 mod scrub;
 mod site;
 mod store;

@@ -20,7 +20,9 @@ pub struct StoreFaults {
     fails: Arc<AtomicBool>,
     /// Calls that succeed yet, where `fails` is set.
     calls_left: Arc<AtomicUsize>,
+    hides_deltas: Arc<AtomicBool>,
     hangs: Arc<watch::Sender<bool>>,
+    waiting: Arc<AtomicUsize>,
     forgets_node: Arc<AtomicBool>,
     claims: Arc<AtomicUsize>,
     releases: Arc<AtomicUsize>,
@@ -64,6 +66,11 @@ impl StoreFaults {
         self.hangs.send_replace(hangs);
     }
 
+    /// How many calls wait because the store does not answer.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
     /// The store says once that the node which renews its lease is not registered any more.
     pub fn forget_node(&self) {
         self.forgets_node.store(true, Ordering::SeqCst);
@@ -96,6 +103,11 @@ impl StoreFaults {
         self.fails.store(true, Ordering::SeqCst);
     }
 
+    /// From now on what has changed in mailboxes can be made but not read, or can be read again.
+    pub fn set_hiding_deltas(&self, hides: bool) {
+        self.hides_deltas.store(hides, Ordering::SeqCst);
+    }
+
     /// The store with these faults in front of it.
     pub fn between(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
         Arc::new(FaultyStore { store, faults: self.clone() })
@@ -111,7 +123,12 @@ struct FaultyStore {
 impl FaultyStore {
     async fn working(&self) -> Result<&dyn Store> {
         // The switch lives as long as this store does, so that the wait can only end by answering.
-        let _ = self.faults.hangs.subscribe().wait_for(|hangs| !hangs).await;
+        let mut hangs = self.faults.hangs.subscribe();
+        if *hangs.borrow() {
+            self.faults.waiting.fetch_add(1, Ordering::SeqCst);
+            let _ = hangs.wait_for(|hangs| !hangs).await;
+            self.faults.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
         let left = &self.faults.calls_left;
         let is_spared = || left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
         if self.faults.fails.load(Ordering::SeqCst) && !is_spared() {
@@ -206,6 +223,9 @@ impl Mailboxes for FaultyStore {
     }
 
     async fn mailbox_delta(&self, mailbox: MailboxId, since: Modseq) -> Result<Option<MailboxDelta>> {
+        if self.faults.hides_deltas.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("the test says so".into()));
+        }
         self.working().await?.mailbox_delta(mailbox, since).await
     }
 

@@ -1,11 +1,16 @@
 //! TLS for tests: a certificate made on the spot, and a client that takes any certificate.
 
+use std::io;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme};
+use tokio_rustls::TlsConnector;
+
+use crate::stream::LineStream;
+use crate::wait::guarded;
 
 /// A certificate and its key, both PEM, for `name`.
 pub fn certificate_pem(name: &str) -> (String, String) {
@@ -41,6 +46,30 @@ pub(crate) fn client_config() -> Arc<ClientConfig> {
         .with_no_client_auth();
     config.resumption = rustls::client::Resumption::disabled();
     Arc::new(config)
+}
+
+/// What a session knows of its TLS.
+pub(crate) struct TlsFacts {
+    /// `tls-exporter` (RFC 9266).
+    pub(crate) channel_binding: [u8; 32],
+    /// The server's certificate (DER).
+    pub(crate) certificate: Option<Vec<u8>>,
+}
+
+/// The client's handshake, with any certificate.
+pub(crate) async fn handshake(stream: &mut LineStream) -> io::Result<TlsFacts> {
+    let name = ServerName::try_from("server.test").map_err(io::Error::other)?;
+    let connecting = TlsConnector::from(client_config()).connect(name, stream.unwrap_stream()?);
+    let encrypted = guarded("the TLS handshake", connecting).await?;
+    let session = encrypted.get_ref().1;
+    let binding = session.export_keying_material([0u8; 32], b"EXPORTER-Channel-Binding", Some(&[]));
+    let certificates = session.peer_certificates().unwrap_or_default();
+    let facts = TlsFacts {
+        channel_binding: binding.map_err(io::Error::other)?,
+        certificate: certificates.first().map(|certificate| certificate.to_vec()),
+    };
+    stream.wrap(encrypted);
+    Ok(facts)
 }
 
 fn provider() -> Arc<CryptoProvider> {

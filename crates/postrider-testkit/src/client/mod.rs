@@ -2,7 +2,6 @@
 //!
 //! It is written apart from the project's own protocol code, so that the two cannot share an error.
 
-mod scram;
 mod script;
 
 use std::io;
@@ -11,11 +10,11 @@ use std::net::{IpAddr, SocketAddr};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use memchr::memmem;
-use rustls::pki_types::ServerName;
 use tokio::net::{TcpSocket, TcpStream};
-use tokio_rustls::TlsConnector;
 
+use crate::scram::ScramExchange;
 use crate::stream::LineStream;
+use crate::tls::TlsFacts;
 use crate::wait::guarded;
 
 /// A reply as it came.
@@ -46,9 +45,8 @@ impl ClientReply {
 pub struct LineClient {
     stream: LineStream,
     transcript: Vec<String>,
-    /// `tls-exporter` (RFC 9266) of an encrypted session.
-    channel_binding: Option<[u8; 32]>,
-    certificate: Option<Vec<u8>>,
+    /// Of an encrypted session.
+    tls: Option<TlsFacts>,
 }
 
 impl LineClient {
@@ -63,7 +61,7 @@ impl LineClient {
         socket.bind(SocketAddr::new(source, 0))?;
         let stream: TcpStream = socket.connect(server).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream: LineStream::new(stream), transcript: Vec::new(), channel_binding: None, certificate: None })
+        Ok(Self { stream: LineStream::new(stream), transcript: Vec::new(), tls: None })
     }
 
     /// Connects and speaks TLS from the first byte.
@@ -181,28 +179,56 @@ impl LineClient {
 
     /// The TLS handshake alone.
     pub async fn handshake(&mut self) -> io::Result<()> {
-        let name = ServerName::try_from("server.test").map_err(io::Error::other)?;
-        let stream = self.stream.unwrap_stream()?;
-        let connecting = TlsConnector::from(crate::tls::client_config()).connect(name, stream);
-        let stream = guarded("the TLS handshake", connecting).await?;
-        let binding = stream.get_ref().1.export_keying_material([0u8; 32], b"EXPORTER-Channel-Binding", Some(&[]));
-        self.channel_binding = Some(binding.map_err(io::Error::other)?);
-        let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        self.certificate = certificates.first().map(|certificate| certificate.to_vec());
-        self.stream.wrap(stream);
+        self.tls = Some(crate::tls::handshake(&mut self.stream).await?);
         self.transcript.push("-- TLS".to_owned());
         Ok(())
     }
 
     /// The server's certificate (DER) in an encrypted session.
     pub fn certificate(&self) -> Option<&[u8]> {
-        self.certificate.as_deref()
+        self.tls.as_ref()?.certificate.as_deref()
     }
 
     /// AUTH PLAIN with an initial response (RFC 4616).
     pub async fn auth_plain(&mut self, user: &str, password: &str) -> ClientReply {
         let response = BASE64.encode(format!("\0{user}\0{password}"));
         self.command(&format!("AUTH PLAIN {response}")).await
+    }
+
+    /// AUTH SCRAM-SHA-256. Checks the server's proof too.
+    ///
+    /// # Panics
+    ///
+    /// When the server breaks the mechanism's rules.
+    pub async fn auth_scram(&mut self, user: &str, password: &str) -> ClientReply {
+        self.scram(ScramExchange::new(user, password, None)).await
+    }
+
+    /// AUTH SCRAM-SHA-256-PLUS, bound to the TLS session.
+    ///
+    /// # Panics
+    ///
+    /// When the session is not encrypted, or the server breaks the mechanism's rules.
+    pub async fn auth_scram_plus(&mut self, user: &str, password: &str) -> ClientReply {
+        let binding = self.tls.as_ref().expect("channel binding needs TLS").channel_binding;
+        self.scram(ScramExchange::new(user, password, Some(&binding))).await
+    }
+
+    /// SCRAM-SHA-256-PLUS with a binding that belongs to another session, as a man in the middle has it.
+    pub async fn auth_scram_plus_elsewhere(&mut self, user: &str, password: &str) -> ClientReply {
+        self.scram(ScramExchange::new(user, password, Some(&[7; 32]))).await
+    }
+
+    async fn scram(&mut self, mut exchange: ScramExchange) -> ClientReply {
+        let mut reply = self.command(&format!("AUTH {} {}", exchange.mechanism(), exchange.first())).await;
+        if reply.code == 334 {
+            reply = self.command(&exchange.proof(&challenge(&reply))).await;
+        }
+        if reply.code == 334 {
+            exchange.check(&challenge(&reply));
+            reply = self.command("").await;
+        }
+        reply
     }
 
     /// AUTH LOGIN.
@@ -276,4 +302,9 @@ pub fn stuffed(data: &[u8]) -> Vec<u8> {
     }
     out.extend_from_slice(b".\r\n");
     out
+}
+
+/// What a 334 reply carries (RFC 4954 section 4).
+fn challenge(reply: &ClientReply) -> String {
+    reply.lines.first().and_then(|line| line.get(4..)).unwrap_or_default().to_owned()
 }

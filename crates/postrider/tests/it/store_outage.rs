@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use postrider_core::EmailStatus;
-use postrider_testkit::{Answer, Gate, Script, Site, StoreFaults, eventually, mail};
+use postrider_testkit::{Answer, Gate, ImapClient, Script, Site, StoreFaults, eventually, mail};
+
+use crate::imap_support::{PASSWORD, USER, append_all, plain, plains};
 
 fn message(n: usize) -> Vec<u8> {
     mail::plain("a@client.test", "b@example.org", &format!("number {n}"))
@@ -133,4 +135,27 @@ async fn what_was_answered_250_before_a_long_outage_is_recorded_after_it_and_not
     assert_eq!((mx.messages().len(), mx.connections()), (1, 1));
     // The sender is told once, too.
     assert_eq!(postrider.wait_for_emails(2).await.len(), 2);
+}
+
+/// What is made is answered so, also where nobody can see yet what came of it: who were told otherwise would do it again.
+#[tokio::test]
+async fn what_was_changed_in_a_mailbox_is_not_taken_back() {
+    let faults = StoreFaults::new();
+    let postrider = site(&faults).await.set("ALLOWED_DOMAINS", "example.org").start().await;
+    postrider.add_user(USER, PASSWORD).await;
+    let mut client = ImapClient::log_in(postrider.imap(), USER, PASSWORD).await;
+    append_all(&mut client, "INBOX", &plains(4)).await;
+    client.demand("SELECT INBOX").await;
+    faults.set_hiding_deltas(true);
+    assert!(client.append("INBOX", &plain(5)).await.tagged.starts_with("OK [APPENDUID "));
+    assert!(client.command("COPY 1 INBOX").await.tagged.starts_with("OK [COPYUID "));
+    assert!(client.demand("MOVE 2 Archive").await.lines()[0].starts_with("* OK [COPYUID "));
+    client.demand("STORE 3 +FLAGS (\\Deleted)").await;
+    client.demand("EXPUNGE").await;
+    assert_eq!(client.command("NOOP").await.tagged, "NO [UNAVAILABLE] Not possible for now, try again later");
+    faults.set_hiding_deltas(false);
+    let told = client.demand("NOOP").await.lines();
+    assert_eq!(told[..3], ["* 3 EXPUNGE", "* 2 EXPUNGE", "* 4 EXISTS"], "{told:?}");
+    assert_eq!(client.demand("UID SEARCH ALL").await.lines(), ["* SEARCH 1 4 5 6"]);
+    assert_eq!(client.demand("STATUS Archive (MESSAGES)").await.starting("STATUS"), ["STATUS Archive (MESSAGES 1)"]);
 }
