@@ -22,7 +22,7 @@ use super::selected::number_set;
 use super::session::{End, OUTPUT_BYTES, Session};
 
 /// Chunks that are read while one is written: enough that neither the store nor the connection waits for the other.
-const CHUNKS_AHEAD: usize = 3;
+const CHUNKS_AHEAD: usize = 5;
 
 /// A message of this size or more is kept open, where a client asks for it alone: it may read it piece by piece.
 const KEPT_OPEN_BYTES_MIN: usize = 64 << 10;

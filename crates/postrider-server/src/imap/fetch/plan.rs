@@ -13,8 +13,8 @@ use crate::imap::snapshot::Snapshot;
 const DESCRIBED_MESSAGES_MAX: usize = 256;
 const OPENED_MESSAGES_MAX: usize = 128;
 
-/// Of opened messages in one chunk together, but for one that is larger.
-const OPENED_BYTES_MAX: usize = 512 << 10;
+/// Of opened messages in one chunk together, but for the last: what is written of it passes in one go as a rule.
+const OPENED_BYTES_MAX: usize = 240 << 10;
 
 /// What a digest is taken to be at most, given its message; it is about 2 KiB of nearly all.
 const DIGEST_BYTES_TAKEN: usize = 8 << 10;
