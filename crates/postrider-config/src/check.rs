@@ -37,6 +37,9 @@ pub(crate) fn together(
                 .to_owned(),
         );
     }
+    if settings.ip_selection.enabled && settings.ip_selection.url.is_none() {
+        conflicts.push("IP_SELECTION_ENABLED is true: set IP_SELECTION_API_URL to the service's URL".to_owned());
+    }
     ports(settings, &mut conflicts);
     retry(settings, &mut conflicts);
     host(settings, profile, warnings);

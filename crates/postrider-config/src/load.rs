@@ -11,7 +11,7 @@ use crate::check;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::mask;
 use crate::names::{self, Unknown};
-use crate::settings::{DeliveryMode, LogFormat, LogLevel, Settings, UnknownRecipients};
+use crate::settings::{DeliveryMode, IpSelection, LogFormat, LogLevel, Settings, UnknownRecipients};
 use crate::sources::Sources;
 use crate::table::{self, Setting};
 use crate::value;
@@ -170,6 +170,14 @@ fn blank() -> Settings {
         retry: RetrySchedule { first: Duration::ZERO, factor: 0.0, max: Duration::ZERO, expire: Duration::ZERO },
         queue_concurrency: 0,
         queue_concurrency_per_domain: 0,
+        ip_selection: IpSelection {
+            enabled: false,
+            url: None,
+            timeout: Duration::ZERO,
+            retries: 0,
+            cache: Duration::ZERO,
+            fallback: None,
+        },
         log_level: LogLevel::Error,
         enable_console_log: false,
         log_format: LogFormat::Json,

@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use postrider_core::{Domain, RetrySchedule};
+use url::Url;
 
 /// How mail for other hosts leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,20 @@ pub struct Relay {
 pub struct Credentials {
     pub user: String,
     pub password: String,
+}
+
+/// The service that picks source addresses. `Debug` does not show its URL, which may hold a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IpSelection {
+    pub enabled: bool,
+    /// Present where `enabled`.
+    pub url: Option<Url>,
+    pub timeout: Duration,
+    pub retries: u32,
+    /// How long an answer holds that does not say it.
+    pub cache: Duration,
+    /// `None`: the system's choice.
+    pub fallback: Option<IpAddr>,
 }
 
 /// A secret text. `Debug` does not show it.
@@ -93,10 +109,24 @@ pub struct Settings {
     pub retry: RetrySchedule,
     pub queue_concurrency: usize,
     pub queue_concurrency_per_domain: usize,
+    pub ip_selection: IpSelection,
     pub log_level: LogLevel,
     pub enable_console_log: bool,
     pub log_format: LogFormat,
     pub shutdown_timeout_seconds: u64,
+}
+
+impl std::fmt::Debug for IpSelection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { enabled, url: _, timeout, retries, cache, fallback } = self;
+        f.debug_struct("IpSelection")
+            .field("enabled", enabled)
+            .field("timeout", timeout)
+            .field("retries", retries)
+            .field("cache", cache)
+            .field("fallback", fallback)
+            .finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Secret {

@@ -126,9 +126,16 @@ pub(crate) fn is_bearer_token(text: &str) -> bool {
 }
 
 /// An absolute http or https URL with a host.
-pub(crate) fn http_url(text: &str) -> Result<(), Reason> {
+pub(crate) fn http_url(text: &str) -> Result<Url, Reason> {
     let url = Url::parse(text).map_err(|error| Some(error.to_string()))?;
-    if matches!(url.scheme(), "http" | "https") && url.has_host() { Ok(()) } else { Err(None) }
+    if matches!(url.scheme(), "http" | "https") && url.has_host() { Ok(url) } else { Err(None) }
+}
+
+/// An address that mail can come from: of one host.
+pub(crate) fn source_ip(text: &str) -> Option<IpAddr> {
+    let ip = text.parse::<IpAddr>().ok()?.to_canonical();
+    let is_of_one_host = !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::V4(Ipv4Addr::BROADCAST);
+    is_of_one_host.then_some(ip)
 }
 
 /// A MongoDB connection string. Only its scheme is looked at here; the engine's driver judges the rest.
@@ -254,6 +261,15 @@ mod tests {
         assert_eq!(shown("[::1]:5353").as_deref(), Some("[::1]:5353"));
         for text in ["192.0.2.1:", "192.0.2.1:0", "192.0.2.1:65536", "[192.0.2.1]", "dns.example"] {
             assert_eq!(shown(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn source_addresses() {
+        assert_eq!(source_ip("192.0.2.1"), Some([192, 0, 2, 1].into()));
+        assert_eq!(source_ip("::ffff:192.0.2.1"), Some([192, 0, 2, 1].into()));
+        for text in ["", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "192.0.2.0/24", "mx.example"] {
+            assert_eq!(source_ip(text), None, "{text:?}");
         }
     }
 

@@ -197,7 +197,7 @@ fn a_bad_value_is_told_in_one_line_with_what_is_allowed() {
         ),
         ("RETRY_FACTOR", "NaN", r#"RETRY_FACTOR is "NaN" (from environment); allowed: a number, 1 to 100"#),
         ("DELIVERY_PORT", "0", r#"DELIVERY_PORT is "0" (from environment); allowed: a whole number, 1 to 65535"#),
-        ("FALLBACK_IP", "here", r#"FALLBACK_IP is "here" (from environment); allowed: an IP address"#),
+        ("FALLBACK_IP", "here", r#"FALLBACK_IP is "here" (from environment); allowed: an IP address of this host"#),
         ("SMTP_PROT", "25", "SMTP_PROT (from environment) is not a setting; did you mean SMTP_PORT?"),
     ] {
         assert_eq!(faults(&[(name, value)]), [line]);
@@ -323,7 +323,6 @@ fn what_only_looks_like_a_conflict_is_none() {
 fn warnings_tell_what_has_no_effect_and_what_is_doubtful() {
     for (variables, part) in [
         (vec![("WEBHOOK_ENABLED", "true")], "WEBHOOK_ENABLED is set, but takes effect with a later release"),
-        (vec![("IP_SELECTION_ENABLED", "true")], "IP_SELECTION_ENABLED is set, but takes effect with a later release"),
         (vec![("ALOWED_DOMAINS", "a.example")], "did you mean ALLOWED_DOMAINS?"),
         (vec![("MONGODB_URL", "mongodb://db"), ("DELIVERY_MODE", "capture")], "is captured here too"),
         (vec![("MAIL_HOSTNAME", "box")], "not a fully qualified name"),

@@ -14,6 +14,7 @@ pub mod message;
 pub mod mime;
 pub mod ports;
 pub mod retry;
+pub mod source;
 pub mod time;
 pub mod trace;
 
@@ -24,4 +25,5 @@ pub use id::ObjectId;
 pub use message::{Attachment, Bodies, Content, Message, Summary};
 pub use ports::{Clock, Control, ControlError, ResolveError, Resolver};
 pub use retry::RetrySchedule;
+pub use source::{SourceDecision, SourceOrigin, SourceQuestion};
 pub use time::Timestamp;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Serialize;
 
+use crate::source::{IpSelectionStats, IpSelectionTest, SourceQuestion};
 use crate::time::Timestamp;
 
 /// The time, and waiting for it. Everything that waits in Postrider waits here, so that a test can move the clock.
@@ -102,6 +103,14 @@ pub trait Control: Send + Sync + fmt::Debug {
 
     /// Since the start of this process.
     fn uptime(&self) -> Duration;
+
+    fn ip_selection_stats(&self) -> IpSelectionStats;
+
+    /// Forgets what the service answered that picks source addresses. How many answers there were.
+    fn clear_ip_selection_cache(&self) -> usize;
+
+    /// Asks that service once, whatever is known of it, and remembers nothing of it.
+    async fn test_ip_selection(&self, question: SourceQuestion) -> Result<IpSelectionTest, ControlError>;
 
     /// Rereads what may change while running: certificates.
     async fn reload(&self) -> Result<(), ControlError>;

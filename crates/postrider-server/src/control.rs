@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postrider_core::ports::{ListenerStatus, SmtpStats};
-use postrider_core::{Control, ControlError, Timestamp};
+use postrider_core::source::{IpSelectionStats, IpSelectionTest};
+use postrider_core::{Control, ControlError, SourceQuestion, Timestamp};
 use tracing::info;
 
 use crate::smtp::Context;
@@ -38,6 +39,21 @@ impl Control for ServerControl {
 
     fn uptime(&self) -> Duration {
         self.context.clock.now().since(self.started_at)
+    }
+
+    fn ip_selection_stats(&self) -> IpSelectionStats {
+        self.context.sources.stats()
+    }
+
+    fn clear_ip_selection_cache(&self) -> usize {
+        let count = self.context.sources.clear_cache();
+        info!(answers = count, "the answers of the source-IP service were forgotten");
+        count
+    }
+
+    async fn test_ip_selection(&self, question: SourceQuestion) -> Result<IpSelectionTest, ControlError> {
+        let test = self.context.sources.test(question).await;
+        test.ok_or_else(|| ControlError("IP_SELECTION_ENABLED is false: there is no service to ask".to_owned()))
     }
 
     async fn reload(&self) -> Result<(), ControlError> {

@@ -22,6 +22,7 @@ use crate::imap;
 use crate::limits::Limits;
 use crate::listen::{self, Sessions};
 use crate::memory::MemoryBudget;
+use crate::policy::source::Sources;
 use crate::queue::{NodeFile, Queue, QueueOptions, Registered};
 use crate::simulator::Simulator;
 use crate::smtp::policy::{Listener, Policies};
@@ -96,6 +97,8 @@ impl Server {
             opportunistic_tls: tls::opportunistic_client(),
             verifying_tls: tls::verifying_client(),
         };
+        let sources = Sources::new(settings, store.clone(), clock.clone(), delivery.resolver.clone());
+        let sources = Arc::new(sources);
         let registered = register(store.as_ref(), clock.now(), limits.lease, settings).await?;
         let recipients = Arc::new(Recipients::new(
             store.clone(),
@@ -112,7 +115,7 @@ impl Server {
             recipients: recipients.clone(),
         };
         let memory = MemoryBudget::new(limits.memory_bytes_max);
-        let queue = Queue::new(options, store.clone(), router, delivery, memory.clone());
+        let queue = Queue::new(options, store.clone(), router, sources.clone(), delivery, memory.clone());
 
         let context = Arc::new(Context {
             logins: Logins::new(store.clone(), clock.clone(), limits.store_timeout),
@@ -120,6 +123,7 @@ impl Server {
             clock: clock.clone(),
             store,
             queue: queue.clone(),
+            sources,
             tls,
             limits: limits.clone(),
             stats: Stats::default(),

@@ -218,6 +218,7 @@ fn attempt() -> Attempt {
         mx: Some("mx.example.com".into()),
         mx_ip: Some("192.0.2.25".parse().unwrap()),
         source_ip: Some("192.0.2.1".parse().unwrap()),
+        ip_selection: None,
         tls: None,
         exchanges: Vec::new(),
         outcome: Outcome::Delivered { reply: Reply { code: 250, enhanced_code: None, text: "ok".into() } },

@@ -1,12 +1,15 @@
-//! What handlers read from requests: the id in a path, the parameters of a query.
+//! What handlers read from requests: the id in a path, the parameters of a query, a body in JSON.
 
 use std::fmt::Display;
 use std::str::FromStr;
 
-use axum::extract::{FromRequestParts, Path, Query};
-use axum::http::Uri;
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
 use postrider_core::ObjectId;
+use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
 
@@ -26,6 +29,27 @@ impl<S: Send + Sync> FromRequestParts<S> for EmailId {
             .await
             .map_err(|_| Problem::not_found("No e-mail has this id; an id is 24 hex digits."))?;
         text.parse().map(Self).map_err(not_an_id)
+    }
+}
+
+/// A body in JSON.
+#[derive(Debug)]
+pub(crate) struct JsonBody<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        match Json::<T>::from_request(request, state).await {
+            Ok(Json(body)) => Ok(Self(body)),
+            Err(JsonRejection::MissingJsonContentType(_)) => Err(Problem::unsupported_media_type(
+                "Send the body as JSON, with the field Content-Type: application/json.",
+            )),
+            Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                Err(Problem::body_too_large(format!("No body is longer than {} bytes.", crate::BODY_BYTES_MAX)))
+            }
+            Err(rejection) => Err(Problem::bad_body(format!("The body cannot be read: {}.", rejection.body_text()))),
+        }
     }
 }
 

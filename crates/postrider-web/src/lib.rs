@@ -26,7 +26,7 @@ use postrider_store::Store;
 use crate::auth::Guard;
 use crate::problem::Problem;
 
-/// No request has a longer body. Nothing here reads one yet; the limit holds for whatever will.
+/// No request has a longer body.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// What the API and the pages are built on.

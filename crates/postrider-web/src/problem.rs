@@ -38,6 +38,18 @@ struct Kind {
 
 const BAD_PARAMETER: Kind =
     Kind { name: "bad-parameter", status: StatusCode::BAD_REQUEST, title: "A parameter is wrong" };
+const BAD_BODY: Kind =
+    Kind { name: "bad-body", status: StatusCode::BAD_REQUEST, title: "The body of the request is wrong" };
+const UNSUPPORTED_MEDIA_TYPE: Kind = Kind {
+    name: "unsupported-media-type",
+    status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    title: "The body of the request is of another type",
+};
+const BODY_TOO_LARGE: Kind = Kind {
+    name: "body-too-large",
+    status: StatusCode::PAYLOAD_TOO_LARGE,
+    title: "The body of the request is too large",
+};
 const UNAUTHORIZED: Kind =
     Kind { name: "unauthorized", status: StatusCode::UNAUTHORIZED, title: "The API token is missing or wrong" };
 const FORBIDDEN_ORIGIN: Kind =
@@ -59,6 +71,18 @@ impl Problem {
     /// A query parameter that is unknown, repeated or has a value that is not allowed.
     pub(crate) fn bad_parameter(name: &str, detail: impl Into<String>) -> Self {
         Self::new(&BAD_PARAMETER, detail, Extra::Parameter(name.to_owned()))
+    }
+
+    pub(crate) fn bad_body(detail: impl Into<String>) -> Self {
+        Self::new(&BAD_BODY, detail, Extra::None)
+    }
+
+    pub(crate) fn unsupported_media_type(detail: impl Into<String>) -> Self {
+        Self::new(&UNSUPPORTED_MEDIA_TYPE, detail, Extra::None)
+    }
+
+    pub(crate) fn body_too_large(detail: impl Into<String>) -> Self {
+        Self::new(&BODY_TOO_LARGE, detail, Extra::None)
     }
 
     pub(crate) fn unauthorized(challenge: &'static str) -> Self {

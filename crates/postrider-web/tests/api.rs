@@ -14,9 +14,10 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
 use postrider_core::ports::{ListenerStatus, SmtpStats};
+use postrider_core::source::{IpSelectionExchange, IpSelectionStats, IpSelectionTest};
 use postrider_core::{
     Address, Attempt, Category, Clock, Control, ControlError, Direction, Envelope, Message, ObjectId, Outcome,
-    Recipient, Reply, ReversePath, Timestamp,
+    Recipient, Reply, ReversePath, SourceDecision, SourceOrigin, SourceQuestion, Timestamp,
 };
 use postrider_store::{DeliveryId, NewDelivery, NewEmail, Next, Settle, Settlement, SqliteOptions, SqliteStore, Store};
 use postrider_web::{Web, router};
@@ -63,6 +64,31 @@ impl Control for Server {
 
     fn uptime(&self) -> Duration {
         Duration::from_secs(42)
+    }
+
+    fn ip_selection_stats(&self) -> IpSelectionStats {
+        IpSelectionStats { enabled: true, hits: 3, ..IpSelectionStats::default() }
+    }
+
+    fn clear_ip_selection_cache(&self) -> usize {
+        5
+    }
+
+    async fn test_ip_selection(&self, question: SourceQuestion) -> Result<IpSelectionTest, ControlError> {
+        if self.is_closing.load(Ordering::Relaxed) {
+            return Err(ControlError("there is no service to ask".to_owned()));
+        }
+        let request = serde_json::to_string(&question).unwrap();
+        let exchange = IpSelectionExchange {
+            url: "http://service.example/".to_owned(),
+            request,
+            status: Some(200),
+            response: Some("192.0.2.7".to_owned()),
+            latency_ms: 4,
+        };
+        let ip = Some("192.0.2.7".parse().unwrap());
+        let decision = SourceDecision { ip, origin: SourceOrigin::Api, latency: Duration::from_millis(4), error: None };
+        Ok(IpSelectionTest { decision, ehlo: None, exchange })
     }
 
     async fn reload(&self) -> Result<(), ControlError> {
@@ -128,6 +154,14 @@ impl House {
     }
 
     async fn ask(&self, method: Method, target: &str, fields: &[(&str, &str)]) -> Answer {
+        self.send(method, target, fields, Body::empty()).await
+    }
+
+    async fn post(&self, target: &str, body: impl Into<Body>) -> Answer {
+        self.send(Method::POST, target, &[("content-type", "application/json")], body.into()).await
+    }
+
+    async fn send(&self, method: Method, target: &str, fields: &[(&str, &str)], body: Body) -> Answer {
         let mut request = Request::builder().method(method).uri(target).header("host", "localhost:3000");
         for (name, value) in fields {
             request
@@ -135,7 +169,7 @@ impl House {
                 .unwrap()
                 .insert(axum::http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
-        let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let response = self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
         Answer { status: parts.status, headers: parts.headers, body }
@@ -174,6 +208,12 @@ impl House {
             mx: Some("mx.example.org".to_owned()),
             mx_ip: Some("192.0.2.1".parse().unwrap()),
             source_ip: Some("192.0.2.7".parse().unwrap()),
+            ip_selection: Some(SourceDecision {
+                ip: Some("192.0.2.7".parse().unwrap()),
+                origin: SourceOrigin::Cache,
+                latency: Duration::ZERO,
+                error: None,
+            }),
             tls: None,
             exchanges: Vec::new(),
             outcome,
@@ -313,6 +353,52 @@ async fn numbers() {
     assert_eq!((&stats["queued"], &stats["total"]), (&json!(1), &json!(1)));
     assert_eq!(stats["domains"], json!([{ "domain": "example.org", "queued": 1, "deferred": 0, "lastError": null }]));
     assert_eq!(house.get("/api/smtp/stats").await.json()["messagesAccepted"], 7);
+}
+
+#[tokio::test]
+async fn the_selection_of_source_addresses_is_shown_cleared_and_tested() {
+    let house = House::new(None).await;
+    let stats = house.get("/api/ip-selection/stats").await.json();
+    assert_eq!(
+        (&stats["enabled"], &stats["hits"], &stats["breaker"]["state"]),
+        (&json!(true), &json!(3), &json!("closed"))
+    );
+    let cleared = house.ask(Method::POST, "/api/ip-selection/clear-cache", &[]).await;
+    assert_eq!(cleared.json(), json!({ "cleared": 5 }));
+
+    let test = async |body: Value| house.post("/api/ip-selection/test", body.to_string()).await;
+    let request = |answer: &Answer| -> Value {
+        serde_json::from_str(answer.json()["exchange"]["request"].as_str().unwrap()).unwrap()
+    };
+    let answer = test(json!({ "sender": "", "recipient": "b@Example.org" })).await;
+    assert_eq!(answer.json()["decision"], json!({ "ip": "192.0.2.7", "origin": "api", "latencyMs": 4 }),);
+    let asked = request(&answer);
+    assert_eq!((&asked["sender"], &asked["recipientDomain"]), (&json!(""), &json!("example.org")));
+    let id = house.accept("b@example.org", false).await;
+    let asked = request(&test(json!({ "id": id })).await);
+    assert_eq!((&asked["emailId"], &asked["subject"]), (&json!(id), &json!("Hello <b>World</b>")));
+    assert_eq!(
+        (&asked["sender"], &asked["size"], &asked["attempt"]),
+        (&json!("a@example.com"), &json!(RAW.len()), &json!(1))
+    );
+
+    test(json!({ "id": id, "recipient": "c@example.org" })).await.problem(StatusCode::CONFLICT, "conflict");
+    test(json!({ "id": "000000000000000000000000" })).await.problem(StatusCode::NOT_FOUND, "not-found");
+    test(json!({ "id": "x" })).await.problem(StatusCode::BAD_REQUEST, "bad-parameter");
+    test(json!({ "sender": "a b", "recipient": "b@example.org" }))
+        .await
+        .problem(StatusCode::BAD_REQUEST, "bad-parameter");
+    for body in
+        [json!({}), json!({ "sender": "a@example.com" }), json!({ "id": id, "sender": "" }), json!({ "to": "b" })]
+    {
+        test(body).await.problem(StatusCode::BAD_REQUEST, "bad-body");
+    }
+    let target = "/api/ip-selection/test";
+    house.post(target, "{").await.problem(StatusCode::BAD_REQUEST, "bad-body");
+    house.post(target, "x".repeat(100_000)).await.problem(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large");
+    house.ask(Method::POST, target, &[]).await.problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type");
+    house.server.is_closing.store(true, Ordering::Relaxed);
+    test(json!({ "sender": "", "recipient": "b@example.org" })).await.problem(StatusCode::CONFLICT, "conflict");
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
-//! The table: the HTTP services that Postrider calls. Their values are checked, and kept nowhere yet.
+//! The table: the HTTP services that Postrider calls. The values of webhooks are checked, and kept nowhere yet.
 
-use std::net::IpAddr;
+use std::time::Duration;
 
 use super::{Kind, Setting};
 use crate::mask::Secrecy;
-use crate::value;
+use crate::value::{self, Reason};
 
 pub(super) const WEBHOOK: &[Setting] = &[
     Setting::new("WEBHOOK_ENABLED", "false", Kind::Switch(|_, _| ()), "Whether outcomes are told by webhook.").later(),
@@ -45,46 +45,77 @@ pub(super) const IP_SELECTION: &[Setting] = &[
     Setting::new(
         "IP_SELECTION_ENABLED",
         "false",
-        Kind::Switch(|_, _| ()),
+        Kind::Switch(|settings, on| settings.ip_selection.enabled = on),
         "Whether an HTTP service picks the source address of each delivery.",
+    ),
+    Setting::new(
+        "IP_SELECTION_API_URL",
+        "",
+        Kind::Text {
+            allowed: HTTP_URL_ALLOWED,
+            set: |settings, text| {
+                settings.ip_selection.url = optional(text, value::http_url)?;
+                Ok(())
+            },
+        },
+        "The service that is asked, by `POST`. It answers `{ \"ip\", \"ttl\"?, \"ehlo\"? }`, or the address alone as text.",
     )
-    .later(),
-    Setting::new("IP_SELECTION_API_URL", "", HTTP_URL, "The service that is asked.").secrecy(Secrecy::Url).later(),
+    .secrecy(Secrecy::Url),
     Setting::new(
         "IP_SELECTION_TIMEOUT",
         "5000",
-        Kind::Number { min: 1, max: 60_000, unit: "milliseconds", set: |_, _| () },
+        Kind::Number {
+            min: 1,
+            max: 60_000,
+            unit: "milliseconds",
+            set: |settings, n| settings.ip_selection.timeout = Duration::from_millis(n),
+        },
         "How long an answer may take, in milliseconds.",
-    )
-    .later(),
+    ),
     Setting::new(
         "IP_SELECTION_RETRIES",
         "3",
-        Kind::Number { min: 0, max: 100, unit: "", set: |_, _| () },
+        Kind::Number {
+            min: 0,
+            max: 100,
+            unit: "",
+            set: |settings, n| settings.ip_selection.retries = u32::try_from(n).unwrap_or(u32::MAX),
+        },
         "Further questions after one that failed.",
-    )
-    .later(),
+    ),
     Setting::new(
         "IP_SELECTION_CACHE_SECONDS",
         "300",
-        Kind::Number { min: 0, max: 86_400, unit: "seconds", set: |_, _| () },
+        Kind::Number {
+            min: 0,
+            max: 86_400,
+            unit: "seconds",
+            set: |settings, n| settings.ip_selection.cache = Duration::from_secs(n),
+        },
         "How long an answer holds, in seconds, when it names no `ttl`.",
-    )
-    .later(),
+    ),
     Setting::new(
         "FALLBACK_IP",
         "",
         Kind::Text {
-            allowed: "an IP address",
-            set: |_, text| if text.is_empty() || text.parse::<IpAddr>().is_ok() { Ok(()) } else { Err(None) },
+            allowed: "an IP address of this host",
+            set: |settings, text| {
+                let parsed = |text: &str| value::source_ip(text).ok_or(None);
+                settings.ip_selection.fallback = optional(text, parsed)?;
+                Ok(())
+            },
         },
         "The source address used when the service gives no usable answer.",
     )
-    .note("the system's choice")
-    .later(),
+    .note("the system's choice"),
 ];
 
-const HTTP_URL: Kind = Kind::Text {
-    allowed: "an http:// or https:// URL",
-    set: |_, text| if text.is_empty() { Ok(()) } else { value::http_url(text) },
-};
+/// The empty text is none.
+fn optional<T>(text: &str, read: impl Fn(&str) -> Result<T, Reason>) -> Result<Option<T>, Reason> {
+    if text.is_empty() { Ok(None) } else { read(text).map(Some) }
+}
+
+const HTTP_URL_ALLOWED: &str = "an http:// or https:// URL";
+
+const HTTP_URL: Kind =
+    Kind::Text { allowed: HTTP_URL_ALLOWED, set: |_, text| optional(text, value::http_url).map(|_| ()) };

@@ -18,6 +18,7 @@ pub(crate) use super::conversation::Connection;
 use super::conversation::{ATTEMPT_TIME_MAX, Peer, exchange_record, explain};
 use super::route::{MxHost, NoRoute, Route, TlsMode};
 use crate::clock::timeout;
+use crate::policy::source::SourceKey;
 use crate::stream::Stream;
 
 /// Addresses tried in one attempt; a host with many must not hold a delivery up for an hour.
@@ -29,6 +30,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectFailure {
     pub(crate) outcome: Outcome,
+    /// The source address, where it is none of this host after all.
+    pub(crate) unbound: Option<IpAddr>,
     peer: Peer,
     exchanges: Vec<Exchange>,
     started_at: Timestamp,
@@ -61,6 +64,10 @@ enum Obstacle {
     Host,
     /// This machine has no way there, whoever the other side is.
     NoWay,
+    /// The host has no address of the source address's family.
+    OtherFamily,
+    /// The source address is none of this host.
+    Source,
     /// The host is this server.
     Ourselves,
 }
@@ -84,6 +91,18 @@ impl HostFailure {
         Self { obstacle, ..Self::deferred(Category::Connection, reason, peer) }
     }
 
+    fn of_other_family(host: &MxHost, source: IpAddr) -> Self {
+        let family = if source.is_ipv4() { "IPv4" } else { "IPv6" };
+        let reason = format!("{} has no {family} address, and {source} was chosen to send from", host.name);
+        let peer = Peer { mx: Some(host.name.clone()), ..Peer::default() };
+        Self { obstacle: Obstacle::OtherFamily, ..Self::deferred(Category::Connection, reason, &peer) }
+    }
+
+    fn unbound(source: IpAddr, error: &io::Error, peer: &Peer) -> Self {
+        let reason = format!("{source} was chosen to send from and is no address of this host: {error}");
+        Self { obstacle: Obstacle::Source, ..Self::deferred(Category::Connection, reason, peer) }
+    }
+
     fn ourselves(host: &MxHost, target: SocketAddr, peer: &Peer) -> Self {
         let reason = format!("the mail would come back here: {} is this server ({target})", host.name);
         let outcome = dsn::refused_here(Category::BadDomain, "5.4.6", &reason);
@@ -95,7 +114,7 @@ impl HostFailure {
         match (&self.outcome, self.obstacle) {
             // Known, or TLS would be tried for ever: see `avoid_tls`.
             (Outcome::Deferred { category: Category::Tls, .. }, _) => 4,
-            (Outcome::Deferred { .. }, Obstacle::NoWay) => 1,
+            (Outcome::Deferred { .. }, Obstacle::NoWay | Obstacle::OtherFamily) => 1,
             // What may be better tomorrow decides over what is wrong for good.
             (Outcome::Deferred { .. }, _) => 3,
             (_, Obstacle::Ourselves) => 2,
@@ -106,30 +125,43 @@ impl HostFailure {
 
 /// Opens a connection to the first host of the route that takes one: by preference, in random order among equals.
 ///
+/// `source`: from where, and as whom; where no host has an address of that family, from where the system chooses.
+///
 /// `avoid_tls`: in clear where TLS is a matter of choice, because it failed before.
 pub(crate) async fn connect(
     delivery: &Delivery,
     route: &Route,
+    source: &SourceKey,
     avoid_tls: bool,
 ) -> Result<Box<Connection>, ConnectFailure> {
     let started_at = delivery.clock.now();
-    let way = Way { delivery, route, avoid_tls, started_at };
-    let failures = match way.first_host().await {
+    let mut way = Way { delivery, route, source, source_ip: source.ip, avoid_tls, started_at };
+    let mut tried = way.first_host().await;
+    let is_of_other_family = |failure: &HostFailure| failure.obstacle == Obstacle::OtherFamily;
+    if tried.as_ref().is_err_and(|failures| !failures.is_empty() && failures.iter().all(is_of_other_family)) {
+        way.source_ip = None;
+        tried = way.first_host().await;
+    }
+    let failures = match tried {
         Ok(connection) => return Ok(Box::new(connection)),
         Err(failures) => failures,
     };
+    let is_unbound = failures.iter().any(|failure| failure.obstacle == Obstacle::Source);
+    let unbound = way.source_ip.filter(|_| is_unbound);
     let failure = failures.into_iter().max_by_key(HostFailure::weight).unwrap_or_else(|| {
         HostFailure::deferred(Category::Dns, "there is no host to deliver to".to_owned(), &Peer::default())
     });
     let HostFailure { outcome, peer, exchanges, .. } = failure;
     let duration = delivery.clock.now().since(started_at);
-    Err(ConnectFailure { outcome, peer, exchanges, started_at, duration })
+    Err(ConnectFailure { outcome, unbound, peer, exchanges, started_at, duration })
 }
 
 /// One attempt to connect.
 struct Way<'a> {
     delivery: &'a Delivery,
     route: &'a Route,
+    source: &'a SourceKey,
+    source_ip: Option<IpAddr>,
     avoid_tls: bool,
     started_at: Timestamp,
 }
@@ -160,7 +192,7 @@ impl Way<'_> {
                 // It costs no time to find out that there is no way, nor does it say anything of the host.
                 tried += usize::from(obstacle != Obstacle::NoWay);
                 // RFC 5321 section 5.1: from hosts behind ourselves the mail would only come back.
-                if tried == ADDRESSES_MAX || obstacle == Obstacle::Ourselves {
+                if tried == ADDRESSES_MAX || matches!(obstacle, Obstacle::Ourselves | Obstacle::Source) {
                     return Err(failures);
                 }
             }
@@ -168,12 +200,21 @@ impl Way<'_> {
         Err(failures)
     }
 
+    /// The addresses of a host that can be reached from the source address.
     async fn addresses(&self, host: &MxHost) -> Result<Vec<IpAddr>, HostFailure> {
-        if let Some(address) = host.address {
-            return Ok(vec![address]);
+        let mut addresses = match host.address {
+            Some(address) => vec![address],
+            None => {
+                let found = self.delivery.resolver.addresses(&host.name).await;
+                found.map_err(|error| HostFailure::from_resolving(&host.name, &error))?
+            }
+        };
+        if let Some(source) = self.source_ip {
+            addresses.retain(|address| address.is_ipv4() == source.is_ipv4());
+            if addresses.is_empty() {
+                return Err(HostFailure::of_other_family(host, source));
+            }
         }
-        let found = self.delivery.resolver.addresses(&host.name).await;
-        let mut addresses = found.map_err(|error| HostFailure::from_resolving(&host.name, &error))?;
         shuffle(&mut addresses);
         Ok(addresses)
     }
@@ -185,9 +226,16 @@ impl Way<'_> {
         if delivery.listens_at(target) {
             return Err(HostFailure::ourselves(host, target, &peer));
         }
-        let tcp = timeout(delivery.clock.as_ref(), CONNECT_TIMEOUT, connect_tcp(target))
+        peer.source_ip = self.source_ip;
+        let socket = socket(target).map_err(|error| HostFailure::unreachable(host, &error, &peer))?;
+        if let Some(source) = self.source_ip {
+            let bound = socket.bind(SocketAddr::new(source, 0));
+            bound.map_err(|error| HostFailure::unbound(source, &error, &peer))?;
+        }
+        let tcp = timeout(delivery.clock.as_ref(), CONNECT_TIMEOUT, socket.connect(target))
             .await
             .map_err(|_| HostFailure::deferred(Category::Timeout, format!("{} does not answer", host.name), &peer))?
+            .and_then(|tcp| tcp.set_nodelay(true).map(|()| tcp))
             .map_err(|error| HostFailure::unreachable(host, &error, &peer))?;
         peer.source_ip = tcp.local_addr().ok().map(|address| address.ip());
         let stream = match route.tls {
@@ -196,14 +244,14 @@ impl Way<'_> {
         };
         peer.tls = stream.tls_info();
         let client = Client::new(self.client_options(peer.tls.is_some()));
-        let connection = Connection::new(stream, client, peer, self.started_at);
+        let connection = Connection::new(stream, client, self.source.clone(), peer, self.started_at);
         self.greet(host, connection).await
     }
 
     fn client_options(&self, tls_active: bool) -> ClientOptions {
         let credentials = self.route.credentials.as_ref();
         ClientOptions {
-            helo_name: self.delivery.hostname.clone(),
+            helo_name: self.source.ehlo.as_deref().unwrap_or(&self.delivery.hostname).to_owned(),
             tls: match self.route.tls {
                 TlsMode::Opportunistic if !self.avoid_tls => TlsUse::IfOffered,
                 TlsMode::StartTlsVerified => TlsUse::Required,
@@ -269,13 +317,10 @@ impl Way<'_> {
     }
 }
 
-async fn connect_tcp(target: SocketAddr) -> io::Result<TcpStream> {
+fn socket(target: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     // A machine without IPv6 has no such sockets.
-    let socket = socket.map_err(|error| io::Error::new(io::ErrorKind::NetworkUnreachable, error))?;
-    let stream = socket.connect(target).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+    socket.map_err(|error| io::Error::new(io::ErrorKind::NetworkUnreachable, error))
 }
 
 fn in_random_order_among_equals(hosts: &[MxHost]) -> Vec<&MxHost> {
@@ -308,5 +353,21 @@ mod tests {
             firsts.insert(order[0].name.clone());
         }
         assert_eq!(firsts.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_not_ours_is_told_apart_from_a_host_that_does_not_answer() {
+        let delivery = crate::deliver::tests::delivery(&[]);
+        let address = Some([127, 0, 0, 1].into());
+        let host = MxHost { preference: 0, name: "mx.example".to_owned(), address };
+        // Nobody listens on the port that is reserved.
+        let route =
+            Route { key: "a".into(), hosts: vec![host], port: 1, tls: TlsMode::Opportunistic, credentials: None };
+        let unbound = async |ip: [u8; 4]| {
+            let source = SourceKey { ip: Some(ip.into()), ehlo: None };
+            connect(&delivery, &route, &source, false).await.unwrap_err().unbound
+        };
+        assert_eq!(unbound([192, 0, 2, 1]).await, Some([192, 0, 2, 1].into()));
+        assert_eq!(unbound([127, 0, 0, 1]).await, None);
     }
 }

@@ -13,6 +13,7 @@ use postrider_core::{Attempt, Category, Clock, Reply, Timestamp, TlsInfo};
 use postrider_wire::smtp::client::{self, Client, ConnectionFailure, Event, FailureCause, Stage};
 
 use crate::clock::timeout;
+use crate::policy::source::SourceKey;
 use crate::stream::{Stream, Transfer};
 
 /// One attempt in all, from the first connection on: a server that keeps within every other time-out is given up then. Only
@@ -35,6 +36,8 @@ pub(crate) struct Connection {
     pub(super) stream: Stream,
     pub(super) input: BytesMut,
     pub(crate) client: Client,
+    /// From where, and as whom, it was made: what is to be sent so may go over it.
+    pub(crate) source: SourceKey,
     pub(crate) peer: Peer,
     pub(crate) messages: u32,
     /// When the first attempt on it began to connect, until that attempt has taken it: the time is part of it.
@@ -96,11 +99,12 @@ impl Broken {
 
 impl Connection {
     /// `opened_from`: when connecting began.
-    pub(super) fn new(stream: Stream, client: Client, peer: Peer, opened_from: Timestamp) -> Self {
+    pub(super) fn new(stream: Stream, client: Client, source: SourceKey, peer: Peer, opened_from: Timestamp) -> Self {
         Self {
             stream,
             input: BytesMut::new(),
             client,
+            source,
             peer,
             messages: 0,
             opened_from: Some(opened_from),

@@ -68,7 +68,7 @@ mod tests {
     use crate::clock::SystemClock;
     use crate::{dns::DnsResolver, tls};
 
-    fn delivery(own_listeners: &[&str]) -> Delivery {
+    pub(super) fn delivery(own_listeners: &[&str]) -> Delivery {
         Delivery {
             clock: Arc::new(SystemClock),
             resolver: Arc::new(DnsResolver::new(&[SocketAddr::from(([127, 0, 0, 1], 53))]).unwrap()),

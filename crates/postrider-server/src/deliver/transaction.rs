@@ -228,6 +228,7 @@ impl Attempts<'_> {
             mx: None,
             mx_ip: None,
             source_ip: None,
+            ip_selection: None,
             tls: None,
             exchanges,
             outcome,

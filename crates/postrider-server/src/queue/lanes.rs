@@ -14,6 +14,7 @@ use super::holdings::Holdings;
 use super::shares::Shares;
 use crate::deliver::connect::Connection;
 use crate::deliver::route::Route;
+use crate::policy::source::SourceKey;
 
 /// After this many messages, or this time, a worker lets a waiting destination have its turn.
 const TURN_MESSAGES: u32 = 50;
@@ -22,6 +23,10 @@ const TURN_TIME: Duration = Duration::from_secs(10);
 /// Workers of a destination that nobody has connected to yet. Each connection that is made allows one more: a dead
 /// destination never takes the places of those that answer.
 const WORKERS_UNTRIED: usize = 2;
+
+/// So many jobs a worker looks at for one that its connection can carry, and so often the first in line is passed over.
+const LOOK_AHEAD_JOBS: usize = 50;
+const PASSED_OVER_MAX: u32 = 50;
 
 /// How much is sent and held at once.
 #[derive(Debug, Clone, Copy)]
@@ -67,8 +72,10 @@ struct Lane {
     workers_max: usize,
     /// How many of them, and of idle connections, this node may have.
     share: usize,
-    /// How many of the workers have a connection.
-    connected: usize,
+    /// How many of the workers have a connection, by the connection's source.
+    connected: Connected,
+    /// How often the first job was passed over for one that a connection at hand could carry.
+    passed_over: u32,
     /// Open connections that nobody uses, the one used last at the end.
     idle: Vec<(Box<Connection>, Timestamp)>,
     is_waiting: bool,
@@ -86,7 +93,13 @@ pub(super) struct Turn {
 /// What a worker does next.
 #[derive(Debug)]
 pub(super) enum NextJob {
-    Send(Job, Option<Box<Connection>>),
+    Send {
+        job: Job,
+        /// One that can carry it.
+        open: Option<Box<Connection>>,
+        /// One that is in the way of the limit: to be closed, and told by [`Lanes::note_closed`].
+        surplus: Option<Box<Connection>>,
+    },
     /// Nothing to do here; the worker ends.
     End {
         /// The destination whose worker may start in its place.
@@ -122,7 +135,7 @@ pub(super) struct Reshaped {
 pub(super) enum Unconnected {
     /// Others are connected: the job is in line again for them, and the destination gets along with fewer workers.
     LeftToOthers,
-    /// Nobody is: the job, and all that wait for the same, would run into the same wall.
+    /// Nobody is: the job, and all that wait for the same from the same source, would run into the same wall.
     Fail(Vec<Job>),
 }
 
@@ -172,7 +185,8 @@ impl Lanes {
             jobs: VecDeque::new(),
             workers: 0,
             workers_max: WORKERS_UNTRIED.min(per_lane_max),
-            connected: 0,
+            connected: Connected::default(),
+            passed_over: 0,
             idle: Vec::new(),
             is_waiting: false,
         });
@@ -213,19 +227,16 @@ impl Lanes {
             if is_current
                 && !is_over
                 && !is_spare
-                && let Some(job) = lane.jobs.pop_front()
+                && let Some(job) = lane.take_job(surplus.as_deref())
             {
                 turn.messages += 1;
-                let connection = surplus.or_else(|| {
-                    let (connection, _) = lane.idle.pop()?;
-                    lane.connected += 1;
-                    Some(connection)
-                });
-                return NextJob::Send(job, connection);
+                let chosen = lane.connection_for(&job, surplus, now);
+                self.closing += usize::from(chosen.surplus.is_some());
+                return NextJob::Send { job, open: chosen.open, surplus: chosen.surplus };
             }
             if let Some(connection) = surplus.take() {
-                let fits = lane.workers.max(lane.connected + lane.idle.len()) <= lane.share;
-                lane.connected = lane.connected.saturating_sub(1);
+                let fits = lane.workers.max(lane.connected.all() + lane.idle.len()) <= lane.share;
+                lane.connected.remove(&connection.source);
                 if is_current && fits {
                     lane.idle.push((connection, now));
                 } else {
@@ -254,18 +265,18 @@ impl Lanes {
     }
 
     /// A worker has a new connection. Returns one more worker to start, if the destination has work for it.
-    pub(super) fn note_connected(&mut self, key: &Arc<str>) -> Option<Arc<Route>> {
+    pub(super) fn note_connected(&mut self, key: &Arc<str>, source: &SourceKey) -> Option<Arc<Route>> {
         let per_lane_max = self.limits.per_lane_max;
         let lane = self.lanes.get_mut(key)?;
-        lane.connected += 1;
+        lane.connected.add(source);
         lane.workers_max = (lane.workers_max + 1).min(per_lane_max);
         self.worker_for(key)
     }
 
     /// A worker's connection is closed.
-    pub(super) fn note_disconnected(&mut self, key: &Arc<str>) {
+    pub(super) fn note_disconnected(&mut self, key: &Arc<str>, source: &SourceKey) {
         if let Some(lane) = self.lanes.get_mut(key) {
-            lane.connected = lane.connected.saturating_sub(1);
+            lane.connected.remove(source);
         }
     }
 
@@ -273,14 +284,19 @@ impl Lanes {
     pub(super) fn note_unconnected(&mut self, key: &Arc<str>, job: Job) -> Unconnected {
         let Some(lane) = self.lanes.get_mut(key) else { return Unconnected::Fail(vec![job]) };
         // Of a destination that is another's now, those that are connected end, too.
-        if lane.connected > 0 && lane.share > 0 {
+        if lane.connected.by(&job.source.key) > 0 && lane.share > 0 {
             // It takes fewer connections at once than we tried.
-            lane.workers_max = lane.connected;
+            lane.workers_max = lane.connected.all();
             lane.jobs.push_front(job);
             return Unconnected::LeftToOthers;
         }
-        lane.workers_max = 1;
-        Unconnected::Fail(std::iter::once(job).chain(lane.jobs.drain(..)).collect())
+        if lane.connected.all() == 0 {
+            lane.workers_max = 1;
+        }
+        let (failed, others) =
+            lane.jobs.drain(..).partition::<VecDeque<_>, _>(|waiting| waiting.source.key == job.source.key);
+        lane.jobs = others;
+        Unconnected::Fail(std::iter::once(job).chain(failed).collect())
     }
 
     /// A worker to start for a destination that waits, if there is room for one. It counts as active from now.
@@ -397,12 +413,76 @@ impl Lanes {
 }
 
 impl Lane {
+    /// The next job: of those at the front, one that the connection can carry, unless the first has waited long enough.
+    fn take_job(&mut self, connection: Option<&Connection>) -> Option<Job> {
+        let suits = |job: &Job| connection.is_some_and(|connection| connection.source == job.source.key);
+        let place = match self.jobs.iter().take(LOOK_AHEAD_JOBS).position(suits) {
+            Some(place) if place == 0 || self.passed_over < PASSED_OVER_MAX => place,
+            _ => 0,
+        };
+        self.passed_over = if place == 0 { 0 } else { self.passed_over + 1 };
+        self.jobs.remove(place)
+    }
+
+    /// The connection for a job: the one at hand if it suits, or an idle one. The one at hand then becomes idle, and if that
+    /// makes too many, the one that was idle for longest is surplus.
+    fn connection_for(&mut self, job: &Job, at_hand: Option<Box<Connection>>, now: Timestamp) -> Chosen {
+        let source = &job.source.key;
+        if let Some(connection) = at_hand {
+            if connection.source == *source {
+                return Chosen { open: Some(connection), surplus: None };
+            }
+            self.connected.remove(&connection.source);
+            self.idle.push((connection, now));
+        }
+        let found = self.idle.iter().rposition(|(connection, _)| connection.source == *source);
+        let open = found.map(|place| self.idle.remove(place).0);
+        if open.is_some() {
+            self.connected.add(source);
+        }
+        let is_too_many = self.workers + self.idle.len() > self.share && !self.idle.is_empty();
+        Chosen { open, surplus: is_too_many.then(|| self.idle.remove(0).0) }
+    }
+
     fn wants_worker(&self) -> bool {
         !self.jobs.is_empty() && self.workers < self.workers_max()
     }
 
     fn workers_max(&self) -> usize {
         self.workers_max.min(self.share)
+    }
+}
+
+/// With what a job goes on.
+struct Chosen {
+    open: Option<Box<Connection>>,
+    surplus: Option<Box<Connection>>,
+}
+
+/// Connections in use, counted by their source.
+#[derive(Debug, Default)]
+struct Connected(HashMap<SourceKey, usize>);
+
+impl Connected {
+    fn all(&self) -> usize {
+        self.0.values().sum()
+    }
+
+    fn by(&self, source: &SourceKey) -> usize {
+        self.0.get(source).copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, source: &SourceKey) {
+        *self.0.entry(source.clone()).or_default() += 1;
+    }
+
+    fn remove(&mut self, source: &SourceKey) {
+        if let Some(count) = self.0.get_mut(source) {
+            *count -= 1;
+            if *count == 0 {
+                self.0.remove(source);
+            }
+        }
     }
 }
 

@@ -35,6 +35,7 @@ use crate::deliver::route::Router;
 use crate::directory::Recipients;
 use crate::memory::{MemoryBudget, MemoryShare};
 use crate::outage::Outage;
+use crate::policy::source::{Source, Sources};
 use lanes::{LaneLimits, Lanes};
 use lease::Lease;
 pub(crate) use predecessor::NodeFile;
@@ -71,6 +72,7 @@ pub(crate) struct Queue {
     options: QueueOptions,
     store: Arc<dyn Store>,
     router: Router,
+    sources: Arc<Sources>,
     delivery: Delivery,
     memory: MemoryBudget,
     /// Whoever sends a message for which the budget has no room; one at a time, so that all get done.
@@ -103,6 +105,8 @@ pub(crate) struct Job {
     pub(crate) deliveries: Vec<usize>,
     /// The message as it is sent, where it is still in memory.
     pub(crate) raw: Option<HeldMessage>,
+    /// From where it is sent.
+    pub(crate) source: Source,
     /// Whose claims these are.
     pub(crate) node: NodeId,
 }
@@ -143,6 +147,7 @@ impl Queue {
         options: QueueOptions,
         store: Arc<dyn Store>,
         router: Router,
+        sources: Arc<Sources>,
         delivery: Delivery,
         memory: MemoryBudget,
     ) -> Arc<Self> {
@@ -167,6 +172,7 @@ impl Queue {
             options,
             store,
             router,
+            sources,
             delivery,
             memory,
             over_budget: tokio::sync::Mutex::new(()),

@@ -1,4 +1,4 @@
-//! From claimed deliveries to jobs: which destination each goes to.
+//! From claimed deliveries to jobs: which destination each goes to, and from which source.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use super::lanes::Pushed;
 use super::{HeldMessage, Job, Queue};
 use crate::deliver::route::{NoRoute, Route};
+use crate::policy::source::{Source, SourceKey};
 
 /// Domains of one e-mail that are looked up at once.
 const LOOK_UPS_MAX: usize = 32;
@@ -22,50 +23,76 @@ const LOOK_UPS_MAX: usize = 32;
 const GROUPING_TIME: Duration = Duration::from_secs(2);
 
 /// What a look-up found, for the deliveries with these indexes.
-type Found = (Vec<usize>, Result<Arc<Route>, NoRoute>);
+type Found = (Vec<usize>, Result<(Arc<Route>, Source), NoRoute>);
+
+/// Deliveries that share a transaction, by destination and source.
+type Groups = HashMap<(Arc<str>, SourceKey), (Arc<Route>, Source, Vec<usize>)>;
+
+/// Claimed deliveries of one e-mail that go nowhere yet.
+#[derive(Debug)]
+struct Unrouted {
+    email: Arc<ClaimedEmail>,
+    deliveries: Vec<usize>,
+    raw: Option<HeldMessage>,
+    node: NodeId,
+}
+
+impl Unrouted {
+    fn job(&self, deliveries: Vec<usize>, source: Source) -> Job {
+        Job { email: self.email.clone(), deliveries, raw: self.raw.clone(), source, node: self.node }
+    }
+}
 
 impl Queue {
     /// Finds the ways for a claimed e-mail and lines it up.
     pub(super) fn take_on(self: &Arc<Self>, email: ClaimedEmail, message: Option<HeldMessage>, node: NodeId) {
-        let email = Arc::new(email);
+        let deliveries = (0..email.deliveries.len()).collect();
+        self.take_up(Unrouted { email: Arc::new(email), deliveries, raw: message, node });
+    }
+
+    /// Finds the ways for a job anew: the decision about its source is too old.
+    pub(super) fn reconsider(self: &Arc<Self>, job: Job) {
+        let Job { email, deliveries, raw, node, .. } = job;
+        self.take_up(Unrouted { email, deliveries, raw, node });
+    }
+
+    fn take_up(self: &Arc<Self>, unrouted: Unrouted) {
         let mut by_domain: Vec<(Domain, Vec<usize>)> = Vec::with_capacity(1);
-        for (index, delivery) in email.deliveries.iter().enumerate() {
-            let domain = delivery.recipient.address.domain();
+        for &index in &unrouted.deliveries {
+            let domain = unrouted.email.deliveries[index].recipient.address.domain();
             match by_domain.iter_mut().find(|(known, _)| *known == domain) {
                 Some((_, indexes)) => indexes.push(index),
                 None => by_domain.push((domain, vec![index])),
             }
         }
-        // The common case costs no task: one domain whose route is known.
-        if let [(domain, _)] = &by_domain[..]
+        // The common case costs no task: one domain whose route and source are known.
+        if let [(domain, indexes)] = &mut by_domain[..]
             && let Some(route) = self.router.known(domain)
+            && let Some(source) = self.sources.known(&unrouted.email, domain)
         {
-            let deliveries = (0..email.deliveries.len()).collect();
-            return self.line_up(route, Job { email, deliveries, raw: message, node });
+            let job = unrouted.job(std::mem::take(indexes), source);
+            return self.line_up(route, job);
         }
         let queue = self.clone();
-        tokio::spawn(async move { queue.find_routes(email, by_domain, message, node).await });
+        tokio::spawn(async move { queue.find_routes(unrouted, by_domain).await });
     }
 
-    async fn find_routes(
-        self: Arc<Self>,
-        email: Arc<ClaimedEmail>,
-        by_domain: Vec<(Domain, Vec<usize>)>,
-        message: Option<HeldMessage>,
-        node: NodeId,
-    ) {
-        let job = |deliveries| Job { email: email.clone(), deliveries, raw: message.clone(), node };
+    async fn find_routes(self: Arc<Self>, unrouted: Unrouted, by_domain: Vec<(Domain, Vec<usize>)>) {
         let places = Arc::new(Semaphore::new(LOOK_UPS_MAX));
         let mut look_ups: JoinSet<Found> = JoinSet::new();
         for (domain, indexes) in by_domain {
-            let (queue, places) = (self.clone(), places.clone());
+            let (queue, places, email) = (self.clone(), places.clone(), unrouted.email.clone());
             look_ups.spawn(async move {
                 let _place = places.acquire().await;
-                (indexes, queue.router.find(&domain).await)
+                let found = match queue.router.find(&domain).await {
+                    Ok(route) => Ok((route, queue.sources.choose(&email, &domain, &indexes).await)),
+                    Err(no_route) => Err(no_route),
+                };
+                (indexes, found)
             });
         }
-        let mut unrouted: Vec<bool> = vec![true; email.deliveries.len()];
-        let mut groups: HashMap<Arc<str>, (Arc<Route>, Vec<usize>)> = HashMap::new();
+        let mut lost = unrouted.deliveries.clone();
+        let mut groups = Groups::new();
         let mut patience = self.delivery.clock.sleep(GROUPING_TIME);
         let mut is_grouping = true;
         loop {
@@ -74,42 +101,40 @@ impl Queue {
                 found = look_ups.join_next() => found,
                 () = &mut patience, if is_grouping => {
                     is_grouping = false;
-                    self.line_up_groups(&mut groups, &job);
+                    self.line_up_groups(&mut groups, &unrouted);
                     continue;
                 }
             };
             // A look-up that failed in a fault of this program leaves its deliveries unrouted.
-            let Some(Ok((indexes, route))) = found else {
+            let Some(Ok((indexes, found))) = found else {
                 if found.is_none() {
                     break;
                 } else {
                     continue;
                 };
             };
-            indexes.iter().for_each(|&index| unrouted[index] = false);
-            match route {
-                Ok(route) => groups.entry(route.key.clone()).or_insert_with(|| (route, Vec::new())).1.extend(indexes),
-                Err(no_route) => self.settle_unrouted(job(indexes), &no_route),
+            lost.retain(|index| !indexes.contains(index));
+            match found {
+                Ok((route, source)) => {
+                    let group = groups.entry((route.key.clone(), source.key.clone()));
+                    group.or_insert_with(|| (route, source, Vec::new())).2.extend(indexes);
+                }
+                Err(no_route) => self.settle_unrouted(unrouted.job(indexes, Source::default()), &no_route),
             }
             if !is_grouping {
-                self.line_up_groups(&mut groups, &job);
+                self.line_up_groups(&mut groups, &unrouted);
             }
         }
-        self.line_up_groups(&mut groups, &job);
-        let lost: Vec<usize> = (0..unrouted.len()).filter(|&index| unrouted[index]).collect();
+        self.line_up_groups(&mut groups, &unrouted);
         if !lost.is_empty() {
-            self.give_back(vec![job(lost)]);
+            self.give_back(vec![unrouted.job(lost, Source::default())]);
         }
     }
 
-    fn line_up_groups(
-        self: &Arc<Self>,
-        groups: &mut HashMap<Arc<str>, (Arc<Route>, Vec<usize>)>,
-        job: &impl Fn(Vec<usize>) -> Job,
-    ) {
-        for (_, (route, mut deliveries)) in groups.drain() {
+    fn line_up_groups(self: &Arc<Self>, groups: &mut Groups, unrouted: &Unrouted) {
+        for (_, (route, source, mut deliveries)) in groups.drain() {
             deliveries.sort_unstable();
-            self.line_up(route, job(deliveries));
+            self.line_up(route, unrouted.job(deliveries, source));
         }
     }
 

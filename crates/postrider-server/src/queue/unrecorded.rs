@@ -12,6 +12,7 @@ use postrider_store::{ClaimedEmail, DeliveryId, Next, NodeId, Settlement};
 use tracing::info;
 
 use super::{Job, Queue};
+use crate::policy::source::Source;
 
 /// What has not come back by then was taken over, and settled, by other nodes.
 const KEPT: Duration = Duration::from_secs(3600);
@@ -77,7 +78,7 @@ impl Queue {
         for (delivery, outcome) in known {
             info!(email = %email.id, recipient = %delivery.recipient.address, "its outcome is known and recorded now");
             let email = Arc::new(ClaimedEmail { deliveries: vec![delivery], ..email.clone() });
-            let job = Job { email, deliveries: vec![0], raw: None, node };
+            let job = Job { email, deliveries: vec![0], raw: None, source: Source::default(), node };
             self.settle(job, vec![(0, outcome.attempt)], outcome.peer_reports);
         }
         (!email.deliveries.is_empty()).then_some(email)
@@ -101,6 +102,7 @@ mod tests {
             mx: None,
             mx_ip: None,
             source_ip: None,
+            ip_selection: None,
             tls: None,
             exchanges: Vec::new(),
             outcome: Result::Delivered { reply },

@@ -1,5 +1,6 @@
 //! A worker: sends one job after another to one destination, over one connection where it can.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::{Job, Queue};
 use crate::deliver::connect::{self, ConnectFailure, Connection};
 use crate::deliver::route::Route;
 use crate::deliver::transaction::{self, Revoked, Sent};
+use crate::policy::source::SourceKey;
 
 impl Queue {
     /// Starts a worker that is counted as active already.
@@ -42,15 +44,14 @@ struct Worker {
     route: Arc<Route>,
     turn: Turn,
     job: Option<Job>,
-    is_connected: bool,
+    /// The source of its connection, where it has one.
+    connected: Option<SourceKey>,
     is_counted: bool,
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if self.is_connected {
-            self.queue.lanes().note_disconnected(&self.route.key);
-        }
+        self.disconnected();
         if let Some(job) = self.job.take() {
             error!(email = %job.email.id, "a delivery ended in a fault of this program; it is tried again later");
             let reason = "internal error while sending; see the log".to_owned();
@@ -69,6 +70,8 @@ impl Drop for Worker {
 #[derive(Debug)]
 enum NotSent {
     Unconnected(Box<ConnectFailure>),
+    /// Its source address is none of this host after all.
+    Unbound(IpAddr),
     /// It is not this node's to send any more.
     Revoked,
 }
@@ -82,7 +85,7 @@ impl From<Revoked> for NotSent {
 async fn work(queue: Arc<Queue>, route: Arc<Route>, node: NodeId) {
     let mut current = queue.node.subscribe();
     let turn = Turn { node, key: route.key.clone(), since: queue.now(), messages: 0 };
-    let mut worker = Worker { queue, route, turn, job: None, is_connected: false, is_counted: true };
+    let mut worker = Worker { queue, route, turn, job: None, connected: None, is_counted: true };
     tokio::select! {
         // First: what is lost to other nodes must stop before anything else happens.
         biased;
@@ -104,11 +107,13 @@ impl Worker {
                 return;
             }
             let now = self.queue.now();
-            self.is_connected &= connection.is_some();
+            if connection.is_none() {
+                self.disconnected();
+            }
             let next = self.queue.lanes().next(&mut self.turn, connection.take(), now);
             match next {
                 NextJob::End { other, surplus } => {
-                    self.is_connected = false;
+                    self.connected = None;
                     self.is_counted = false;
                     if let Some(connection) = surplus {
                         self.queue.close_surplus(*connection);
@@ -116,8 +121,16 @@ impl Worker {
                     self.queue.worker_ended(other);
                     return;
                 }
-                NextJob::Send(job, open) => {
-                    self.is_connected = open.is_some();
+                NextJob::Send { job, open, surplus } => {
+                    self.connected = open.as_ref().map(|connection| connection.source.clone());
+                    if let Some(connection) = surplus {
+                        self.queue.close_surplus(*connection);
+                    }
+                    if job.source.holds_until <= now {
+                        self.queue.reconsider(job);
+                        connection = open;
+                        continue;
+                    }
                     let span = info_span!("delivery", email = %job.email.id);
                     self.job = Some(job);
                     let sent = self.send(open).instrument(span).await;
@@ -147,13 +160,22 @@ impl Worker {
         };
         let raw = self.message().await?;
         let (email, deliveries) = self.job.as_ref().map(|job| (job.email.clone(), job.deliveries.clone()))?;
-        let sent = self.attempt(&email, &deliveries, raw, open).await;
+        let source = self.job.as_ref().map(|job| job.source.key.clone())?;
+        let sent = self.attempt(&email, &deliveries, &source, raw, open).await;
         drop((share, over_budget));
         let job = self.job.take()?;
         match sent {
-            Ok((sent, connection)) => {
+            Ok((mut sent, connection)) => {
+                sent.attempts.iter_mut().for_each(|(_, attempt)| job.source.describe(attempt));
+                self.note_use(&sent.attempts);
                 queue.settle(job, sent.attempts, sent.peer_reports);
                 connection
+            }
+            Err(NotSent::Unbound(ip)) => {
+                warn!(%ip, "a source address is no address of this host any more; another is chosen");
+                queue.sources.reject(ip);
+                queue.reconsider(job);
+                None
             }
             Err(NotSent::Unconnected(failure)) => {
                 self.unconnected(job, *failure);
@@ -219,6 +241,7 @@ impl Worker {
         &mut self,
         email: &ClaimedEmail,
         deliveries: &[usize],
+        source: &SourceKey,
         raw: Bytes,
         mut open: Option<Box<Connection>>,
     ) -> Result<(Sent, Option<Box<Connection>>), NotSent> {
@@ -234,10 +257,13 @@ impl Worker {
                 Some(connection) => connection,
                 None => {
                     self.disconnected();
-                    let connecting = connect::connect(&queue.delivery, &self.route, avoid_tls).await;
-                    let connection = connecting.map_err(|failure| NotSent::Unconnected(Box::new(failure)))?;
-                    self.is_connected = true;
-                    let more = queue.lanes().note_connected(&self.route.key);
+                    let connecting = connect::connect(&queue.delivery, &self.route, source, avoid_tls).await;
+                    let connection = connecting.map_err(|failure| match failure.unbound {
+                        Some(ip) => NotSent::Unbound(ip),
+                        None => NotSent::Unconnected(Box::new(failure)),
+                    })?;
+                    self.connected = Some(source.clone());
+                    let more = queue.lanes().note_connected(&self.route.key, source);
                     queue.start_other(more);
                     connection
                 }
@@ -253,8 +279,15 @@ impl Worker {
     }
 
     fn disconnected(&mut self) {
-        if std::mem::take(&mut self.is_connected) {
-            self.queue.lanes().note_disconnected(&self.route.key);
+        if let Some(source) = self.connected.take() {
+            self.queue.lanes().note_disconnected(&self.route.key, &source);
+        }
+    }
+
+    /// Counts attempts for the address that they were made from.
+    fn note_use(&self, attempts: &[(usize, Attempt)]) {
+        if let Some(ip) = attempts.iter().find_map(|(_, attempt)| attempt.source_ip) {
+            self.queue.sources.note_use(ip, attempts.len());
         }
     }
 
@@ -263,7 +296,7 @@ impl Worker {
     fn unconnected(&self, job: Job, failure: ConnectFailure) {
         if failure.outcome.category() == Some(Category::Tls) {
             // The others may go in clear, having tried before.
-            return self.settle_unconnected(job, &failure, failure.outcome.clone());
+            return self.settle_unconnected(job, &failure, failure.outcome.clone(), true);
         }
         let unconnected = self.queue.lanes().note_unconnected(&self.route.key, job);
         let Unconnected::Fail(jobs) = unconnected else { return debug!("left to the connections that are open") };
@@ -274,14 +307,18 @@ impl Worker {
             {
                 *reason = format!("not tried, because just now: {reason}");
             }
-            self.settle_unconnected(job, &failure, outcome);
+            self.settle_unconnected(job, &failure, outcome, nth == 0);
         }
     }
 
-    fn settle_unconnected(&self, job: Job, failure: &ConnectFailure, outcome: Outcome) {
+    fn settle_unconnected(&self, job: Job, failure: &ConnectFailure, outcome: Outcome, is_tried: bool) {
         let mut attempts = attempts_alike(&self.queue, &job, outcome);
         for (_, attempt) in &mut attempts {
             failure.describe(attempt);
+            job.source.describe(attempt);
+        }
+        if is_tried {
+            self.note_use(&attempts);
         }
         self.queue.settle(job, attempts, false);
     }
@@ -300,6 +337,7 @@ pub(super) fn attempts_alike(queue: &Queue, job: &Job, outcome: Outcome) -> Vec<
                 mx: None,
                 mx_ip: None,
                 source_ip: None,
+                ip_selection: None,
                 tls: None,
                 exchanges: Vec::new(),
                 outcome: outcome.clone(),

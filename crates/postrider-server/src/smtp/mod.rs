@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::directory::Recipients;
 use crate::limits::Limits;
 use crate::memory::MemoryBudget;
+use crate::policy::source::Sources;
 use crate::queue::Queue;
 use crate::stats::Stats;
 use crate::tls::ServerTls;
@@ -28,6 +29,7 @@ pub(crate) struct Context {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) queue: Arc<Queue>,
+    pub(crate) sources: Arc<Sources>,
     pub(crate) logins: Logins,
     pub(crate) tls: Arc<ServerTls>,
     pub(crate) limits: Limits,

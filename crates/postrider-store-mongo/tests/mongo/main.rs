@@ -135,6 +135,7 @@ fn settled(id: DeliveryId, next: Next) -> Settle {
         mx: None,
         mx_ip: None,
         source_ip: None,
+        ip_selection: None,
         tls: None,
         exchanges: Vec::new(),
         outcome: match next {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postrider_core::mailbox::{Flags, MailboxName, NamedFlags, UidSet};
+use postrider_core::source::{SourceDecision, SourceOrigin};
 use postrider_core::{
     Address, Attempt, Category, Direction, Domain, Envelope, Message, ObjectId, Outcome, Recipient, Reply, ReversePath,
     Timestamp, TlsInfo,
@@ -294,6 +295,12 @@ pub(super) fn attempt(number: u32, seconds: i64, next: Next) -> Attempt {
         mx: Some("mx.example.org".into()),
         mx_ip: Some("192.0.2.25".parse().unwrap()),
         source_ip: Some("192.0.2.1".parse().unwrap()),
+        ip_selection: Some(SourceDecision {
+            ip: Some("192.0.2.1".parse().unwrap()),
+            origin: SourceOrigin::Stale,
+            latency: Duration::from_millis(12),
+            error: Some("the service did not answer".to_owned()),
+        }),
         tls: Some(TlsInfo { version: "TLSv1.3".into(), cipher: "TLS13_AES_128_GCM_SHA256".into() }),
         exchanges: Vec::new(),
         outcome,

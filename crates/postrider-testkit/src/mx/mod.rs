@@ -158,7 +158,7 @@ impl Drop for ScriptedMx {
 async fn accept(listener: TcpListener, shared: Arc<record::Shared>) {
     // Dropping the set ends the sessions with the server.
     let mut sessions = tokio::task::JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
+    while let Ok((stream, peer)) = listener.accept().await {
         let _ = stream.set_nodelay(true);
         let number = shared.change(|inner| {
             inner.connections.push(ConnectionRecord { transcript: Vec::new(), open: true });
@@ -166,7 +166,7 @@ async fn accept(listener: TcpListener, shared: Arc<record::Shared>) {
             inner.connections_open_peak = inner.connections_open_peak.max(open);
             inner.connections.len()
         });
-        sessions.spawn(session::serve(stream, number, shared.clone()));
+        sessions.spawn(session::serve(stream, peer.ip(), number, shared.clone()));
         while sessions.try_join_next().is_some() {}
     }
 }

@@ -1,5 +1,6 @@
 //! What a scripted MX has seen.
 
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -20,6 +21,8 @@ pub struct ReceivedRecipient {
 pub struct ReceivedMessage {
     /// Which connection to this server, from 1.
     pub connection: usize,
+    /// Where the connection came from.
+    pub peer: IpAddr,
     /// What the client called itself.
     pub helo: String,
     pub tls: bool,

@@ -1,6 +1,7 @@
 //! One session of a scripted MX.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -16,8 +17,9 @@ use crate::stream::LineStream;
 /// A text line of a message with its CRLF (RFC 5321 section 4.5.3.1.6).
 const TEXT_LINE_BYTES_MAX: usize = 1000;
 
-pub(super) async fn serve(stream: TcpStream, number: usize, shared: Arc<Shared>) {
+pub(super) async fn serve(stream: TcpStream, peer: IpAddr, number: usize, shared: Arc<Shared>) {
     let mut session = Session {
+        peer,
         stream: LineStream::new(stream),
         number,
         shared,
@@ -65,6 +67,7 @@ struct Transaction {
 
 struct Session {
     stream: LineStream,
+    peer: IpAddr,
     number: usize,
     shared: Arc<Shared>,
     tls: bool,
@@ -262,6 +265,7 @@ impl Session {
         let transaction = self.transaction.take().unwrap_or_default();
         let message = ReceivedMessage {
             connection: self.number,
+            peer: self.peer,
             helo: self.helo.clone().unwrap_or_default(),
             tls: self.tls,
             user: self.user.clone(),

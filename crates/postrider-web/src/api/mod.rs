@@ -2,6 +2,7 @@
 
 mod emails;
 mod health;
+mod ip_selection;
 mod queue;
 mod smtp;
 
@@ -15,6 +16,9 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/health", get(health::health))
         .route("/api/queue/stats", get(queue::stats::stats))
         .route("/api/smtp/stats", get(smtp::stats::stats))
+        .route("/api/ip-selection/stats", get(ip_selection::stats::stats))
+        .route("/api/ip-selection/clear-cache", post(ip_selection::clear_cache::clear_cache))
+        .route("/api/ip-selection/test", post(ip_selection::test::test))
         .route("/api/emails", get(emails::list::list))
         .route("/api/emails/{id}", get(emails::show::show).delete(emails::delete::delete))
         .route("/api/emails/{id}/raw", get(emails::raw::raw))

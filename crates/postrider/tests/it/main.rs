@@ -54,5 +54,6 @@ mod smtp_limits;
 mod smtp_message;
 mod smtp_policy;
 mod smtp_time;
+mod source_ip;
 mod store_outage;
 mod support;

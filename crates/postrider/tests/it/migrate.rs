@@ -99,6 +99,7 @@ fn settlement(id: DeliveryId, number: u32, next: Next) -> Settlement {
         mx: Some("mx.example.org".into()),
         mx_ip: Some("192.0.2.25".parse().unwrap()),
         source_ip: Some("2001:db8::1".parse().unwrap()),
+        ip_selection: None,
         tls: Some(TlsInfo { version: "TLSv1.3".into(), cipher: "TLS13_AES_128_GCM_SHA256".into() }),
         exchanges: Vec::new(),
         outcome,

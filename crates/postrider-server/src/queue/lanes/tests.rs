@@ -5,6 +5,7 @@ use postrider_store::{ClaimedDelivery, ClaimedEmail};
 
 use super::*;
 use crate::deliver::route::TlsMode;
+use crate::policy::source::Source;
 
 const NODE: NodeId = NodeId::from_bytes([1; 12]);
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
@@ -41,7 +42,7 @@ fn job() -> Job {
         is_8bit: false,
         deliveries: vec![delivery],
     };
-    Job { email: Arc::new(email), deliveries: vec![0], raw: None, node: NODE }
+    Job { email: Arc::new(email), deliveries: vec![0], raw: None, source: Source::default(), node: NODE }
 }
 
 fn domain(count: usize) -> Vec<(Domain, usize)> {
@@ -51,7 +52,7 @@ fn domain(count: usize) -> Vec<(Domain, usize)> {
 fn ended(next: NextJob) -> Option<Arc<str>> {
     match next {
         NextJob::End { other, .. } => other.map(|route| route.key.clone()),
-        NextJob::Send(..) => panic!("there was a job"),
+        NextJob::Send { .. } => panic!("there was a job"),
     }
 }
 
@@ -61,7 +62,7 @@ fn starts(lanes: &mut Lanes, key: &str) -> bool {
 }
 
 fn takes_a_job(lanes: &mut Lanes, turn: &mut Turn) -> bool {
-    matches!(lanes.next(turn, None, NOW), NextJob::Send(..))
+    matches!(lanes.next(turn, None, NOW), NextJob::Send { .. })
 }
 
 #[test]
@@ -69,7 +70,7 @@ fn a_destination_gets_more_workers_as_it_takes_connections_and_never_more_than_i
     let mut lanes = lanes(10, 4, 100, 100);
     let started = (0..9).filter(|_| starts(&mut lanes, "a")).count();
     assert_eq!(started, WORKERS_UNTRIED);
-    let more = (0..9).filter(|_| lanes.note_connected(&"a".into()).is_some()).count();
+    let more = (0..9).filter(|_| lanes.note_connected(&"a".into(), &SourceKey::default()).is_some()).count();
     assert_eq!((started + more, lanes.active()), (4, 4));
     let mut turn = turn("a");
     for _ in 0..9 {
@@ -111,7 +112,7 @@ fn when_nobody_can_connect_all_that_waits_fails() {
     assert!(!starts(&mut lanes, "a"));
     assert!(!starts(&mut lanes, "a"));
     assert_eq!(lanes.active(), 1);
-    assert!(lanes.note_connected(&"a".into()).is_some());
+    assert!(lanes.note_connected(&"a".into(), &SourceKey::default()).is_some());
 }
 
 #[test]
@@ -120,7 +121,7 @@ fn one_refused_connection_costs_nothing_while_others_work() {
     for _ in 0..4 {
         starts(&mut lanes, "a");
     }
-    lanes.note_connected(&"a".into());
+    lanes.note_connected(&"a".into(), &SourceKey::default());
     assert_eq!(lanes.active(), 3);
     let Unconnected::LeftToOthers = lanes.note_unconnected(&"a".into(), job()) else { panic!("one is connected") };
     lanes.end_worker(&"a".into());
@@ -164,7 +165,7 @@ fn workers_beyond_a_share_that_shrinks_end_after_their_message_and_only_then_is_
     for _ in 0..20 {
         starts(&mut lanes, "a");
     }
-    while lanes.note_connected(&"a".into()).is_some() {}
+    while lanes.note_connected(&"a".into(), &SourceKey::default()).is_some() {}
     assert_eq!(lanes.active(), 4);
     let mut turns = [(); 4].map(|()| turn("a"));
     assert!(turns.iter_mut().all(|turn| takes_a_job(&mut lanes, turn)));
@@ -200,7 +201,7 @@ fn a_destination_without_a_place_for_this_node_is_left_to_the_others() {
     assert_eq!(lanes.holdings.held(NOW), domain(50), "and it is not claimed");
     let Pushed::NotOurs(_) = lanes.push(route(theirs), job(), NOW) else { panic!("there is no place for it") };
     // What a worker of it has in hand is not put in line again where nobody would take it.
-    lanes.note_connected(&theirs.into());
+    lanes.note_connected(&theirs.into(), &SourceKey::default());
     let Unconnected::Fail(jobs) = lanes.note_unconnected(&theirs.into(), job()) else { panic!("nobody takes it") };
     assert_eq!(jobs.len(), 1);
 
@@ -232,4 +233,35 @@ fn a_node_that_comes_to_others_waits_until_they_have_made_room() {
     assert!(!lanes.has_news());
     assert_eq!(lanes.try_hold(&domain(1)), Some(OTHER_NODE));
     assert!(starts(&mut lanes, "a"));
+}
+
+/// A source address of its own.
+fn from(last: u8) -> Source {
+    Source::at([192, 0, 2, last].into())
+}
+
+fn push_from(lanes: &mut Lanes, last: u8) {
+    lanes.push(route("a"), Job { source: from(last), ..job() }, NOW);
+}
+
+#[test]
+fn a_source_that_reaches_nobody_leaves_the_mail_of_others_alone() {
+    let mut lanes = lanes(10, 5, 100, 100);
+    for last in [1, 2, 1, 2, 2] {
+        push_from(&mut lanes, last);
+    }
+    lanes.note_connected(&"a".into(), &from(2).key);
+    // Of the first nobody is connected: its mail fails, and no other.
+    let failed = lanes.note_unconnected(&"a".into(), Job { source: from(1), ..job() });
+    let Unconnected::Fail(jobs) = failed else { panic!("others have another source") };
+    assert_eq!(jobs.len(), 3);
+    assert!(jobs.iter().all(|job| job.source.key == from(1).key));
+    let mut turn = turn("a");
+    for _ in 0..3 {
+        let NextJob::Send { job, .. } = lanes.next(&mut turn, None, NOW) else { panic!("there are jobs") };
+        assert_eq!(job.source.key, from(2).key);
+    }
+    // Of the second somebody is: it is left to that one.
+    let left = lanes.note_unconnected(&"a".into(), Job { source: from(2), ..job() });
+    assert!(matches!(left, Unconnected::LeftToOthers));
 }

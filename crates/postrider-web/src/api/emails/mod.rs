@@ -10,6 +10,6 @@ use postrider_core::ObjectId;
 
 use crate::problem::Problem;
 
-fn no_such_email(id: ObjectId) -> Problem {
+pub(super) fn no_such_email(id: ObjectId) -> Problem {
     Problem::not_found(format!("There is no e-mail {id}; it may have been deleted."))
 }

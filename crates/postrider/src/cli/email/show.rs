@@ -75,6 +75,9 @@ fn show_attempt(attempt: &Attempt, output: &mut Output) -> Result<(), Failure> {
     if let Some(ip) = attempt.source_ip {
         let _ = write!(line, ", from [{ip}]");
     }
+    if let Some(decision) = &attempt.ip_selection {
+        let _ = write!(line, " ({})", decision.origin);
+    }
     match &attempt.tls {
         Some(tls) => {
             let _ = write!(line, ", {} {}", tls.version, tls.cipher);
@@ -82,6 +85,9 @@ fn show_attempt(attempt: &Attempt, output: &mut Output) -> Result<(), Failure> {
         None => line.push_str(", not encrypted"),
     }
     output.line(printable(&line))?;
+    if let Some(error) = attempt.ip_selection.as_ref().and_then(|decision| decision.error.as_ref()) {
+        output.line(printable(&format!("    source    {}", one_line(error))))?;
+    }
     for exchange in &attempt.exchanges {
         output.line(printable(&format!("    {:<9} {}", exchange.command, one_line(&exchange.reply.to_string()))))?;
     }

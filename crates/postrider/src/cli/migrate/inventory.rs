@@ -202,6 +202,7 @@ mod tests {
             mx: None,
             mx_ip: None,
             source_ip: None,
+            ip_selection: None,
             tls: None,
             exchanges: Vec::new(),
             outcome: Outcome::Delivered { reply: Reply { code: 250, enhanced_code: None, text: "ok".into() } },

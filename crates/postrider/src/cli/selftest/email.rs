@@ -153,7 +153,7 @@ pub(super) fn compose(test: &str, sender: &Address, recipient: &Address, message
     )
 }
 
-fn default_recipient(settings: &Settings) -> Result<Address, Failure> {
+pub(super) fn default_recipient(settings: &Settings) -> Result<Address, Failure> {
     let domain = match (settings.allowed_domains.first(), settings.delivery_mode) {
         (Some(domain), _) => domain.as_str(),
         (None, DeliveryMode::Capture) => "example.org",

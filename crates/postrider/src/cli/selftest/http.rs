@@ -1,13 +1,14 @@
-//! A GET to our own API. HTTP/1.0 is all it takes: one request, one answer, the end of the connection ends the body. It
+//! A GET or a POST to our own API. HTTP/1.0 is all it takes: one request, one answer, the end of the connection ends the body. It
 //! is no client for other servers.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use postrider_config::Secret;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::step;
+use super::{STEP_TIMEOUT, step_within};
 
 /// No answer is read further. Ours are far smaller.
 const ANSWER_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -26,9 +27,34 @@ impl Answer {
 
 /// Asks for `target`, which must be a path and query without spaces. The error says in words what went wrong.
 pub(in crate::cli) async fn get(api: SocketAddr, target: &str, token: Option<&Secret>) -> Result<Answer, String> {
+    let head = format!("GET {target} HTTP/1.0\r\n");
+    exchange(api, &head, token, "", STEP_TIMEOUT).await
+}
+
+/// Sends `body`, in JSON, to `target`; waits for the answer for as long as `patience`.
+pub(in crate::cli) async fn post(
+    api: SocketAddr,
+    target: &str,
+    token: Option<&Secret>,
+    body: &serde_json::Value,
+    patience: Duration,
+) -> Result<Answer, String> {
+    let body = body.to_string();
+    let head =
+        format!("POST {target} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    exchange(api, &head, token, &body, patience).await
+}
+
+async fn exchange(
+    api: SocketAddr,
+    head: &str,
+    token: Option<&Secret>,
+    body: &str,
+    patience: Duration,
+) -> Result<Answer, String> {
     let authorization = token.map(|token| format!("Authorization: Bearer {}\r\n", token.0)).unwrap_or_default();
-    let request = format!("GET {target} HTTP/1.0\r\nHost: {api}\r\n{authorization}Accept: application/json\r\n\r\n");
-    let answer = step(&format!("http://{api}"), async {
+    let request = format!("{head}Host: {api}\r\n{authorization}Accept: application/json\r\n\r\n{body}");
+    let answer = step_within(patience, &format!("http://{api}"), async {
         let mut stream = TcpStream::connect(api).await?;
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();

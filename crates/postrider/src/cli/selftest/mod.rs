@@ -2,6 +2,7 @@
 
 mod email;
 pub(super) mod http;
+mod ip;
 mod lmtp;
 mod ports;
 pub(super) mod smtp;
@@ -33,6 +34,8 @@ pub(super) struct SelftestArgs {
 enum Test {
     /// Send a test mail and follow it to its end
     Email(email::EmailArgs),
+    /// Ask the service that picks source addresses, and show its answer
+    Ip(ip::IpArgs),
     /// Deliver a test mail to a user by LMTP and find it in the mailbox
     Lmtp(lmtp::LmtpArgs),
     /// Connect to every listener
@@ -45,10 +48,11 @@ pub(super) fn run(args: SelftestArgs, output: &mut Output) -> Result<(), Failure
     context::block_on(async {
         match args.test {
             Some(Test::Email(args)) => email::run(&settings, args, output).await,
+            Some(Test::Ip(args)) => ip::run(&settings, args, output).await,
             Some(Test::Lmtp(args)) => lmtp::run(&settings, profile, args, output).await,
             Some(Test::Ports) => ports::run(&settings, output).await,
             None if output.is_json() => {
-                Err(Failure::Usage("with --json name one test: selftest ports, email or lmtp".to_owned()))
+                Err(Failure::Usage("with --json name one test: selftest ports, email, ip or lmtp".to_owned()))
             }
             None => {
                 // One broken port is no reason not to try the mail.
@@ -62,9 +66,18 @@ pub(super) fn run(args: SelftestArgs, output: &mut Output) -> Result<(), Failure
 
 /// Bounds a step in time. The error says in words what went wrong.
 async fn step<T, E: Display>(what: &str, future: impl Future<Output = Result<T, E>>) -> Result<T, String> {
-    match tokio::time::timeout(STEP_TIMEOUT, future).await {
+    step_within(STEP_TIMEOUT, what, future).await
+}
+
+/// As [`step`], with a bound of its own.
+async fn step_within<T, E: Display>(
+    bound: Duration,
+    what: &str,
+    future: impl Future<Output = Result<T, E>>,
+) -> Result<T, String> {
+    match tokio::time::timeout(bound, future).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(format!("{what}: {error}")),
-        Err(_) => Err(format!("{what}: nothing came within {} s", STEP_TIMEOUT.as_secs())),
+        Err(_) => Err(format!("{what}: nothing came within {} s", bound.as_secs())),
     }
 }

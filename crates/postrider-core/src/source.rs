@@ -1,0 +1,179 @@
+//! Source addresses: from which of this host's addresses an attempt is made, who decided that, and what is known of the
+//! service that decides.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::address::{Address, ReversePath};
+use crate::delivery::{millis, statuses};
+use crate::id::ObjectId;
+use crate::time::Timestamp;
+
+statuses! {
+    /// Where the source address of an attempt came from.
+    SourceOrigin {
+        /// The service was asked and answered.
+        Api = "api",
+        /// An answer of the service that still holds.
+        Cache = "cache",
+        /// An answer that does not hold any more, because the service gave no other.
+        Stale = "stale",
+        /// `FALLBACK_IP`.
+        Fallback = "fallback",
+        /// The system's choice.
+        Default = "default",
+    }
+}
+
+/// How the source address of an attempt was chosen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceDecision {
+    /// `None`: the system chooses.
+    pub ip: Option<IpAddr>,
+    pub origin: SourceOrigin,
+    /// How long the decision took.
+    #[serde(rename = "latencyMs", with = "millis")]
+    pub latency: Duration,
+    /// Why it is not what the service answered, or what was wrong with the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What the service is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceQuestion {
+    pub email_id: Option<ObjectId>,
+    /// Empty for the null reverse-path, and so is its domain.
+    pub sender: String,
+    pub sender_domain: String,
+    pub recipient: String,
+    pub recipient_domain: String,
+    pub subject: Option<String>,
+    /// In bytes.
+    pub size: Option<u64>,
+    /// 1 for the first.
+    pub attempt: u32,
+}
+
+impl SourceQuestion {
+    /// About the first attempt with an e-mail of which nothing but this is known.
+    pub fn new(sender: &ReversePath, recipient: &Address) -> Self {
+        let sender = sender.0.as_ref();
+        Self {
+            email_id: None,
+            sender: sender.map(Address::to_string).unwrap_or_default(),
+            sender_domain: sender.map(|address| address.domain().to_string()).unwrap_or_default(),
+            recipient: recipient.to_string(),
+            recipient_domain: recipient.domain().to_string(),
+            subject: None,
+            size: None,
+            attempt: 1,
+        }
+    }
+}
+
+statuses! {
+    /// Whether a service that fails is asked at all.
+    BreakerState {
+        /// It is asked.
+        Closed = "closed",
+        /// It has failed too often in a row: it is not asked for a while.
+        Open = "open",
+        /// The while is over: one question finds out whether it answers again.
+        HalfOpen = "half-open",
+    }
+}
+
+/// What the selection of source addresses has done since the start of this process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IpSelectionStats {
+    pub enabled: bool,
+    pub breaker: BreakerStats,
+    /// Answers kept, those that do not hold any more included.
+    pub entries: u64,
+    /// Decisions from an answer that held, and those for which there was none.
+    pub hits: u64,
+    pub misses: u64,
+    /// Requests to the service, and those of them that gave no usable address.
+    pub requests: u64,
+    pub errors: u64,
+    /// Decisions without a usable answer: by an old one, by `FALLBACK_IP`, by the system.
+    pub stale: u64,
+    pub fallbacks: u64,
+    pub defaults: u64,
+    /// Of the last answers of the service; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<LatencyStats>,
+    /// What was sent from which address, the busiest first.
+    pub addresses: Vec<AddressUse>,
+    /// What the service is told that this host can send from.
+    pub candidates: Vec<IpAddr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BreakerStats {
+    pub state: BreakerState,
+    /// Failures since the last success.
+    pub failures: u32,
+    /// When the service is asked again, while it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_until: Option<Timestamp>,
+}
+
+impl Default for BreakerStats {
+    fn default() -> Self {
+        Self { state: BreakerState::Closed, failures: 0, open_until: None }
+    }
+}
+
+/// Percentiles, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LatencyStats {
+    pub p50: u64,
+    pub p90: u64,
+    pub p99: u64,
+    pub max: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AddressUse {
+    pub ip: IpAddr,
+    /// Attempts made from it.
+    pub attempts: u64,
+    pub last_used_at: Timestamp,
+}
+
+/// One question to the service and its answer, word by word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IpSelectionTest {
+    /// What would be done with the answer.
+    pub decision: SourceDecision,
+    /// The name for EHLO, where the answer gives one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ehlo: Option<String>,
+    pub exchange: IpSelectionExchange,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IpSelectionExchange {
+    /// Without its password, if it has one.
+    pub url: String,
+    /// The body sent, in JSON.
+    pub request: String,
+    /// The HTTP status; absent where there was no answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The body that came, cut where it is long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response: Option<String>,
+    pub latency_ms: u64,
+}

@@ -1,0 +1,129 @@
+//! Asking other HTTP servers: one request, one answer of bounded size. Redirects are answers like others.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
+use hyper::{HeaderMap, Request, StatusCode, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+const AGENT: &str = concat!("postrider/", env!("CARGO_PKG_VERSION"));
+
+/// Asks servers, over connections that are kept for further requests. Certificates are verified.
+#[derive(Clone)]
+pub(crate) struct HttpClient {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+/// A server's answer.
+#[derive(Debug)]
+pub(crate) struct HttpAnswer {
+    pub(crate) status: StatusCode,
+    /// Up to the limit.
+    pub(crate) body: Vec<u8>,
+    /// Whether there was more of it.
+    pub(crate) is_cut: bool,
+}
+
+/// Why there is no answer, in words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct NoAnswer(String);
+
+impl HttpClient {
+    pub(crate) fn new() -> Self {
+        let tls = (*crate::tls::verifying_client()).clone();
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+        Self { client: Client::builder(TokioExecutor::new()).build(connector) }
+    }
+
+    /// Sends `body`, and reads at most `answer_bytes_max` of the answer. Waits for as long as the caller does.
+    pub(crate) async fn post(
+        &self,
+        url: &Url,
+        headers: HeaderMap,
+        body: Bytes,
+        answer_bytes_max: usize,
+    ) -> Result<HttpAnswer, NoAnswer> {
+        let mut request =
+            Request::post(uri(url)?).body(Full::new(body)).map_err(|error| NoAnswer(error.to_string()))?;
+        *request.headers_mut() = headers;
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        if let Some(credentials) = credentials(url) {
+            request.headers_mut().insert(AUTHORIZATION, credentials);
+        }
+        let response = self.client.request(request).await.map_err(|error| NoAnswer(to_the_root(&error)))?;
+        let (parts, mut rest) = response.into_parts();
+        let mut answer = HttpAnswer { status: parts.status, body: Vec::new(), is_cut: false };
+        while let Some(frame) = rest.frame().await {
+            let frame = frame.map_err(|error| NoAnswer(to_the_root(&error)))?;
+            let Some(data) = frame.data_ref() else { continue };
+            let room = answer_bytes_max.saturating_sub(answer.body.len());
+            answer.body.extend_from_slice(&data[..data.len().min(room)]);
+            if data.len() > room {
+                answer.is_cut = true;
+                break;
+            }
+        }
+        Ok(answer)
+    }
+}
+
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpClient").finish_non_exhaustive()
+    }
+}
+
+/// The URL without what is not sent as part of it.
+fn uri(url: &Url) -> Result<Uri, NoAnswer> {
+    let mut url = url.clone();
+    // A URL with a host takes both.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_fragment(None);
+    url.as_str().parse().map_err(|error| NoAnswer(format!("the URL cannot be used: {error}")))
+}
+
+/// User and password of a URL as a server is told them (RFC 7617).
+fn credentials(url: &Url) -> Option<HeaderValue> {
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let password = url.password().map(decoded);
+    if url.username().is_empty() && password.is_none() {
+        return None;
+    }
+    let pair = format!("{}:{}", decoded(url.username()), password.unwrap_or_default());
+    let mut value = HeaderValue::try_from(format!("Basic {}", BASE64.encode(pair))).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// What went wrong at the root: the outermost error only says that something did.
+fn to_the_root(error: &dyn std::error::Error) -> String {
+    let mut root = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    root.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_of_a_url_are_told_apart_from_it() {
+        let url = Url::parse("https://ann:p%40ss@service.example/pick?a=b#c").unwrap();
+        assert_eq!(uri(&url).unwrap().to_string(), "https://service.example/pick?a=b");
+        assert_eq!(credentials(&url).unwrap().to_str().unwrap(), format!("Basic {}", BASE64.encode("ann:p@ss")));
+        assert_eq!(credentials(&Url::parse("https://service.example/").unwrap()), None);
+    }
+}

@@ -1,0 +1,3 @@
+//! What is decided about a delivery before it is tried.
+
+pub(crate) mod source;

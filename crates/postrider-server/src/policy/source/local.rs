@@ -1,0 +1,64 @@
+//! The addresses of this host.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use tracing::warn;
+
+/// Addresses told to the service; a host with more has its own ideas anyway.
+const CANDIDATES_MAX: usize = 256;
+
+/// The addresses that mail to the world can come from: neither loopback nor of one link only. Where there is none (a
+/// machine without a network), all but those of one link.
+pub(super) fn candidates() -> Vec<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        warn!(%error, "the addresses of this host cannot be read");
+        Vec::new()
+    });
+    let mut all: Vec<IpAddr> =
+        interfaces.iter().map(|interface| interface.ip()).filter(|ip| !is_link_local(*ip)).collect();
+    all.sort_unstable();
+    all.dedup();
+    if all.iter().any(|ip| !ip.is_loopback()) {
+        all.retain(|ip| !ip.is_loopback());
+    }
+    all.truncate(CANDIDATES_MAX);
+    all
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
+/// Whether connections can come from this address. Nothing is sent to find out.
+pub(super) fn can_bind(ip: IpAddr) -> bool {
+    UdpSocket::bind(SocketAddr::new(ip, 0)).is_ok()
+}
+
+/// Whether it is an address of one host at all: what any host could bind, or none, chooses nothing.
+pub(super) fn is_of_one_host(ip: IpAddr) -> bool {
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    !(ip.is_unspecified() || ip.is_multicast() || is_broadcast)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_addresses_can_be_bound_and_others_cannot() {
+        let candidates = candidates();
+        assert!(!candidates.is_empty());
+        for ip in candidates {
+            assert!(can_bind(ip) && is_of_one_host(ip), "{ip}");
+        }
+        for ip in ["192.0.2.1", "2001:db8::1"] {
+            assert!(!can_bind(ip.parse().unwrap()), "{ip}");
+        }
+        for ip in ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255"] {
+            assert!(!is_of_one_host(ip.parse().unwrap()), "{ip}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! From which of this host's addresses mail leaves: asked of an HTTP service ([`selection`]), or left to the system.
+
+mod breaker;
+mod cache;
+mod local;
+mod reverse;
+mod selection;
+mod service;
+mod stats;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postrider_config::Settings;
+use postrider_core::source::{IpSelectionStats, IpSelectionTest};
+use postrider_core::{Attempt, Clock, Domain, Resolver, SourceDecision, SourceOrigin, SourceQuestion, Timestamp};
+use postrider_store::{ClaimedEmail, Store};
+
+use selection::Selection;
+use stats::Uses;
+
+/// A decision counts for mail that waits in line for so long, at least; what waits longer is decided anew.
+const DECISION: Duration = Duration::from_secs(60);
+
+/// From where, and as whom, a connection is made: connections that share it can stand in for each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct SourceKey {
+    /// `None`: the system chooses.
+    pub(crate) ip: Option<IpAddr>,
+    /// The name for EHLO; `None`: `MAIL_HOSTNAME`.
+    pub(crate) ehlo: Option<Arc<str>>,
+}
+
+/// The source of some deliveries.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) key: SourceKey,
+    /// `None`: nobody was to choose.
+    decision: Option<SourceDecision>,
+    /// What has not begun then is decided anew.
+    pub(crate) holds_until: Timestamp,
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self { key: SourceKey::default(), decision: None, holds_until: Timestamp::from_millis(i64::MAX) }
+    }
+}
+
+impl Source {
+    #[cfg(test)]
+    pub(crate) fn at(ip: IpAddr) -> Self {
+        Self { key: SourceKey { ip: Some(ip), ehlo: None }, ..Self::default() }
+    }
+
+    /// Writes into an attempt that was made with this source how it was chosen, and whether it was used.
+    pub(crate) fn describe(&self, attempt: &mut Attempt) {
+        let Some(mut decision) = self.decision.clone() else { return };
+        match (decision.ip, attempt.source_ip) {
+            (None, used) => decision.ip = used,
+            (Some(chosen), Some(used)) if chosen != used => {
+                let family = if chosen.is_ipv4() { "IPv4" } else { "IPv6" };
+                decision.error =
+                    Some(format!("{chosen} was chosen, but no host of the destination has an {family} address"));
+                decision.ip = Some(used);
+                decision.origin = SourceOrigin::Default;
+            }
+            _ => {}
+        }
+        attempt.ip_selection = Some(decision);
+    }
+}
+
+/// Chooses sources.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    clock: Arc<dyn Clock>,
+    /// `None`: the system chooses.
+    selection: Option<Arc<Selection>>,
+    uses: Uses,
+}
+
+impl Sources {
+    pub(crate) fn new(
+        settings: &Settings,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        resolver: Arc<dyn Resolver>,
+    ) -> Self {
+        let options = &settings.ip_selection;
+        let url = options.url.clone().filter(|_| options.enabled);
+        let selection = url.map(|url| Arc::new(Selection::new(options, url, store, clock.clone(), resolver)));
+        Self { clock, selection, uses: Uses::default() }
+    }
+
+    /// The source of an e-mail's deliveries to one domain, if it can be told without waiting.
+    pub(crate) fn known(&self, email: &ClaimedEmail, domain: &Domain) -> Option<Source> {
+        match &self.selection {
+            None => Some(Source::default()),
+            Some(selection) => selection.known(&key(email, domain)),
+        }
+    }
+
+    /// The source of the deliveries of an e-mail with these indexes, all to one domain.
+    pub(crate) async fn choose(&self, email: &ClaimedEmail, domain: &Domain, indexes: &[usize]) -> Source {
+        let Some(selection) = &self.selection else { return Source::default() };
+        let delivery = indexes.first().and_then(|&index| email.deliveries.get(index));
+        let Some(delivery) = delivery else { return Source::default() };
+        let question = SourceQuestion {
+            email_id: Some(email.id),
+            size: Some(email.size),
+            attempt: delivery.attempts + 1,
+            ..SourceQuestion::new(&email.envelope.reverse_path, &delivery.recipient.address)
+        };
+        selection.choose(key(email, domain), question).await
+    }
+
+    /// The system does not let connections come from this address, whatever it said before.
+    pub(crate) fn reject(&self, ip: IpAddr) {
+        if let Some(selection) = &self.selection {
+            selection.reject(ip);
+        }
+    }
+
+    /// Counts attempts.
+    pub(crate) fn note_use(&self, ip: IpAddr, attempts: usize) {
+        self.uses.note(ip, attempts as u64, self.clock.now());
+    }
+
+    pub(crate) fn stats(&self) -> IpSelectionStats {
+        let mut stats = match &self.selection {
+            Some(selection) => selection.stats(),
+            None => IpSelectionStats::default(),
+        };
+        stats.addresses = self.uses.list();
+        stats.candidates = local::candidates();
+        stats
+    }
+
+    /// Forgets all answers; how many there were.
+    pub(crate) fn clear_cache(&self) -> usize {
+        self.selection.as_ref().map_or(0, |selection| selection.clear_cache())
+    }
+
+    /// Asks the service once. `None` where there is none.
+    pub(crate) async fn test(&self, question: SourceQuestion) -> Option<IpSelectionTest> {
+        Some(self.selection.as_ref()?.test(question).await)
+    }
+}
+
+fn key(email: &ClaimedEmail, domain: &Domain) -> cache::Key {
+    (email.envelope.reverse_path.0.as_ref().map(|address| address.domain()), domain.clone())
+}
+
+/// A name for EHLO: letters, digits and hyphens (RFC 5321 section 4.1.2).
+fn host_name(text: &str) -> Option<String> {
+    let domain = Domain::parse(text.trim().trim_end_matches('.')).ok()?;
+    (domain.literal().is_none() && !domain.as_str().contains('_')).then(|| domain.as_str().to_owned())
+}

@@ -1,0 +1,5 @@
+//! The service that picks source addresses.
+
+pub(super) mod clear_cache;
+pub(super) mod stats;
+pub(super) mod test;
