@@ -22,6 +22,7 @@ mod list;
 mod mailbox_notices;
 mod mailboxes;
 mod nodes;
+mod notes;
 mod notices;
 mod options;
 mod order;

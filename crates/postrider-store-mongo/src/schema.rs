@@ -11,7 +11,7 @@ use crate::failure::{is_duplicate, store_error};
 
 /// The version of this program's schema, kept in the document `schema` of `meta`. Each step from one version to the next
 /// stands in [`prepare`] or in [`crate::users::upgrade`], and may be carried out twice.
-pub(crate) const VERSION: i64 = 2;
+pub(crate) const VERSION: i64 = 3;
 
 /// E-mails, in the shape that other programs read.
 pub(crate) const EMAILS: &str = "emails";
@@ -46,6 +46,8 @@ pub(crate) const SUBSCRIPTIONS: &str = "subscriptions";
 pub(crate) const METADATA: &str = "metadata";
 /// Mailboxes that are gone, and whose entries are still to go.
 pub(crate) const REMOVALS: &str = "removals";
+/// What parts of the program keep under names of their own.
+pub(crate) const NOTES: &str = "notes";
 pub(crate) const META: &str = "meta";
 
 const COLLECTIONS: &[&str] = &[
@@ -68,6 +70,7 @@ const COLLECTIONS: &[&str] = &[
     SUBSCRIPTIONS,
     METADATA,
     REMOVALS,
+    NOTES,
     META,
 ];
 

@@ -15,4 +15,4 @@ pub mod sqlite;
 pub use error::StoreError;
 pub use records::*;
 pub use sqlite::{SqliteOptions, SqliteStore};
-pub use traits::{Directory, Emails, MAILBOXES_PER_USER_MAX, METADATA_ENTRIES_MAX, Mailboxes, Queue, Store, Transfer};
+pub use traits::*;

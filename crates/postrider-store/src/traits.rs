@@ -21,7 +21,7 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 /// All of the store.
 #[async_trait]
-pub trait Store: Emails + Queue + Mailboxes + Directory + Transfer + Send + Sync + fmt::Debug {
+pub trait Store: Emails + Queue + Mailboxes + Directory + Notes + Transfer + Send + Sync + fmt::Debug {
     /// Asks the engine whether it can read and write now.
     async fn health(&self) -> Result<StoreHealth>;
 
@@ -294,4 +294,26 @@ pub trait Directory: Send + Sync {
 
     /// `false` if there is no such alias.
     async fn remove_alias(&self, address: &Address) -> Result<bool>;
+}
+
+/// The bytes of a note's value, at most.
+pub const NOTE_BYTES_MAX: usize = 256 << 10;
+
+/// Notes: small values that parts of the program keep under names of their own, and that hold for all nodes. A note has a
+/// version, which each change raises: who changes what it has read says which version that was, and is refused where another
+/// was faster.
+#[async_trait]
+pub trait Notes: Send + Sync {
+    async fn note(&self, key: &str) -> Result<Option<Note>>;
+
+    /// All notes whose keys begin so, by key as bytes sort.
+    async fn notes(&self, prefix: &str) -> Result<Vec<Note>>;
+
+    /// Writes a note that is of this version still; 0 for one that is not there. `false` where it is of another.
+    ///
+    /// [`StoreError::Limit`] where the value has more than [`NOTE_BYTES_MAX`].
+    async fn put_note(&self, key: &str, value: String, version: u64) -> Result<bool>;
+
+    /// Takes a note away, whatever its version. `false` if there is none.
+    async fn remove_note(&self, key: &str) -> Result<bool>;
 }

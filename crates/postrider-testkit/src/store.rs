@@ -354,6 +354,25 @@ impl Queue for FaultyStore {
 }
 
 #[async_trait]
+impl Notes for FaultyStore {
+    async fn note(&self, key: &str) -> Result<Option<Note>> {
+        self.working().await?.note(key).await
+    }
+
+    async fn notes(&self, prefix: &str) -> Result<Vec<Note>> {
+        self.working().await?.notes(prefix).await
+    }
+
+    async fn put_note(&self, key: &str, value: String, version: u64) -> Result<bool> {
+        self.working().await?.put_note(key, value, version).await
+    }
+
+    async fn remove_note(&self, key: &str) -> Result<bool> {
+        self.working().await?.remove_note(key).await
+    }
+}
+
+#[async_trait]
 impl Directory for FaultyStore {
     async fn add_user(&self, user: User) -> Result<()> {
         self.working().await?.add_user(user).await

@@ -186,6 +186,7 @@ async fn every_index_has_its_reason() {
             "meta",
             "metadata",
             "nodes",
+            "notes",
             "notices",
             "removals",
             "subscriptions",

@@ -21,6 +21,7 @@ mod mailbox_random;
 mod mailboxes;
 mod model;
 mod nodes;
+mod notes;
 mod orders;
 mod random;
 mod settlements;
@@ -160,6 +161,10 @@ checks! { $
         a_lapsed_node_shares_no_more
         a_node_that_lost_its_registration_holds_nothing
         changes_are_heard_through_another_store
+    }
+    notes {
+        notes_are_kept_by_key
+        changes_of_a_note_are_never_lost
     }
     transfer {
         an_imported_store_is_the_same_by_every_read

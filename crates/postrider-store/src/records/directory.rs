@@ -77,6 +77,15 @@ pub struct AliasRecord {
     pub updated_at: Timestamp,
 }
 
+/// A small value that a part of the program keeps under a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Note {
+    pub key: String,
+    pub value: String,
+    /// 1 for the first value.
+    pub version: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

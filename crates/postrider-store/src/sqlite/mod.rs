@@ -15,6 +15,7 @@ mod directory;
 mod failure;
 mod list;
 mod mailboxes;
+mod notes;
 mod open;
 mod order;
 mod queue;

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Each step leads from the version that is its position to the next. Steps are never changed, only added.
-const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
 
 /// The version of this program's schema, kept in `PRAGMA user_version`.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -141,6 +141,15 @@ ALTER TABLE emails DROP COLUMN last_error;
 /// Where a node runs, for people who look.
 const VERSION_3: &str = "
 ALTER TABLE nodes ADD COLUMN host TEXT NOT NULL DEFAULT '';
+";
+
+/// What parts of the program keep under names of their own.
+const VERSION_5: &str = "
+CREATE TABLE notes (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL,
+    version INTEGER NOT NULL    -- raised by each change
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Mailboxes. Each user who was there before gets those that a new one has.

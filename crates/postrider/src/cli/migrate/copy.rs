@@ -15,6 +15,8 @@ pub(super) struct Copied {
     pub(super) emails: Counts,
     pub(super) users: Counts,
     pub(super) domains: Counts,
+    /// Of small things: how far source addresses are warmed up, and the like.
+    pub(super) notes: Counts,
     pub(super) aliases: Counts,
     /// Messages in mailboxes, each copy counted.
     pub(super) messages: Counts,
@@ -62,6 +64,15 @@ pub(super) async fn aliases(source: &dyn Store, target: &dyn Store) -> Result<Co
             target.add_alias(alias).await?;
             counts.moved += 1;
         }
+    }
+    Ok(counts)
+}
+
+pub(super) async fn notes(source: &dyn Store, target: &dyn Store) -> Result<Counts, Failure> {
+    let mut counts = Counts::default();
+    for note in source.notes("").await? {
+        counts.total += 1;
+        counts.moved += u64::from(target.put_note(&note.key, note.value, 0).await?);
     }
     Ok(counts)
 }

@@ -174,6 +174,8 @@ async fn fill_mailboxes(store: &dyn Store) {
     let address = Address::parse("sales@example.org").unwrap();
     let targets = vec![Address::parse("ann@example.org").unwrap()];
     store.add_alias(AliasRecord { address, targets, created_at: now, updated_at: now }).await.unwrap();
+    store.put_note("a", "1".to_owned(), 0).await.unwrap();
+    store.put_note("a", "2".to_owned(), 1).await.unwrap();
 }
 
 #[tokio::test]
@@ -184,14 +186,14 @@ async fn mailboxes_move_with_all_that_is_in_them() {
     let faults = StoreFaults::new();
     let target = faults.between(house.target.clone());
     // Somewhere among the entries.
-    faults.fail_after(21);
+    faults.fail_after(22);
     house.migrate(target.as_ref()).await.unwrap_err();
     faults.set_failing(false);
     let (copied, differences) = house.migrate(target.as_ref()).await.unwrap();
     assert!(differences.is_none(), "{differences}");
     assert_eq!(copied.messages.total, entries);
     assert!(copied.messages.moved > 0);
-    assert_eq!((copied.domains.total, copied.aliases.total), (1, 1));
+    assert_eq!((copied.domains.total, copied.aliases.total, copied.notes.total), (1, 1, 1));
     let ann = ObjectId::from_bytes([1; 12]);
     let (there, stored) = (house.target.mailboxes(ann).await.unwrap(), house.source.mailboxes(ann).await.unwrap());
     assert_eq!(there, stored);
@@ -212,12 +214,14 @@ async fn mailboxes_move_with_all_that_is_in_them() {
         .await
         .unwrap();
     house.target.remove_domain(&"here.example".parse().unwrap()).await.unwrap();
+    house.target.put_note("a", "3".to_owned(), 1).await.unwrap();
     let mut inventory =
         copy::emails(house.source.as_ref(), house.target.as_ref(), &mut Progress::new()).await.unwrap().1;
     let (source, target) = (house.source.as_ref(), house.target.as_ref());
     let differences = verify::compare(source, target, &mut inventory, &mut Progress::new()).await.unwrap().to_string();
     assert!(differences.contains("INBOX of ann@example.org"), "{differences}");
     assert!(differences.contains("domains that differ: 1 (here.example)"), "{differences}");
+    assert!(differences.contains("notes that differ: 1 (a)"), "{differences}");
 }
 
 #[tokio::test]
@@ -266,6 +270,7 @@ fn a_summary_is_json() {
             emails: copy::Counts { total: 3, moved: 1 },
             users: copy::Counts::default(),
             domains: copy::Counts::default(),
+            notes: copy::Counts::default(),
             aliases: copy::Counts::default(),
             messages: copy::Counts::default(),
             statuses: [("sent", 3)].into(),

@@ -30,6 +30,7 @@ pub(super) struct Differences {
     users: Named,
     domains: Named,
     aliases: Named,
+    notes: Named,
     /// Mailboxes, and what is noted of all of a user's mail.
     mailboxes: Named,
     /// Numbers that a store gives and that are wrong.
@@ -57,7 +58,7 @@ impl Differences {
         self.kinds().iter().all(|(named, _)| named.count == 0) && self.counts.is_empty()
     }
 
-    fn kinds(&self) -> [(&Named, &'static str); 7] {
+    fn kinds(&self) -> [(&Named, &'static str); 8] {
         [
             (&self.missing, "e-mails missing in the target"),
             (&self.changed, "e-mails that differ"),
@@ -65,6 +66,7 @@ impl Differences {
             (&self.users, "users that differ"),
             (&self.domains, "domains that differ"),
             (&self.aliases, "aliases that differ"),
+            (&self.notes, "notes that differ"),
             (&self.mailboxes, "mailboxes that differ"),
         ]
     }
@@ -115,6 +117,14 @@ pub(super) async fn compare(
     differing(&domains, &there, |domain| domain.name.to_string(), &mut differences.domains);
     let (aliases, there) = (source.aliases().await?, target.aliases().await?);
     differing(&aliases, &there, |alias| alias.address.to_string(), &mut differences.aliases);
+    // Versions count changes; those of the copy begin anew.
+    let notes = async |store: &dyn Store| {
+        let mut notes = store.notes("").await?;
+        notes.iter_mut().for_each(|note| note.version = 0);
+        Ok::<_, Failure>(notes)
+    };
+    let (kept, there) = (notes(source).await?, notes(target).await?);
+    differing(&kept, &there, |note| note.key.clone(), &mut differences.notes);
     for user in &users {
         mailboxes(source, target, user, &mut differences.mailboxes).await?;
     }
