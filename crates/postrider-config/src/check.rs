@@ -37,13 +37,33 @@ pub(crate) fn together(
                 .to_owned(),
         );
     }
-    if settings.ip_selection.enabled && settings.ip_selection.url.is_none() {
-        conflicts.push("IP_SELECTION_ENABLED is true: set IP_SELECTION_API_URL to the service's URL".to_owned());
-    }
+    source_ips(settings, &mut conflicts, warnings);
     ports(settings, &mut conflicts);
     retry(settings, &mut conflicts);
     host(settings, profile, warnings);
     errors.extend(conflicts.into_iter().map(ConfigError::Conflict));
+}
+
+fn source_ips(settings: &Settings, conflicts: &mut Vec<String>, warnings: &mut Vec<String>) {
+    let selection = &settings.ip_selection;
+    if selection.enabled && selection.url.is_none() {
+        conflicts.push("IP_SELECTION_ENABLED is true: set IP_SELECTION_API_URL to the service's URL".to_owned());
+    }
+    if selection.enabled && !settings.source_ips.is_empty() {
+        warnings.push("SOURCE_IPS has no effect while IP_SELECTION_ENABLED is true: the service chooses".to_owned());
+    }
+    let sources: Vec<IpAddr> = settings.source_ips.iter().map(|source| source.ip).collect();
+    let warm_ups: Vec<IpAddr> = settings.source_ip_warm_up.iter().map(|warm_up| warm_up.ip).collect();
+    for (name, ips) in [("SOURCE_IPS", &sources), ("SOURCE_IP_WARMUP", &warm_ups)] {
+        for (n, ip) in ips.iter().enumerate().filter(|(n, ip)| ips[..*n].contains(ip)) {
+            conflicts.push(format!("{name} names {ip} twice, as number {} too: leave one out", n + 1));
+        }
+    }
+    for ip in warm_ups.iter().filter(|ip| !sources.contains(ip)) {
+        conflicts.push(format!(
+            "SOURCE_IP_WARMUP names {ip}, which is not in SOURCE_IPS: add it there, or leave it out here"
+        ));
+    }
 }
 
 fn api(settings: &Settings, conflicts: &mut Vec<String>, warnings: &mut Vec<String>) {

@@ -178,6 +178,8 @@ fn blank() -> Settings {
             cache: Duration::ZERO,
             fallback: None,
         },
+        source_ips: Vec::new(),
+        source_ip_warm_up: Vec::new(),
         log_level: LogLevel::Error,
         enable_console_log: false,
         log_format: LogFormat::Json,

@@ -24,6 +24,7 @@ pub(crate) const OWN_PREFIXES: &[&str] = &[
     "QUEUE_CONCURRENCY",
     "WEBHOOK_",
     "IP_SELECTION_",
+    "SOURCE_IP",
     "TRUSTED_NETWORK",
     "ALLOWED_DOMAIN",
     "UNKNOWN_RECIPIENT",

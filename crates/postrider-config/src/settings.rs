@@ -58,6 +58,24 @@ pub struct IpSelection {
     pub fallback: Option<IpAddr>,
 }
 
+/// One of this host's addresses that mail leaves from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceIp {
+    pub ip: IpAddr,
+    /// Of all that leaves, it gets this part by the sum of all weights.
+    pub weight: u32,
+}
+
+/// How an address gets a name: by few messages a day at first, and more each day.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WarmUp {
+    pub ip: IpAddr,
+    /// On its first day.
+    pub messages: u64,
+    /// So many times as many as on the day before.
+    pub growth: f64,
+}
+
 /// A secret text. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub String);
@@ -110,6 +128,10 @@ pub struct Settings {
     pub queue_concurrency: usize,
     pub queue_concurrency_per_domain: usize,
     pub ip_selection: IpSelection,
+    /// Where no service selects. Empty: the system's choice.
+    pub source_ips: Vec<SourceIp>,
+    /// Of some of them.
+    pub source_ip_warm_up: Vec<WarmUp>,
     pub log_level: LogLevel,
     pub enable_console_log: bool,
     pub log_format: LogFormat,

@@ -8,13 +8,14 @@ use percent_encoding::percent_decode_str;
 use postrider_core::Domain;
 use url::{Host, Url};
 
-use crate::settings::{Credentials, Relay};
+use crate::settings::{Credentials, Relay, SourceIp, WarmUp};
 
 /// Why a value is refused; `None` where there is nothing to add to what is allowed.
 pub(crate) type Reason = Option<String>;
 
 const DNS_PORT: u16 = 53;
 const SMTP_PORT: u16 = 25;
+const WARM_UP_GROWTH_DEFAULT: &str = "1.5";
 /// Implicit TLS (RFC 8314 section 7.3).
 const SUBMISSIONS_PORT: u16 = 465;
 
@@ -129,6 +130,21 @@ pub(crate) fn is_bearer_token(text: &str) -> bool {
 pub(crate) fn http_url(text: &str) -> Result<Url, Reason> {
     let url = Url::parse(text).map_err(|error| Some(error.to_string()))?;
     if matches!(url.scheme(), "http" | "https") && url.has_host() { Ok(url) } else { Err(None) }
+}
+
+/// `ip[*weight]`.
+pub(crate) fn weighted_ip(text: &str) -> Option<SourceIp> {
+    let (ip, weight) = text.split_once('*').unwrap_or((text, "1"));
+    let weight = number(weight.trim(), 1, 1_000).ok()?;
+    Some(SourceIp { ip: source_ip(ip.trim())?, weight: u32::try_from(weight).ok()? })
+}
+
+/// `ip=messages[*growth]`.
+pub(crate) fn warm_up(text: &str) -> Option<WarmUp> {
+    let (ip, rest) = text.split_once('=')?;
+    let (messages, growth) = rest.split_once('*').unwrap_or((rest, WARM_UP_GROWTH_DEFAULT));
+    let growth: f64 = growth.trim().parse().ok().filter(|growth| (1.0..=10.0).contains(growth))?;
+    Some(WarmUp { ip: source_ip(ip.trim())?, messages: number(messages.trim(), 1, 10_000_000).ok()?, growth })
 }
 
 /// An address that mail can come from: of one host.
@@ -270,6 +286,22 @@ mod tests {
         assert_eq!(source_ip("::ffff:192.0.2.1"), Some([192, 0, 2, 1].into()));
         for text in ["", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "192.0.2.0/24", "mx.example"] {
             assert_eq!(source_ip(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn source_addresses_with_weights_and_warm_ups() {
+        let ip: IpAddr = [192, 0, 2, 1].into();
+        assert_eq!(weighted_ip("192.0.2.1"), Some(SourceIp { ip, weight: 1 }));
+        assert_eq!(weighted_ip("192.0.2.1 * 3"), Some(SourceIp { ip, weight: 3 }));
+        assert_eq!(weighted_ip("2001:db8::1*2").map(|source| source.weight), Some(2));
+        for text in ["", "192.0.2.1*0", "192.0.2.1*1001", "192.0.2.1*x", "*2", "mx.example*2"] {
+            assert_eq!(weighted_ip(text), None, "{text:?}");
+        }
+        assert_eq!(warm_up("192.0.2.1=50"), Some(WarmUp { ip, messages: 50, growth: 1.5 }));
+        assert_eq!(warm_up("192.0.2.1 = 50 * 2"), Some(WarmUp { ip, messages: 50, growth: 2.0 }));
+        for text in ["192.0.2.1", "192.0.2.1=0", "192.0.2.1=5*0.9", "192.0.2.1=5*11", "192.0.2.1=5*inf", "=5", "x=5"] {
+            assert_eq!(warm_up(text), None, "{text:?}");
         }
     }
 

@@ -24,6 +24,8 @@ statuses! {
         Fallback = "fallback",
         /// The system's choice.
         Default = "default",
+        /// `SOURCE_IPS`.
+        Configured = "configured",
     }
 }
 
@@ -113,6 +115,21 @@ pub struct IpSelectionStats {
     pub addresses: Vec<AddressUse>,
     /// What the service is told that this host can send from.
     pub candidates: Vec<IpAddr>,
+    /// Addresses of `SOURCE_IP_WARMUP`, as far as they were used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warm_ups: Vec<WarmUpStats>,
+}
+
+/// How far an address is warmed up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WarmUpStats {
+    pub ip: IpAddr,
+    /// 1 for the first.
+    pub day: i64,
+    /// Messages that may leave on that day.
+    pub limit: u64,
+    /// Messages that have left, or are in hand on other nodes.
+    pub used: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -11,6 +11,7 @@ pub mod users;
 mod control;
 mod deliver;
 mod directory;
+mod generations;
 mod handshake;
 mod http;
 mod imap;

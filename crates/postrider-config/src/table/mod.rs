@@ -162,7 +162,12 @@ pub static SECTIONS: &[Section] = &[
     },
     Section { title: "Store", intro: "", settings: host::STORE },
     Section { title: "Webhooks", intro: "", settings: services::WEBHOOK },
-    Section { title: "Source IP", intro: "", settings: services::IP_SELECTION },
+    Section {
+        title: "Source IP by a service",
+        intro: "Before each attempt the service is asked from which of this host's addresses it is made.",
+        settings: services::IP_SELECTION,
+    },
+    Section { title: "Source IPs", intro: "", settings: services::SOURCE_IPS },
     Section { title: "Process", intro: "", settings: process::PROCESS },
 ];
 

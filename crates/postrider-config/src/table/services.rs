@@ -110,6 +110,37 @@ pub(super) const IP_SELECTION: &[Setting] = &[
     .note("the system's choice"),
 ];
 
+pub(super) const SOURCE_IPS: &[Setting] = &[
+    Setting::new(
+        "SOURCE_IPS",
+        "",
+        Kind::Text {
+            allowed: "addresses of this host, ip or ip*weight (1 to 1000), several with commas between",
+            set: |settings, text| {
+                settings.source_ips = value::list(text, value::weighted_ip)?;
+                Ok(())
+            },
+        },
+        "Without that service: the addresses that mail leaves from in turn, `ip[*weight]` with commas between. Mail to one \
+         domain keeps to one of them.",
+    )
+    .note("the system's choice"),
+    Setting::new(
+        "SOURCE_IP_WARMUP",
+        "",
+        Kind::Text {
+            allowed: "ip=messages or ip=messages*growth (1 to 10), several with commas between",
+            set: |settings, text| {
+                settings.source_ip_warm_up = value::list(text, value::warm_up)?;
+                Ok(())
+            },
+        },
+        "Addresses of `SOURCE_IPS` that are new to the world, `ip=messages[*growth]` with commas between: so many messages leave \
+         from each on its first day (UTC), and on each day after `growth` times as many as on the day before (1.5 unless \
+         given). What is too many leaves from the others, or waits.",
+    ),
+];
+
 /// The empty text is none.
 fn optional<T>(text: &str, read: impl Fn(&str) -> Result<T, Reason>) -> Result<Option<T>, Reason> {
     if text.is_empty() { Ok(None) } else { read(text).map(Some) }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use postrider_core::Domain;
+use postrider_core::{Category, Domain, Outcome};
 use postrider_store::{ClaimedEmail, NodeId};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::lanes::Pushed;
 use super::{HeldMessage, Job, Queue};
-use crate::deliver::route::{NoRoute, Route};
-use crate::policy::source::{Source, SourceKey};
+use crate::deliver::route::Route;
+use crate::policy::source::{NoSource, Source, SourceKey};
 
 /// Domains of one e-mail that are looked up at once.
 const LOOK_UPS_MAX: usize = 32;
@@ -23,7 +23,7 @@ const LOOK_UPS_MAX: usize = 32;
 const GROUPING_TIME: Duration = Duration::from_secs(2);
 
 /// What a look-up found, for the deliveries with these indexes.
-type Found = (Vec<usize>, Result<(Arc<Route>, Source), NoRoute>);
+type Found = (Vec<usize>, Result<(Arc<Route>, Source), Outcome>);
 
 /// Deliveries that share a transaction, by destination and source.
 type Groups = HashMap<(Arc<str>, SourceKey), (Arc<Route>, Source, Vec<usize>)>;
@@ -85,8 +85,13 @@ impl Queue {
             look_ups.spawn(async move {
                 let _place = places.acquire().await;
                 let found = match queue.router.find(&domain).await {
-                    Ok(route) => Ok((route, queue.sources.choose(&email, &domain, &indexes).await)),
-                    Err(no_route) => Err(no_route),
+                    Ok(route) => match queue.sources.choose(&email, &domain, &indexes).await {
+                        Ok(source) => Ok((route, source)),
+                        Err(NoSource(reason)) => {
+                            Err(Outcome::Deferred { category: Category::Policy, reply: None, reason })
+                        }
+                    },
+                    Err(no_route) => Err(no_route.outcome()),
                 };
                 (indexes, found)
             });
@@ -119,7 +124,7 @@ impl Queue {
                     let group = groups.entry((route.key.clone(), source.key.clone()));
                     group.or_insert_with(|| (route, source, Vec::new())).2.extend(indexes);
                 }
-                Err(no_route) => self.settle_unrouted(unrouted.job(indexes, Source::default()), &no_route),
+                Err(outcome) => self.settle_unrouted(unrouted.job(indexes, Source::default()), outcome),
             }
             if !is_grouping {
                 self.line_up_groups(&mut groups, &unrouted);

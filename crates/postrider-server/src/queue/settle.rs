@@ -12,7 +12,6 @@ use tracing::{error, info, warn};
 use super::worker::attempts_alike;
 use super::{Job, Queue, Settling};
 use crate::deliver::report::{self, Reported};
-use crate::deliver::route::NoRoute;
 use crate::directory::Home;
 
 /// Between tries to hand an outcome to a store that does not take it.
@@ -33,9 +32,8 @@ impl Queue {
         });
     }
 
-    /// Settles deliveries whose domain has no route.
-    pub(super) fn settle_unrouted(self: &Arc<Self>, job: Job, no_route: &NoRoute) {
-        let outcome = no_route.outcome();
+    /// Settles deliveries for which there is no way.
+    pub(super) fn settle_unrouted(self: &Arc<Self>, job: Job, outcome: Outcome) {
         let attempts = attempts_alike(self, &job, outcome);
         self.settle(job, attempts, false);
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use postrider_core::{EmailStatus, ObjectId, Timestamp};
 use postrider_store::Renewal;
 use postrider_store_mongo::MongoOptions;
-use postrider_testkit::{CommandOutput, LineClient, MongoServer, Script, Site, TestPostrider, mail};
+use postrider_testkit::{
+    CommandOutput, HttpAnswer, HttpService, LineClient, MongoServer, Script, Site, TestPostrider, mail,
+};
 use serde_json::{Value, json};
 
 use crate::support::binary;
@@ -126,6 +128,27 @@ async fn the_server_is_tried_by_selftest() {
     let site = postrider.shut_down().await;
     let output = run(&site, &["selftest", "ports"]).await;
     assert_eq!(output.code, 1, "{}", output.stdout);
+}
+
+#[tokio::test]
+async fn the_service_that_picks_source_addresses_is_tried_by_selftest() {
+    let site = Site::new().await;
+    let output = run(&site, &["selftest", "ip"]).await;
+    assert_eq!(output.code, 2, "{}", output.stderr);
+    let service = HttpService::start(site.claim_ip(), |_| HttpAnswer::ok("127.0.0.9")).await;
+    let site = site.set("IP_SELECTION_ENABLED", "true").set("IP_SELECTION_API_URL", &service.url("/pick"));
+    let postrider = site.set("ALLOWED_DOMAINS", "local.test").start_in_real_time().await;
+    let output = run(&postrider, &["selftest", "ip", "--to", "b@example.org"]).await;
+    assert_eq!(output.code, 0, "{}{}", output.stdout, output.stderr);
+    let said = "mail would leave from 127.0.0.9 as postrider.test";
+    assert!(output.stdout.contains("example.org") && output.stdout.contains(said), "{}", output.stdout);
+    let shown = json_of(&postrider, &["selftest", "ip"]).await;
+    assert_eq!((&shown["ok"], &shown["decision"]["ip"]), (&json!(true), &json!("127.0.0.9")));
+    service.set_answer(|_| HttpAnswer::new(500, "Ill"));
+    let output = run(&postrider, &["selftest", "ip"]).await;
+    assert_eq!(output.code, 1, "{}", output.stdout);
+    assert!(output.stdout.contains("the service answered 500") && output.stdout.contains("IP_SELECTION_API_URL"));
+    drop(postrider.shut_down().await);
 }
 
 #[tokio::test]

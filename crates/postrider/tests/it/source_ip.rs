@@ -318,3 +318,48 @@ async fn a_test_shows_the_exchange_and_sends_nothing() {
     let stats = stats(&postrider).await;
     assert_eq!((&stats["requests"], &stats["entries"], mx.connections()), (&json!(0), &json!(0), 0));
 }
+
+#[tokio::test]
+async fn without_a_service_mail_leaves_from_the_configured_addresses() {
+    let site = Site::new().await;
+    let (heavy, light) = (site.claim_ip(), site.claim_ip());
+    for number in 0..4 {
+        site.zone().mx(&format!("d{number}.test"), 10, "mx.test");
+    }
+    let mx = site.host("mx.test", Script::new()).await;
+    let postrider = site.set("SOURCE_IPS", &format!("{heavy}*3, {light}")).start().await;
+    let mut peers = Vec::new();
+    for round in 0..2 {
+        for number in 0..4 {
+            let detail = sent(&postrider, &format!("b@d{number}.test")).await;
+            assert_eq!(decision(&detail), (SourceOrigin::Configured, Some(last_peer(&mx)), None), "{round}");
+            peers.push(last_peer(&mx));
+        }
+    }
+    assert_eq!(peers, [heavy, heavy, light, heavy, heavy, heavy, light, heavy], "in turn, and each domain stays");
+    let stats = stats(&postrider).await;
+    assert_eq!((&stats["enabled"], &stats["addresses"][0]["attempts"]), (&json!(false), &json!(6)));
+}
+
+#[tokio::test]
+async fn a_new_address_is_warmed_up_over_restarts() {
+    let site = Site::new().await;
+    let fresh = site.claim_ip();
+    let mx = site.mx("example.org", Script::new()).await;
+    let site = site.set("SOURCE_IPS", &fresh.to_string()).set("SOURCE_IP_WARMUP", &format!("{fresh}=2*2"));
+    // A failed attempt is made again soon after midnight.
+    let postrider = site.set("RETRY_MAX_SECONDS", "3600").start().await;
+    sent(&postrider, "a@example.org").await;
+    let postrider = postrider.restart().await;
+    sent(&postrider, "b@example.org").await;
+    let id = send(&postrider, "c@example.org").await;
+    let detail = postrider.wait_for_deferred(id, 1).await;
+    let error = detail.email.last_error.clone().unwrap();
+    assert!(error.contains("what their warm-up allows today"), "{error}");
+    assert_eq!(mx.messages().len(), 2);
+    let stats = stats(&postrider).await;
+    assert_eq!(stats["warmUps"], json!([{ "ip": fresh, "day": 1, "limit": 2, "used": 2 }]));
+    postrider.pass(Duration::from_secs(24 * 3600)).await;
+    postrider.wait_for_status(id, EmailStatus::Sent).await;
+    assert_eq!((mx.messages().len(), last_peer(&mx)), (3, fresh));
+}

@@ -1,13 +1,14 @@
 //! What the service answered, for each pair of sender domain and recipient domain.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_core::{Domain, Timestamp};
 
-/// Answers kept, at most. The ones that were used longest ago go.
+use crate::generations::Generations;
+
+/// Answers kept, at most.
 const ANSWERS_MAX: usize = 200_000;
 
 /// An answer that does not hold any more is of use for so long where the service gives no other.
@@ -26,39 +27,32 @@ pub(super) struct Answer {
     pub(super) flaw: Option<Arc<str>>,
 }
 
-/// Two generations: what is looked at moves to the younger one, and when that is full the older one goes.
-#[derive(Debug, Default)]
-pub(super) struct Cache {
-    young: HashMap<Key, Answer>,
-    old: HashMap<Key, Answer>,
+#[derive(Debug)]
+pub(super) struct Cache(Generations<Key, Answer>);
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self(Generations::new(ANSWERS_MAX))
+    }
 }
 
 impl Cache {
     /// An answer, whether it holds still or not.
     pub(super) fn get(&mut self, key: &Key, now: Timestamp) -> Option<&Answer> {
-        if let Some((key, answer)) = self.old.remove_entry(key) {
-            self.insert(key, answer);
-        }
-        self.young.get(key).filter(|answer| now < answer.holds_until + STALE)
+        self.0.get(key).filter(|answer| now < answer.holds_until + STALE)
     }
 
     pub(super) fn insert(&mut self, key: Key, answer: Answer) {
-        if self.young.len() >= ANSWERS_MAX / 2 && !self.young.contains_key(&key) {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.old.remove(&key);
-        self.young.insert(key, answer);
+        self.0.insert(key, answer);
     }
 
     pub(super) fn len(&self) -> usize {
-        self.young.len() + self.old.len()
+        self.0.len()
     }
 
     /// How many there were.
     pub(super) fn clear(&mut self) -> usize {
-        let count = self.len();
-        *self = Self::default();
-        count
+        self.0.clear()
     }
 }
 
@@ -66,38 +60,15 @@ impl Cache {
 mod tests {
     use super::*;
 
-    const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
-
-    fn key(number: usize) -> Key {
-        (None, Domain::parse(&format!("d{number}.example")).unwrap())
-    }
-
-    fn answer(last: u8) -> Answer {
+    #[test]
+    fn an_answer_gets_too_old() {
+        const NOW: Timestamp = Timestamp::from_millis(1_000_000_000);
+        let mut cache = Cache::default();
+        let key = (None, Domain::parse("a.example").unwrap());
         let holds_until = NOW + Duration::from_secs(1);
-        Answer { ip: [192, 0, 2, last].into(), ehlo: None, holds_until, flaw: None }
-    }
-
-    #[test]
-    fn what_is_used_stays() {
-        let mut cache = Cache::default();
-        for number in 0..2 * ANSWERS_MAX {
-            cache.insert(key(number), answer(1));
-            assert!(cache.get(&key(0), NOW).is_some());
-        }
-        assert!(cache.len() <= ANSWERS_MAX);
-        assert!(cache.get(&key(1), NOW).is_none());
-        assert!(cache.clear() > 0);
-        assert!(cache.get(&key(0), NOW).is_none());
-    }
-
-    #[test]
-    fn an_answer_is_replaced_and_gets_too_old() {
-        let mut cache = Cache::default();
-        cache.insert(key(0), answer(1));
-        cache.insert(key(0), answer(2));
-        assert_eq!((cache.len(), cache.get(&key(0), NOW).cloned()), (1, Some(answer(2))));
-        let end = NOW + Duration::from_secs(1) + STALE;
-        assert!(cache.get(&key(0), end - Duration::from_millis(1)).is_some());
-        assert!(cache.get(&key(0), end).is_none());
+        cache.insert(key.clone(), Answer { ip: [192, 0, 2, 1].into(), ehlo: None, holds_until, flaw: None });
+        let end = holds_until + STALE;
+        assert!(cache.get(&key, end - Duration::from_millis(1)).is_some());
+        assert!(cache.get(&key, end).is_none());
     }
 }

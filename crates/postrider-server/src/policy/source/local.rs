@@ -1,7 +1,10 @@
 //! The addresses of this host.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
+use postrider_core::Timestamp;
 use tracing::warn;
 
 /// Addresses told to the service; a host with more has its own ideas anyway.
@@ -35,6 +38,35 @@ fn is_link_local(ip: IpAddr) -> bool {
 /// Whether connections can come from this address. Nothing is sent to find out.
 pub(super) fn can_bind(ip: IpAddr) -> bool {
     UdpSocket::bind(SocketAddr::new(ip, 0)).is_ok()
+}
+
+/// An address that could not be bound is not tried again for so long.
+const REJECTION: Duration = Duration::from_secs(60);
+const REJECTIONS_MAX: usize = 1_000;
+
+/// Addresses that connections could not come from, whatever they were taken for.
+#[derive(Debug, Default)]
+pub(super) struct Rejections(HashMap<IpAddr, Timestamp>);
+
+impl Rejections {
+    pub(super) fn add(&mut self, ip: IpAddr, now: Timestamp) {
+        if self.0.len() >= REJECTIONS_MAX {
+            self.0.clear();
+        }
+        self.0.insert(ip, now + REJECTION);
+    }
+
+    pub(super) fn has(&self, ip: IpAddr, now: Timestamp) -> bool {
+        self.0.get(&ip).is_some_and(|until| now < *until)
+    }
+
+    pub(super) fn remove(&mut self, ip: IpAddr) {
+        self.0.remove(&ip);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
 }
 
 /// Whether it is an address of one host at all: what any host could bind, or none, chooses nothing.

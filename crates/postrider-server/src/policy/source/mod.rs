@@ -1,12 +1,15 @@
-//! From which of this host's addresses mail leaves: asked of an HTTP service ([`selection`]), or left to the system.
+//! From which of this host's addresses mail leaves: asked of an HTTP service ([`selection`]), by a list of them ([`pool`]), or
+//! left to the system.
 
 mod breaker;
 mod cache;
 mod local;
+mod pool;
 mod reverse;
 mod selection;
 mod service;
 mod stats;
+mod warm_up;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,6 +20,7 @@ use postrider_core::source::{IpSelectionStats, IpSelectionTest};
 use postrider_core::{Attempt, Clock, Domain, Resolver, SourceDecision, SourceOrigin, SourceQuestion, Timestamp};
 use postrider_store::{ClaimedEmail, Store};
 
+use pool::Pool;
 use selection::Selection;
 use stats::Uses;
 
@@ -76,10 +80,20 @@ impl Source {
 #[derive(Debug)]
 pub(crate) struct Sources {
     clock: Arc<dyn Clock>,
-    /// `None`: the system chooses.
-    selection: Option<Arc<Selection>>,
+    chooser: Chooser,
     uses: Uses,
 }
+
+#[derive(Debug)]
+enum Chooser {
+    System,
+    Service(Arc<Selection>),
+    Pool(Box<Pool>),
+}
+
+/// Mail may leave from nowhere now. The text says why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NoSource(pub(crate) String);
 
 impl Sources {
     pub(crate) fn new(
@@ -89,37 +103,55 @@ impl Sources {
         resolver: Arc<dyn Resolver>,
     ) -> Self {
         let options = &settings.ip_selection;
-        let url = options.url.clone().filter(|_| options.enabled);
-        let selection = url.map(|url| Arc::new(Selection::new(options, url, store, clock.clone(), resolver)));
-        Self { clock, selection, uses: Uses::default() }
+        let chooser = match options.url.clone().filter(|_| options.enabled) {
+            Some(url) => Chooser::Service(Arc::new(Selection::new(options, url, store, clock.clone(), resolver))),
+            None if settings.source_ips.is_empty() => Chooser::System,
+            None => {
+                let (sources, warm_ups) = (&settings.source_ips, &settings.source_ip_warm_up);
+                Chooser::Pool(Box::new(Pool::new(sources, warm_ups, &store, clock.clone(), resolver)))
+            }
+        };
+        Self { clock, chooser, uses: Uses::default() }
     }
 
     /// The source of an e-mail's deliveries to one domain, if it can be told without waiting.
     pub(crate) fn known(&self, email: &ClaimedEmail, domain: &Domain) -> Option<Source> {
-        match &self.selection {
-            None => Some(Source::default()),
-            Some(selection) => selection.known(&key(email, domain)),
+        match &self.chooser {
+            Chooser::System => Some(Source::default()),
+            Chooser::Service(selection) => selection.known(&key(email, domain)),
+            Chooser::Pool(pool) => pool.known(domain),
         }
     }
 
     /// The source of the deliveries of an e-mail with these indexes, all to one domain.
-    pub(crate) async fn choose(&self, email: &ClaimedEmail, domain: &Domain, indexes: &[usize]) -> Source {
-        let Some(selection) = &self.selection else { return Source::default() };
+    pub(crate) async fn choose(
+        &self,
+        email: &ClaimedEmail,
+        domain: &Domain,
+        indexes: &[usize],
+    ) -> Result<Source, NoSource> {
+        let selection = match &self.chooser {
+            Chooser::System => return Ok(Source::default()),
+            Chooser::Pool(pool) => return pool.choose(domain).await,
+            Chooser::Service(selection) => selection,
+        };
         let delivery = indexes.first().and_then(|&index| email.deliveries.get(index));
-        let Some(delivery) = delivery else { return Source::default() };
+        let Some(delivery) = delivery else { return Ok(Source::default()) };
         let question = SourceQuestion {
             email_id: Some(email.id),
             size: Some(email.size),
             attempt: delivery.attempts + 1,
             ..SourceQuestion::new(&email.envelope.reverse_path, &delivery.recipient.address)
         };
-        selection.choose(key(email, domain), question).await
+        Ok(selection.choose(key(email, domain), question).await)
     }
 
     /// The system does not let connections come from this address, whatever it said before.
     pub(crate) fn reject(&self, ip: IpAddr) {
-        if let Some(selection) = &self.selection {
-            selection.reject(ip);
+        match &self.chooser {
+            Chooser::System => {}
+            Chooser::Service(selection) => selection.reject(ip),
+            Chooser::Pool(pool) => pool.reject(ip),
         }
     }
 
@@ -129,9 +161,10 @@ impl Sources {
     }
 
     pub(crate) fn stats(&self) -> IpSelectionStats {
-        let mut stats = match &self.selection {
-            Some(selection) => selection.stats(),
-            None => IpSelectionStats::default(),
+        let mut stats = match &self.chooser {
+            Chooser::System => IpSelectionStats::default(),
+            Chooser::Service(selection) => selection.stats(),
+            Chooser::Pool(pool) => IpSelectionStats { warm_ups: pool.warm_ups(), ..IpSelectionStats::default() },
         };
         stats.addresses = self.uses.list();
         stats.candidates = local::candidates();
@@ -140,12 +173,19 @@ impl Sources {
 
     /// Forgets all answers; how many there were.
     pub(crate) fn clear_cache(&self) -> usize {
-        self.selection.as_ref().map_or(0, |selection| selection.clear_cache())
+        self.service().map_or(0, |selection| selection.clear_cache())
     }
 
     /// Asks the service once. `None` where there is none.
     pub(crate) async fn test(&self, question: SourceQuestion) -> Option<IpSelectionTest> {
-        Some(self.selection.as_ref()?.test(question).await)
+        Some(self.service()?.test(question).await)
+    }
+
+    fn service(&self) -> Option<&Selection> {
+        match &self.chooser {
+            Chooser::Service(selection) => Some(selection),
+            Chooser::System | Chooser::Pool(_) => None,
+        }
     }
 }
 

@@ -33,17 +33,22 @@ impl ReverseNames {
         Self { clock, resolver, known: Mutex::default() }
     }
 
-    /// The name of this host at an address, if that has one.
-    pub(super) async fn of(&self, ip: IpAddr) -> Option<Arc<str>> {
+    /// The name of this host at an address, or that it has none, if that is known without asking.
+    pub(super) fn known(&self, ip: IpAddr) -> Option<Option<Arc<str>>> {
         let now = self.clock.now();
         // There are as few as this host has addresses.
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&ip).cloned();
-        if let Some((name, _)) = known.filter(|(_, until)| now < *until) {
+        known.filter(|(_, until)| now < *until).map(|(name, _)| name)
+    }
+
+    /// The name of this host at an address, if that has one.
+    pub(super) async fn of(&self, ip: IpAddr) -> Option<Arc<str>> {
+        if let Some(name) = self.known(ip) {
             return name;
         }
         let name = timeout(self.clock.as_ref(), PATIENCE, self.look_up(ip)).await.unwrap_or_default();
         debug!(%ip, ?name, "looked up the name of a source address");
-        let until = now + if name.is_some() { FOUND } else { NOT_FOUND };
+        let until = self.clock.now() + if name.is_some() { FOUND } else { NOT_FOUND };
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(ip, (name.clone(), until));
         name
     }

@@ -16,6 +16,7 @@ use url::Url;
 
 use super::breaker::{Breaker, Permit};
 use super::cache::{Answer, Cache, Key};
+use super::local::Rejections;
 use super::reverse::ReverseNames;
 use super::service::{Failure, Said, Service};
 use super::stats::Counts;
@@ -33,10 +34,6 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 const FAILURE_HOLDS: Duration = Duration::from_secs(5);
 /// Such failures kept; past it all are forgotten.
 const FAILURES_MAX: usize = 10_000;
-
-/// An address that could not be bound is not tried again for so long.
-const REJECTION: Duration = Duration::from_secs(60);
-const REJECTIONS_MAX: usize = 1_000;
 
 #[derive(Debug)]
 pub(super) struct Selection {
@@ -62,7 +59,7 @@ struct State {
     /// Questions under way; all who want the same answer wait for the same.
     asking: HashMap<Key, watch::Receiver<Option<Asked>>>,
     failed: HashMap<Key, (Arc<str>, Timestamp)>,
-    rejected: HashMap<IpAddr, Timestamp>,
+    rejected: Rejections,
 }
 
 type Asked = Result<Answer, Arc<str>>;
@@ -233,7 +230,7 @@ impl Selection {
         };
         let holds_until = self.clock.now() + ttl.unwrap_or(self.cache_time);
         // The address was free again just now.
-        self.state().rejected.remove(&ip);
+        self.state().rejected.remove(ip);
         Ok(Answer { ip, ehlo, holds_until, flaw: flaw.map(Into::into) })
     }
 
@@ -243,14 +240,14 @@ impl Selection {
         let stale = {
             let mut state = self.state();
             let answer = state.cache.get(key, now).cloned();
-            answer.filter(|answer| !state.is_rejected(answer.ip, now)).filter(|answer| local::can_bind(answer.ip))
+            answer.filter(|answer| !state.rejected.has(answer.ip, now)).filter(|answer| local::can_bind(answer.ip))
         };
         if let Some(answer) = stale {
             self.state().counts.stale += 1;
             return self.by_answer(answer, SourceOrigin::Stale, started_at, Some(reason));
         }
         if let Some(ip) = self.fallback {
-            if !self.state().is_rejected(ip, now) && local::can_bind(ip) {
+            if !self.state().rejected.has(ip, now) && local::can_bind(ip) {
                 self.state().counts.fallbacks += 1;
                 let ehlo = self.names.of(ip).await;
                 let key = SourceKey { ip: Some(ip), ehlo };
@@ -286,12 +283,7 @@ impl Selection {
     }
 
     pub(super) fn reject(&self, ip: IpAddr) {
-        let now = self.clock.now();
-        let mut state = self.state();
-        if state.rejected.len() >= REJECTIONS_MAX {
-            state.rejected.clear();
-        }
-        state.rejected.insert(ip, now + REJECTION);
+        self.state().rejected.add(ip, self.clock.now());
     }
 
     pub(super) fn stats(&self) -> IpSelectionStats {
@@ -354,11 +346,7 @@ impl State {
     /// An answer that holds and can be used.
     fn held(&mut self, key: &Key, now: Timestamp) -> Option<Answer> {
         let answer = self.cache.get(key, now).filter(|answer| now < answer.holds_until)?.clone();
-        (!self.is_rejected(answer.ip, now)).then_some(answer)
-    }
-
-    fn is_rejected(&self, ip: IpAddr, now: Timestamp) -> bool {
-        self.rejected.get(&ip).is_some_and(|until| now < *until)
+        (!self.rejected.has(answer.ip, now)).then_some(answer)
     }
 }
 

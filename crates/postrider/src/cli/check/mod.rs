@@ -5,6 +5,7 @@ mod dns;
 mod ports;
 mod relay;
 mod settings;
+mod source;
 mod store;
 
 use clap::Args;
@@ -37,7 +38,7 @@ enum Level {
 #[derive(Debug, Serialize)]
 struct Finding {
     level: Level,
-    /// `settings`, `store`, `certificates`, `ports`, `dns`, `relay`.
+    /// `settings`, `store`, `certificates`, `ports`, `dns`, `source-ips`, `relay`.
     area: &'static str,
     message: String,
     /// How to mend it.
@@ -53,6 +54,7 @@ pub(super) fn run(args: CheckArgs, output: &mut Output) -> Result<(), Failure> {
             certificates::check(&settings, &mut findings);
             ports::check(&settings, &mut findings).await;
             dns::check(&settings, &mut findings).await;
+            source::check(&settings, &mut findings);
             relay::check(&settings, &mut findings).await;
             Ok(())
         })?;
