@@ -170,6 +170,7 @@ fn blank() -> Settings {
         retry: RetrySchedule { first: Duration::ZERO, factor: 0.0, max: Duration::ZERO, expire: Duration::ZERO },
         queue_concurrency: 0,
         queue_concurrency_per_domain: 0,
+        shaping_file: None,
         ip_selection: IpSelection {
             enabled: false,
             url: None,

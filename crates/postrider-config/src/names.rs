@@ -25,6 +25,7 @@ pub(crate) const OWN_PREFIXES: &[&str] = &[
     "WEBHOOK_",
     "IP_SELECTION_",
     "SOURCE_IP",
+    "SHAPING_",
     "TRUSTED_NETWORK",
     "ALLOWED_DOMAIN",
     "UNKNOWN_RECIPIENT",

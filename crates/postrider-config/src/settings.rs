@@ -127,6 +127,8 @@ pub struct Settings {
     pub retry: RetrySchedule,
     pub queue_concurrency: usize,
     pub queue_concurrency_per_domain: usize,
+    /// Lines for single destinations, before the built-in ones.
+    pub shaping_file: Option<PathBuf>,
     pub ip_selection: IpSelection,
     /// Where no service selects. Empty: the system's choice.
     pub source_ips: Vec<SourceIp>,

@@ -22,6 +22,7 @@ use crate::imap;
 use crate::limits::Limits;
 use crate::listen::{self, Sessions};
 use crate::memory::MemoryBudget;
+use crate::policy::shaping::Profiles;
 use crate::policy::source::Sources;
 use crate::queue::{NodeFile, Queue, QueueOptions, Registered};
 use crate::simulator::Simulator;
@@ -45,6 +46,8 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error("{path}: {error}")]
     File { path: String, error: io::Error },
+    #[error("SHAPING_FILE {path}: {error}")]
+    Shaping { path: String, error: String },
     #[error("the simulator cannot be started: {0}")]
     Simulator(io::Error),
 }
@@ -74,6 +77,7 @@ impl Server {
         let bound = bind_all(settings, &Listener::ALL, Listener::port, Listener::name)?;
         let imap_listeners = &imap::Listener::ALL;
         let bound_imap = bind_all(settings, imap_listeners, imap::Listener::port, imap::Listener::name)?;
+        let profiles = profiles(settings.shaping_file.as_deref())?;
         let (draining, is_draining) = watch::channel(false);
 
         let simulator_port = match settings.delivery_mode {
@@ -85,7 +89,7 @@ impl Server {
             }
             DeliveryMode::Mx | DeliveryMode::Relay => None,
         };
-        let router = Router::new(settings, simulator_port, resolver.clone(), clock.clone());
+        let router = Router::new(settings, simulator_port, profiles, resolver.clone(), clock.clone());
         let delivery = Delivery {
             clock: clock.clone(),
             resolver,
@@ -244,6 +248,16 @@ fn bind_all<L: Copy>(
         }
     }
     Ok(bound)
+}
+
+/// What is known of destinations beforehand.
+fn profiles(file: Option<&Path>) -> Result<Profiles, StartError> {
+    let failed = |path: &Path, error: io::Error| StartError::File { path: path.display().to_string(), error };
+    let own = file.map(|path| std::fs::read_to_string(path).map_err(|error| failed(path, error))).transpose()?;
+    Profiles::new(own.as_deref().unwrap_or_default()).map_err(|error| {
+        let path = file.map(|path| path.display().to_string()).unwrap_or_default();
+        StartError::Shaping { path, error: error.to_string() }
+    })
 }
 
 /// A random key that stays the same over restarts.

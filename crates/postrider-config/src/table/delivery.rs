@@ -79,7 +79,21 @@ pub(super) const DELIVERY: &[Setting] = &[
             unit: "",
             set: |settings, n| settings.queue_concurrency_per_domain = usize::try_from(n).unwrap_or(usize::MAX),
         },
-        "Deliveries at once to one recipient domain.",
+        "Deliveries at once to one destination, the domains that share their MX hosts together, where `SHAPING_FILE` and what is \
+         known of large providers say nothing else.",
+    ),
+    Setting::new(
+        "SHAPING_FILE",
+        "",
+        Kind::Text {
+            allowed: "a file",
+            set: |settings, text| {
+                settings.shaping_file = if text.is_empty() { None } else { Some(value::path(text).ok_or(None)?) };
+                Ok(())
+            },
+        },
+        "Limits of single destinations: lines of MX host (or `.suffix`, or `*`), connections at once, messages on one connection, \
+         messages per minute, with `-` for what stays as it is. They come before the built-in lines for large providers.",
     ),
 ];
 

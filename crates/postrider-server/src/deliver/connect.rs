@@ -244,7 +244,9 @@ impl Way<'_> {
         };
         peer.tls = stream.tls_info();
         let client = Client::new(self.client_options(peer.tls.is_some()));
-        let connection = Connection::new(stream, client, self.source.clone(), peer, self.started_at);
+        let mut connection = Connection::new(stream, client, self.source.clone(), peer, self.started_at);
+        let per_connection_max = delivery.limits.messages_per_connection_max;
+        connection.messages_max = route.profile.messages_per_connection.unwrap_or(per_connection_max);
         self.greet(host, connection).await
     }
 
@@ -361,8 +363,14 @@ mod tests {
         let address = Some([127, 0, 0, 1].into());
         let host = MxHost { preference: 0, name: "mx.example".to_owned(), address };
         // Nobody listens on the port that is reserved.
-        let route =
-            Route { key: "a".into(), hosts: vec![host], port: 1, tls: TlsMode::Opportunistic, credentials: None };
+        let route = Route {
+            key: "a".into(),
+            hosts: vec![host],
+            port: 1,
+            tls: TlsMode::Opportunistic,
+            credentials: None,
+            profile: Default::default(),
+        };
         let unbound = async |ip: [u8; 4]| {
             let source = SourceKey { ip: Some(ip.into()), ehlo: None };
             connect(&delivery, &route, &source, false).await.unwrap_err().unbound

@@ -40,6 +40,8 @@ pub(crate) struct Connection {
     pub(crate) source: SourceKey,
     pub(crate) peer: Peer,
     pub(crate) messages: u32,
+    /// It carries no more messages than that.
+    pub(crate) messages_max: u32,
     /// When the first attempt on it began to connect, until that attempt has taken it: the time is part of it.
     opened_from: Option<Timestamp>,
     attempt_ends_at: Timestamp,
@@ -107,6 +109,7 @@ impl Connection {
             source,
             peer,
             messages: 0,
+            messages_max: u32::MAX,
             opened_from: Some(opened_from),
             attempt_ends_at: opened_from + ATTEMPT_TIME_MAX,
             write_error: None,

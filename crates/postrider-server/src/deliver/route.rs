@@ -9,6 +9,8 @@ use postrider_config::{Credentials, DeliveryMode, Settings};
 use postrider_core::{Category, Clock, Domain, Outcome, ResolveError, Resolver, Timestamp, dsn};
 use tokio::sync::OnceCell;
 
+use crate::policy::shaping::{Profile, Profiles};
+
 /// How long a route is used without asking the resolver again, which has its own cache by the records' time to live.
 const ROUTE_SECONDS: u64 = 30;
 /// Routes kept; past it all are forgotten and found anew.
@@ -48,6 +50,8 @@ pub(crate) struct Route {
     pub(crate) port: u16,
     pub(crate) tls: TlsMode,
     pub(crate) credentials: Option<Credentials>,
+    /// What it takes, as far as that is known beforehand.
+    pub(crate) profile: Profile,
 }
 
 /// Why there is no route.
@@ -67,6 +71,7 @@ pub(crate) struct Router {
     clock: Arc<dyn Clock>,
     hostname: String,
     delivery_port: u16,
+    profiles: Profiles,
     /// Set where all mail goes one way: a relay, the simulator.
     fixed: Option<Arc<Route>>,
     known: Mutex<HashMap<Domain, (Arc<Route>, Timestamp)>>,
@@ -81,6 +86,7 @@ impl Router {
     pub(crate) fn new(
         settings: &Settings,
         simulator_port: Option<u16>,
+        profiles: Profiles,
         resolver: Arc<dyn Resolver>,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -94,6 +100,7 @@ impl Router {
             clock,
             hostname: settings.mail_hostname.to_ascii_lowercase(),
             delivery_port: settings.delivery_port,
+            profiles,
             fixed: fixed.map(Arc::new),
             known: Mutex::default(),
             under_way: Mutex::default(),
@@ -128,6 +135,7 @@ impl Router {
             Some(address) => vec![MxHost { preference: 0, name: address.to_string(), address: Some(address) }],
             None => self.mx_hosts(domain).await?,
         };
+        let profile = self.profiles.of(&hosts);
         let key: Vec<String> = hosts.iter().map(|host| format!("{}:{}", host.preference, host.name)).collect();
         let route = Arc::new(Route {
             key: key.join(",").into(),
@@ -135,6 +143,7 @@ impl Router {
             port: self.delivery_port,
             tls: TlsMode::Opportunistic,
             credentials: None,
+            profile,
         });
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= ROUTES_MAX {
@@ -259,6 +268,7 @@ fn relay_route(relay: &postrider_config::Relay) -> Route {
         port: relay.port,
         tls,
         credentials: relay.credentials.clone(),
+        profile: Profile::default(),
     }
 }
 
@@ -270,6 +280,7 @@ fn simulator_route(port: u16) -> Route {
         port,
         tls: TlsMode::Never,
         credentials: None,
+        profile: Profile::default(),
     }
 }
 
@@ -306,6 +317,7 @@ mod tests {
             clock: Arc::new(SystemClock),
             hostname: "us.example".to_owned(),
             delivery_port: 25,
+            profiles: Profiles::default(),
             fixed: None,
             known: Mutex::default(),
             under_way: Mutex::default(),

@@ -73,7 +73,7 @@ pub(crate) async fn send(
         Ok(Event::Finished(result)) => {
             let began = has_begun(&result.exchanges);
             attempts.finish(&possible, &result, now);
-            let reusable = result.usable && connection.messages < delivery.limits.messages_per_connection_max;
+            let reusable = result.usable && connection.messages < connection.messages_max;
             let kept = if reusable {
                 Some(connection)
             } else {

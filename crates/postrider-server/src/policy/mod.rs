@@ -1,3 +1,4 @@
 //! What is decided about a delivery before it is tried.
 
+pub(crate) mod shaping;
 pub(crate) mod source;

@@ -46,7 +46,7 @@ impl Queue {
         let (Some(reshaped), Some(node)) = (reshaped, node) else { return };
         reshaped.surplus.into_iter().for_each(|connection| self.close_surplus(connection));
         self.give_back(reshaped.not_ours);
-        reshaped.start.into_iter().for_each(|route| self.start_worker(route, node));
+        reshaped.start.into_iter().for_each(|start| self.start_worker(start, node));
         // There may be more to claim for this node.
         self.kick();
     }

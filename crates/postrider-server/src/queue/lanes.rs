@@ -3,6 +3,7 @@
 //! Only counts and lists; no task is started and nothing is sent from here.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::AddAssign as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,24 +15,31 @@ use super::holdings::Holdings;
 use super::shares::Shares;
 use crate::deliver::connect::Connection;
 use crate::deliver::route::Route;
+use crate::generations::Generations;
+use crate::policy::shaping::{Pace, Verdict};
 use crate::policy::source::SourceKey;
+use lane::{Chosen, Lane};
+
+mod lane;
 
 /// After this many messages, or this time, a worker lets a waiting destination have its turn.
 const TURN_MESSAGES: u32 = 50;
 const TURN_TIME: Duration = Duration::from_secs(10);
 
-/// Workers of a destination that nobody has connected to yet. Each connection that is made allows one more: a dead
-/// destination never takes the places of those that answer.
+/// Workers of a destination that nobody has connected to yet. Each connection that is made allows one more.
 const WORKERS_UNTRIED: usize = 2;
 
-/// So many jobs a worker looks at for one that its connection can carry, and so often the first in line is passed over.
-const LOOK_AHEAD_JOBS: usize = 50;
-const PASSED_OVER_MAX: u32 = 50;
+/// Workers that try to connect where nobody is connected, for each place of one that sends. They take no such place before they
+/// are connected: a dead destination is in nobody's way, and waiting for it costs next to nothing.
+const TRYING_PER_PLACE: usize = 5;
+
+/// Destinations whose pace is remembered while there is no mail for them.
+const PACES_MAX: usize = 20_000;
 
 /// How much is sent and held at once.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LaneLimits {
-    /// Workers of this node in all.
+    /// Workers of this node that send, in all.
     pub(super) active_max: usize,
     /// Workers for one destination, of all nodes together, connections that are kept for more mail included.
     pub(super) per_lane_max: usize,
@@ -49,6 +57,11 @@ pub(super) struct Lanes {
     /// Destinations with jobs but without a worker, because `active_max` is reached; in the order of their turns.
     waiting: VecDeque<Arc<str>>,
     active: usize,
+    /// The same of those that nobody is connected to.
+    waiting_to_try: VecDeque<Arc<str>>,
+    trying: usize,
+    /// What was learnt of destinations that there is no mail for now.
+    paces: Generations<Arc<str>, Pace>,
     /// The claims.
     pub(super) holdings: Holdings,
     shares: Shares,
@@ -62,25 +75,6 @@ pub(super) struct Lanes {
     node: Option<NodeId>,
 }
 
-/// One destination.
-#[derive(Debug)]
-struct Lane {
-    route: Arc<Route>,
-    jobs: VecDeque<Job>,
-    workers: usize,
-    /// How many the other side seems to take, between 1 and the limit for all nodes.
-    workers_max: usize,
-    /// How many of them, and of idle connections, this node may have.
-    share: usize,
-    /// How many of the workers have a connection, by the connection's source.
-    connected: Connected,
-    /// How often the first job was passed over for one that a connection at hand could carry.
-    passed_over: u32,
-    /// Open connections that nobody uses, the one used last at the end.
-    idle: Vec<(Box<Connection>, Timestamp)>,
-    is_waiting: bool,
-}
-
 /// A worker's turn at its destination.
 #[derive(Debug)]
 pub(super) struct Turn {
@@ -88,6 +82,15 @@ pub(super) struct Turn {
     pub(super) key: Arc<str>,
     pub(super) since: Timestamp,
     pub(super) messages: u32,
+    /// It takes no place of those that send: nobody was connected to the destination when it began.
+    pub(super) is_trying: bool,
+}
+
+/// A worker that is to be started. It is counted from now.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) route: Arc<Route>,
+    pub(super) is_trying: bool,
 }
 
 /// What a worker does next.
@@ -102,8 +105,10 @@ pub(super) enum NextJob {
     },
     /// Nothing to do here; the worker ends.
     End {
-        /// The destination whose worker may start in its place.
-        other: Option<Arc<Route>>,
+        /// The worker that may start in its place.
+        other: Option<Start>,
+        /// The destination has work, but not before so long: then [`Lanes::resume`] is to be called.
+        resume_after: Option<Duration>,
         /// Its connection, where that is beyond the share: to be closed, and told by [`Lanes::note_closed`].
         surplus: Option<Box<Connection>>,
     },
@@ -112,8 +117,7 @@ pub(super) enum NextJob {
 /// What became of a job that was to be lined up.
 #[derive(Debug)]
 pub(super) enum Pushed {
-    /// A worker is to be started for it, which counts as active from now.
-    Start(Arc<Route>),
+    Start(Start),
     Waits,
     /// Its destination is for other nodes to serve.
     NotOurs(Job),
@@ -124,8 +128,7 @@ pub(super) enum Pushed {
 pub(super) struct Reshaped {
     /// To be closed, and told by [`Lanes::note_closed`].
     pub(super) surplus: Vec<Connection>,
-    /// Whose workers are to be started; they count as active from now.
-    pub(super) start: Vec<Arc<Route>>,
+    pub(super) start: Vec<Start>,
     /// For other nodes.
     pub(super) not_ours: Vec<Job>,
 }
@@ -147,6 +150,9 @@ impl Lanes {
             lanes: HashMap::new(),
             waiting: VecDeque::new(),
             active: 0,
+            waiting_to_try: VecDeque::new(),
+            trying: 0,
+            paces: Generations::new(PACES_MAX),
             holdings: Holdings::new(limits.held_max, shares.of_any(limits.held_per_domain_max)),
             shares,
             over: HashSet::new(),
@@ -160,8 +166,9 @@ impl Lanes {
         self.node
     }
 
-    pub(super) fn active(&self) -> usize {
-        self.active
+    /// All workers.
+    pub(super) fn workers(&self) -> usize {
+        self.active + self.trying
     }
 
     /// Takes room for deliveries that are to be accepted with a claim; see [`Holdings::try_hold`]. In whose name.
@@ -177,18 +184,11 @@ impl Lanes {
 
     /// Lines a job up.
     pub(super) fn push(&mut self, route: Arc<Route>, job: Job, now: Timestamp) -> Pushed {
-        let per_lane_max = self.limits.per_lane_max;
-        let shares = self.shares;
-        let lane = self.lanes.entry(route.key.clone()).or_insert_with(|| Lane {
-            share: shares.of(per_lane_max, &route.key),
-            route: route.clone(),
-            jobs: VecDeque::new(),
-            workers: 0,
-            workers_max: WORKERS_UNTRIED.min(per_lane_max),
-            connected: Connected::default(),
-            passed_over: 0,
-            idle: Vec::new(),
-            is_waiting: false,
+        let limit = limit_of(&route, &self.limits);
+        let (shares, paces) = (self.shares, &mut self.paces);
+        let lane = self.lanes.entry(route.key.clone()).or_insert_with(|| {
+            let pace = paces.get(&route.key).cloned().unwrap_or_default();
+            Lane::new(route.clone(), limit, shares.of(limit, &route.key), pace)
         });
         lane.route = route.clone();
         if lane.share == 0 {
@@ -201,18 +201,29 @@ impl Lanes {
     }
 
     /// A worker to start for this destination, if it wants one and there is room; else it waits for its turn.
-    fn worker_for(&mut self, key: &Arc<str>) -> Option<Arc<Route>> {
+    fn worker_for(&mut self, key: &Arc<str>) -> Option<Start> {
         let lane = self.lanes.get_mut(key).filter(|lane| lane.wants_worker())?;
-        if self.active < self.limits.active_max {
-            lane.workers += 1;
-            self.active += 1;
-            return Some(lane.route.clone());
+        let is_trying = !lane.is_reached();
+        let (count, max) = match is_trying {
+            true => (&mut self.trying, self.limits.active_max * TRYING_PER_PLACE),
+            false => (&mut self.active, self.limits.active_max),
+        };
+        if *count < max {
+            *count += 1;
+            lane.count_mut(is_trying).add_assign(1);
+            return Some(Start { route: lane.route.clone(), is_trying });
         }
-        if !lane.is_waiting {
-            lane.is_waiting = true;
-            self.waiting.push_back(key.clone());
-        }
+        self.wait_for_turn(key);
         None
+    }
+
+    /// Puts a destination that wants a worker in the line for one.
+    fn wait_for_turn(&mut self, key: &Arc<str>) {
+        if let Some(lane) = self.lanes.get_mut(key).filter(|lane| lane.wants_worker() && !lane.is_waiting) {
+            lane.is_waiting = true;
+            let line = if lane.is_reached() { &mut self.waiting } else { &mut self.waiting_to_try };
+            line.push_back(key.clone());
+        }
     }
 
     /// The next job for a worker. `connection` is what it holds: it comes back with the job, or is kept for the next
@@ -221,56 +232,75 @@ impl Lanes {
         let others_wait = !self.waiting.is_empty();
         let is_current = self.node == Some(turn.node);
         let is_over = others_wait && (turn.messages >= TURN_MESSAGES || now.since(turn.since) >= TURN_TIME);
-        let mut surplus = connection;
+        let (mut surplus, mut resume_after) = (connection, None);
         if let Some(lane) = self.lanes.get_mut(&turn.key) {
-            let is_spare = lane.workers > lane.workers_max();
-            if is_current
+            let may_go_on = is_current
                 && !is_over
-                && !is_spare
-                && let Some(job) = lane.take_job(surplus.as_deref())
-            {
-                turn.messages += 1;
-                let chosen = lane.connection_for(&job, surplus, now);
-                self.closing += usize::from(chosen.surplus.is_some());
-                return NextJob::Send { job, open: chosen.open, surplus: chosen.surplus };
+                && !lane.is_paused
+                && lane.workers() <= lane.workers_max()
+                && !lane.jobs.is_empty()
+                && promote(lane, turn, &mut self.active, &mut self.trying, self.limits.active_max);
+            if may_go_on {
+                match lane.take_leave(now) {
+                    Ok(()) => {
+                        if let Some(job) = lane.take_job(surplus.as_deref()) {
+                            turn.messages += 1;
+                            let Chosen { open, surplus } = lane.connection_for(&job, surplus, now);
+                            self.closing += usize::from(surplus.is_some());
+                            return NextJob::Send { job, open, surplus };
+                        }
+                    }
+                    Err(wait) => resume_after = Some(wait),
+                }
             }
             if let Some(connection) = surplus.take() {
-                let fits = lane.workers.max(lane.connected.all() + lane.idle.len()) <= lane.share;
-                lane.connected.remove(&connection.source);
-                if is_current && fits {
-                    lane.idle.push((connection, now));
-                } else {
-                    surplus = Some(connection);
-                }
+                surplus = lane.keep(connection, is_current, now);
             }
         }
         self.closing += usize::from(surplus.is_some());
-        NextJob::End { other: self.end_worker(&turn.key), surplus }
+        NextJob::End { other: self.end_worker(turn), resume_after, surplus }
     }
 
     /// Counts a worker out. Returns another one to start.
-    pub(super) fn end_worker(&mut self, key: &Arc<str>) -> Option<Arc<Route>> {
-        self.active = self.active.saturating_sub(1);
-        if let Some(lane) = self.lanes.get_mut(key) {
-            lane.workers = lane.workers.saturating_sub(1);
-            if lane.workers <= lane.share {
-                self.over.remove(key);
-            }
-            if lane.wants_worker() && !lane.is_waiting {
-                lane.is_waiting = true;
-                self.waiting.push_back(key.clone());
+    pub(super) fn end_worker(&mut self, turn: &Turn) -> Option<Start> {
+        let count = if turn.is_trying { &mut self.trying } else { &mut self.active };
+        *count = count.saturating_sub(1);
+        if let Some(lane) = self.lanes.get_mut(&turn.key) {
+            let count = lane.count_mut(turn.is_trying);
+            *count = count.saturating_sub(1);
+            if lane.workers() <= lane.share {
+                self.over.remove(&turn.key);
             }
         }
+        self.wait_for_turn(&turn.key);
         self.next_waiting()
     }
 
-    /// A worker has a new connection. Returns one more worker to start, if the destination has work for it.
-    pub(super) fn note_connected(&mut self, key: &Arc<str>, source: &SourceKey) -> Option<Arc<Route>> {
-        let per_lane_max = self.limits.per_lane_max;
-        let lane = self.lanes.get_mut(key)?;
+    /// A worker has a new connection. `Err`: it has no place among those that send, and gives job and connection back with
+    /// [`Lanes::put_back`]. `Ok`: perhaps one more worker to start, if the destination has work for it.
+    pub(super) fn note_connected(&mut self, turn: &mut Turn, source: &SourceKey) -> Result<Option<Start>, NoPlace> {
+        let Some(lane) = self.lanes.get_mut(&turn.key) else { return Ok(None) };
         lane.connected.add(source);
-        lane.workers_max = (lane.workers_max + 1).min(per_lane_max);
-        self.worker_for(key)
+        lane.workers_max = (lane.workers_max + 1).min(lane.limit);
+        if !promote(lane, turn, &mut self.active, &mut self.trying, self.limits.active_max) {
+            return Err(NoPlace);
+        }
+        Ok(self.worker_for(&turn.key))
+    }
+
+    /// Takes back what a worker has no place to send. The destination waits for its turn.
+    pub(super) fn put_back(&mut self, turn: &Turn, job: Job, connection: Box<Connection>, now: Timestamp) -> PutBack {
+        let Some(lane) = self.lanes.get_mut(&turn.key) else {
+            return PutBack { job: Some(job), surplus: Some(connection) };
+        };
+        let is_current = self.node == Some(turn.node);
+        let surplus = lane.keep(connection, is_current, now);
+        self.closing += usize::from(surplus.is_some());
+        if !is_current {
+            return PutBack { job: None, surplus };
+        }
+        lane.jobs.push_front(job);
+        PutBack { job: None, surplus }
     }
 
     /// A worker's connection is closed.
@@ -299,23 +329,38 @@ impl Lanes {
         Unconnected::Fail(std::iter::once(job).chain(failed).collect())
     }
 
-    /// A worker to start for a destination that waits, if there is room for one. It counts as active from now.
-    fn next_waiting(&mut self) -> Option<Arc<Route>> {
-        while self.active < self.limits.active_max {
-            let key = self.waiting.pop_front()?;
+    /// Takes note of what a destination said of our pace. When its mail is to go on, if it is to pause.
+    pub(super) fn note_verdict(&mut self, key: &Arc<str>, verdict: Verdict, now: Timestamp) {
+        if let Some(lane) = self.lanes.get_mut(key) {
+            lane.pace.note(verdict, lane.connected.all(), lane.limit, now);
+        }
+    }
+
+    /// A destination goes on after a pause.
+    pub(super) fn resume(&mut self, key: &Arc<str>) -> Option<Start> {
+        self.lanes.get_mut(key)?.is_paused = false;
+        self.worker_for(key)
+    }
+
+    /// A worker to start for a destination that waits, if there is room for one.
+    fn next_waiting(&mut self) -> Option<Start> {
+        // A line of those that came to be reached, or lost their last connection, is looked through once.
+        for _ in 0..self.waiting.len() + self.waiting_to_try.len() {
+            let key = if self.active < self.limits.active_max && !self.waiting.is_empty() {
+                self.waiting.pop_front()
+            } else if self.trying < self.limits.active_max * TRYING_PER_PLACE {
+                self.waiting_to_try.pop_front()
+            } else {
+                None
+            };
+            let key = key?;
             let Some(lane) = self.lanes.get_mut(&key) else { continue };
             lane.is_waiting = false;
-            if !lane.wants_worker() {
-                continue;
+            if let Some(start) = self.worker_for(&key) {
+                // It may want more than one.
+                self.wait_for_turn(&key);
+                return Some(start);
             }
-            lane.workers += 1;
-            self.active += 1;
-            // It may want more than one.
-            if lane.wants_worker() {
-                lane.is_waiting = true;
-                self.waiting.push_back(key);
-            }
-            return Some(lane.route.clone());
         }
         None
     }
@@ -323,16 +368,22 @@ impl Lanes {
     /// Connections that nobody has used for `idle_max`. Destinations with nothing to do are forgotten.
     pub(super) fn take_idle_connections(&mut self, now: Timestamp, idle_max: Duration) -> Vec<Connection> {
         let mut taken = Vec::new();
-        self.lanes.retain(|_, lane| {
+        let paces = &mut self.paces;
+        self.lanes.retain(|key, lane| {
             let fresh = lane.idle.iter().position(|(_, since)| now.since(*since) < idle_max).unwrap_or(lane.idle.len());
             taken.extend(lane.idle.drain(..fresh).map(|(connection, _)| *connection));
-            !(lane.jobs.is_empty() && lane.workers == 0 && lane.idle.is_empty())
+            let is_needed = !lane.jobs.is_empty() || lane.workers() > 0 || !lane.idle.is_empty();
+            if !is_needed && lane.pace.is_learnt() {
+                paces.insert(key.clone(), lane.pace.clone());
+            }
+            is_needed
         });
         taken
     }
 
     pub(super) fn take_all_jobs(&mut self) -> Vec<Job> {
         self.waiting.clear();
+        self.waiting_to_try.clear();
         self.lanes
             .values_mut()
             .flat_map(|lane| {
@@ -370,13 +421,13 @@ impl Lanes {
         self.holdings.set_per_domain_max(self.shares.of_any(self.limits.held_per_domain_max));
         self.over.clear();
         for (key, lane) in &mut self.lanes {
-            lane.share = self.shares.of(self.limits.per_lane_max, key);
-            let surplus = lane.idle.len().saturating_sub(lane.share.saturating_sub(lane.workers));
+            lane.share = self.shares.of(lane.limit, key);
+            let surplus = lane.idle.len().saturating_sub(lane.share.saturating_sub(lane.workers()));
             reshaped.surplus.extend(lane.idle.drain(..surplus).map(|(connection, _)| *connection));
             if lane.share == 0 {
                 reshaped.not_ours.extend(lane.jobs.drain(..));
             }
-            if lane.workers > lane.share {
+            if lane.workers() > lane.share {
                 self.over.insert(key.clone());
             }
         }
@@ -384,8 +435,8 @@ impl Lanes {
         reshaped.not_ours.iter().for_each(|job| self.holdings.note_unserved(job.domains(), now));
         let keys: Vec<Arc<str>> = self.lanes.keys().cloned().collect();
         for key in keys {
-            while let Some(route) = self.worker_for(&key) {
-                reshaped.start.push(route);
+            while let Some(start) = self.worker_for(&key) {
+                reshaped.start.push(start);
             }
         }
         reshaped
@@ -412,78 +463,38 @@ impl Lanes {
     }
 }
 
-impl Lane {
-    /// The next job: of those at the front, one that the connection can carry, unless the first has waited long enough.
-    fn take_job(&mut self, connection: Option<&Connection>) -> Option<Job> {
-        let suits = |job: &Job| connection.is_some_and(|connection| connection.source == job.source.key);
-        let place = match self.jobs.iter().take(LOOK_AHEAD_JOBS).position(suits) {
-            Some(place) if place == 0 || self.passed_over < PASSED_OVER_MAX => place,
-            _ => 0,
-        };
-        self.passed_over = if place == 0 { 0 } else { self.passed_over + 1 };
-        self.jobs.remove(place)
-    }
+/// A worker that is connected has no place among those that send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NoPlace;
 
-    /// The connection for a job: the one at hand if it suits, or an idle one. The one at hand then becomes idle, and if that
-    /// makes too many, the one that was idle for longest is surplus.
-    fn connection_for(&mut self, job: &Job, at_hand: Option<Box<Connection>>, now: Timestamp) -> Chosen {
-        let source = &job.source.key;
-        if let Some(connection) = at_hand {
-            if connection.source == *source {
-                return Chosen { open: Some(connection), surplus: None };
-            }
-            self.connected.remove(&connection.source);
-            self.idle.push((connection, now));
-        }
-        let found = self.idle.iter().rposition(|(connection, _)| connection.source == *source);
-        let open = found.map(|place| self.idle.remove(place).0);
-        if open.is_some() {
-            self.connected.add(source);
-        }
-        let is_too_many = self.workers + self.idle.len() > self.share && !self.idle.is_empty();
-        Chosen { open, surplus: is_too_many.then(|| self.idle.remove(0).0) }
-    }
-
-    fn wants_worker(&self) -> bool {
-        !self.jobs.is_empty() && self.workers < self.workers_max()
-    }
-
-    fn workers_max(&self) -> usize {
-        self.workers_max.min(self.share)
-    }
+/// What is left of what was put back.
+#[derive(Debug)]
+pub(super) struct PutBack {
+    /// The destination is forgotten: the job is to be given back.
+    pub(super) job: Option<Job>,
+    /// To be closed, and told by [`Lanes::note_closed`].
+    pub(super) surplus: Option<Box<Connection>>,
 }
 
-/// With what a job goes on.
-struct Chosen {
-    open: Option<Box<Connection>>,
-    surplus: Option<Box<Connection>>,
+/// How many connections a destination takes of all nodes together.
+fn limit_of(route: &Route, limits: &LaneLimits) -> usize {
+    route.profile.connections.unwrap_or(limits.per_lane_max)
 }
 
-/// Connections in use, counted by their source.
-#[derive(Debug, Default)]
-struct Connected(HashMap<SourceKey, usize>);
-
-impl Connected {
-    fn all(&self) -> usize {
-        self.0.values().sum()
+/// Whether a worker may send. One that only tries takes a place for it, once its destination is reached.
+fn promote(lane: &mut Lane, turn: &mut Turn, active: &mut usize, trying: &mut usize, active_max: usize) -> bool {
+    if !turn.is_trying || !lane.is_reached() {
+        return true;
     }
-
-    fn by(&self, source: &SourceKey) -> usize {
-        self.0.get(source).copied().unwrap_or(0)
+    if *active >= active_max {
+        return false;
     }
-
-    fn add(&mut self, source: &SourceKey) {
-        *self.0.entry(source.clone()).or_default() += 1;
+    turn.is_trying = false;
+    for (from, to) in [(trying, active), lane.counts_mut()] {
+        *from = from.saturating_sub(1);
+        *to += 1;
     }
-
-    fn remove(&mut self, source: &SourceKey) {
-        if let Some(count) = self.0.get_mut(source) {
-            *count -= 1;
-            if *count == 0 {
-                self.0.remove(source);
-            }
-        }
-    }
+    true
 }
 
 #[cfg(test)]

@@ -251,7 +251,7 @@ impl Queue {
         let all_done = async {
             loop {
                 let drained = self.drained.notified();
-                if self.lanes().active() == 0 && self.settling.load(Ordering::Acquire) == 0 {
+                if self.lanes().workers() == 0 && self.settling.load(Ordering::Acquire) == 0 {
                     break;
                 }
                 drained.await;
@@ -262,7 +262,7 @@ impl Queue {
         };
         tokio::select! {
             () = all_done => {}
-            () = deadline => warn!(active = self.lanes().active(), "deliveries were cut off by the shutdown"),
+            () = deadline => warn!(active = self.lanes().workers(), "deliveries were cut off by the shutdown"),
         }
         if let Some(node) = self.lose_claims(None)
             && let Err(error) = self.store.leave(node).await

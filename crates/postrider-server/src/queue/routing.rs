@@ -157,7 +157,7 @@ impl Queue {
             (job.node, lanes.push(route, job, self.now()))
         };
         match pushed {
-            (node, Pushed::Start(route)) => self.start_worker(route, node),
+            (node, Pushed::Start(start)) => self.start_worker(start, node),
             (_, Pushed::Waits) => {}
             (_, Pushed::NotOurs(job)) => self.give_back(vec![job]),
         }

@@ -7,34 +7,60 @@ use std::time::Duration;
 use bytes::Bytes;
 use postrider_core::{Attempt, Category, ObjectId, Outcome};
 use postrider_store::{ClaimedEmail, NodeId, RawMessage, StoreError};
+use tokio::sync::MutexGuard;
 use tracing::{Instrument, debug, error, info_span, warn};
 
-use super::lanes::{NextJob, Turn, Unconnected};
+use super::lanes::{NextJob, NoPlace, Start, Turn, Unconnected};
 use super::{Job, Queue};
 use crate::deliver::connect::{self, ConnectFailure, Connection};
 use crate::deliver::route::Route;
 use crate::deliver::transaction::{self, Revoked, Sent};
+use crate::memory::MemoryShare;
+use crate::policy::shaping::Verdict;
 use crate::policy::source::SourceKey;
 
 impl Queue {
-    /// Starts a worker that is counted as active already.
-    pub(super) fn start_worker(self: &Arc<Self>, route: Arc<Route>, node: NodeId) {
-        tokio::spawn(work(self.clone(), route, node));
+    /// Starts a worker that is counted already.
+    pub(super) fn start_worker(self: &Arc<Self>, start: Start, node: NodeId) {
+        tokio::spawn(work(self.clone(), start, node));
     }
 
-    fn start_other(self: &Arc<Self>, route: Option<Arc<Route>>) {
+    fn start_other(self: &Arc<Self>, start: Option<Start>) {
         // A worker that is started while this node has no lease finds nothing to do and ends.
-        if let Some(route) = route {
+        if let Some(start) = start {
             let node = self.node.borrow().unwrap_or_default();
-            self.start_worker(route, node);
+            self.start_worker(start, node);
         }
     }
 
     /// A worker is counted out; `other` takes its place.
-    fn worker_ended(self: &Arc<Self>, other: Option<Arc<Route>>) {
+    fn worker_ended(self: &Arc<Self>, other: Option<Start>) {
         self.drained.notify_waiters();
         self.start_other(other);
         self.tell_shares();
+    }
+
+    /// Lets a destination go on after a pause.
+    fn resume_after(self: &Arc<Self>, pause: Duration, key: Arc<str>) {
+        debug!(destination = %key, pause_ms = pause.as_millis() as u64, "mail to a destination pauses");
+        let queue = self.clone();
+        let mut ended = self.ended.subscribe();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = queue.delivery.clock.sleep(pause) => {
+                    let start = queue.lanes().resume(&key);
+                    queue.start_other(start);
+                }
+                _ = ended.wait_for(|&ended| ended) => {}
+            }
+        });
+    }
+
+    /// Takes note of what a destination says of our pace.
+    fn note_verdict(&self, key: &Arc<str>, verdict: Option<Verdict>) {
+        if let Some(verdict) = verdict {
+            self.lanes().note_verdict(key, verdict, self.now());
+        }
     }
 }
 
@@ -60,10 +86,16 @@ impl Drop for Worker {
             self.queue.settle(job, attempts, false);
         }
         if self.is_counted {
-            let other = self.queue.lanes().end_worker(&self.route.key);
+            let other = self.queue.lanes().end_worker(&self.turn);
             self.queue.worker_ended(other);
         }
     }
+}
+
+/// Memory for a message.
+struct Loan<'q> {
+    _share: MemoryShare,
+    _over_budget: Option<MutexGuard<'q, ()>>,
 }
 
 /// Why a message was not sent, or not to its end.
@@ -74,6 +106,10 @@ enum NotSent {
     Unbound(IpAddr),
     /// It is not this node's to send any more.
     Revoked,
+    /// The destination is reached, but too much else is being sent.
+    NoPlace(Box<Connection>),
+    /// Dealt with already.
+    Done(Option<Box<Connection>>),
 }
 
 impl From<Revoked> for NotSent {
@@ -82,9 +118,10 @@ impl From<Revoked> for NotSent {
     }
 }
 
-async fn work(queue: Arc<Queue>, route: Arc<Route>, node: NodeId) {
+async fn work(queue: Arc<Queue>, start: Start, node: NodeId) {
     let mut current = queue.node.subscribe();
-    let turn = Turn { node, key: route.key.clone(), since: queue.now(), messages: 0 };
+    let Start { route, is_trying } = start;
+    let turn = Turn { node, key: route.key.clone(), since: queue.now(), messages: 0, is_trying };
     let mut worker = Worker { queue, route, turn, job: None, connected: None, is_counted: true };
     tokio::select! {
         // First: what is lost to other nodes must stop before anything else happens.
@@ -112,8 +149,11 @@ impl Worker {
             }
             let next = self.queue.lanes().next(&mut self.turn, connection.take(), now);
             match next {
-                NextJob::End { other, surplus } => {
+                NextJob::End { other, resume_after, surplus } => {
                     self.connected = None;
+                    if let Some(pause) = resume_after {
+                        self.queue.resume_after(pause, self.turn.key.clone());
+                    }
                     self.is_counted = false;
                     if let Some(connection) = surplus {
                         self.queue.close_surplus(*connection);
@@ -149,25 +189,20 @@ impl Worker {
     /// Sends the job in hand and settles it. Returns the connection if it can carry another message.
     async fn send(&mut self, open: Option<Box<Connection>>) -> Option<Box<Connection>> {
         let queue = self.queue.clone();
-        let size = self.job.as_ref().map(|job| if job.raw.is_some() { 0 } else { job.email.size })?;
-        // Read from the store a message counts like one that a session holds.
-        let mut share = queue.memory.share();
-        let over_budget = if share.resize(usize::try_from(size).unwrap_or(usize::MAX)) {
-            None
-        } else {
-            debug!("waiting: no memory is left for messages");
-            Some(queue.over_budget.lock().await)
-        };
-        let raw = self.message().await?;
-        let (email, deliveries) = self.job.as_ref().map(|job| (job.email.clone(), job.deliveries.clone()))?;
-        let source = self.job.as_ref().map(|job| job.source.key.clone())?;
-        let sent = self.attempt(&email, &deliveries, &source, raw, open).await;
-        drop((share, over_budget));
+        let (email, deliveries, source) =
+            self.job.as_ref().map(|job| (job.email.clone(), job.deliveries.clone(), job.source.key.clone()))?;
+        let sent = self.attempt(&email, &deliveries, &source, open).await;
+        if let Err(NotSent::Done(connection)) = sent {
+            return connection;
+        }
         let job = self.job.take()?;
         match sent {
             Ok((mut sent, connection)) => {
                 sent.attempts.iter_mut().for_each(|(_, attempt)| job.source.describe(attempt));
                 self.note_use(&sent.attempts);
+                // One that is too much for it outweighs others that are taken.
+                let verdicts = sent.attempts.iter().filter_map(|(_, attempt)| Verdict::of(&attempt.outcome));
+                queue.note_verdict(&self.turn.key, verdicts.max_by_key(|verdict| *verdict == Verdict::TooFast));
                 queue.settle(job, sent.attempts, sent.peer_reports);
                 connection
             }
@@ -178,11 +213,21 @@ impl Worker {
                 None
             }
             Err(NotSent::Unconnected(failure)) => {
+                queue.note_verdict(&self.turn.key, Verdict::of(&failure.outcome));
                 self.unconnected(job, *failure);
                 None
             }
+            Err(NotSent::NoPlace(connection)) => {
+                self.connected = None;
+                let left = queue.lanes().put_back(&self.turn, job, connection, queue.now());
+                if let Some(connection) = left.surplus {
+                    queue.close_surplus(*connection);
+                }
+                queue.give_back(left.job.into_iter().collect());
+                None
+            }
             // Another node sends it.
-            Err(NotSent::Revoked) => None,
+            Err(NotSent::Revoked | NotSent::Done(_)) => None,
         }
     }
 
@@ -236,13 +281,13 @@ impl Worker {
         }
     }
 
-    /// One attempt: over the open connection if there is one and it still works, else over a new one.
+    /// One attempt: over the open connection if there is one and it still works, else over a new one. The message is read when
+    /// there is a connection: what waits for one takes no memory.
     async fn attempt(
         &mut self,
         email: &ClaimedEmail,
         deliveries: &[usize],
         source: &SourceKey,
-        raw: Bytes,
         mut open: Option<Box<Connection>>,
     ) -> Result<(Sent, Option<Box<Connection>>), NotSent> {
         let queue = self.queue.clone();
@@ -250,25 +295,25 @@ impl Worker {
         let may_send = || queue.may_send(node);
         // After a failed handshake the next attempt goes in clear, rather than never (RFC 7435 section 3).
         let avoid_tls = deliveries.iter().any(|&i| email.deliveries[i].last_category == Some(Category::Tls));
+        let mut held: Option<(Bytes, Loan<'_>)> = None;
         loop {
             let kept = open.take().filter(|connection| connection.is_quiet());
-            let was_kept = kept.is_some();
+            let mut was_kept = kept.is_some();
             let connection = match kept {
                 Some(connection) => connection,
+                None => self.connect(source, avoid_tls).await?,
+            };
+            let raw = match &held {
+                Some((raw, _)) => raw.clone(),
                 None => {
-                    self.disconnected();
-                    let connecting = connect::connect(&queue.delivery, &self.route, source, avoid_tls).await;
-                    let connection = connecting.map_err(|failure| match failure.unbound {
-                        Some(ip) => NotSent::Unbound(ip),
-                        None => NotSent::Unconnected(Box::new(failure)),
-                    })?;
-                    self.connected = Some(source.clone());
-                    let more = queue.lanes().note_connected(&self.route.key, source);
-                    queue.start_other(more);
-                    connection
+                    let (loan, has_waited) = self.borrow_memory(&queue).await;
+                    // The other side may not have had so much patience.
+                    was_kept |= has_waited;
+                    let Some(raw) = self.message().await else { return Err(NotSent::Done(Some(connection))) };
+                    held.insert((raw, loan)).0.clone()
                 }
             };
-            match transaction::send(&queue.delivery, connection, email, deliveries, raw.clone(), &may_send).await? {
+            match transaction::send(&queue.delivery, connection, email, deliveries, raw, &may_send).await? {
                 // The other side closed it while nobody looked: that is no attempt.
                 (Sent { began: false, .. }, _) if was_kept => {
                     debug!("the kept connection was closed; a new one is opened")
@@ -276,6 +321,37 @@ impl Worker {
                 (sent, connection) => return Ok((sent, connection)),
             }
         }
+    }
+
+    /// A new connection.
+    async fn connect(&mut self, source: &SourceKey, avoid_tls: bool) -> Result<Box<Connection>, NotSent> {
+        let queue = self.queue.clone();
+        self.disconnected();
+        let connecting = connect::connect(&queue.delivery, &self.route, source, avoid_tls).await;
+        let connection = connecting.map_err(|failure| match failure.unbound {
+            Some(ip) => NotSent::Unbound(ip),
+            None => NotSent::Unconnected(Box::new(failure)),
+        })?;
+        self.connected = Some(source.clone());
+        let place = queue.lanes().note_connected(&mut self.turn, source);
+        match place {
+            Ok(more) => queue.start_other(more),
+            Err(NoPlace) => return Err(NotSent::NoPlace(connection)),
+        }
+        Ok(connection)
+    }
+
+    /// Room for the message of the job in hand, where it is not in memory already: read from the store it counts like one that
+    /// a session holds. Whether that took time.
+    async fn borrow_memory<'q>(&self, queue: &'q Queue) -> (Loan<'q>, bool) {
+        let size = self.job.as_ref().map_or(0, |job| if job.raw.is_some() { 0 } else { job.email.size });
+        let mut share = queue.memory.share();
+        if share.resize(usize::try_from(size).unwrap_or(usize::MAX)) {
+            return (Loan { _share: share, _over_budget: None }, false);
+        }
+        debug!("waiting: no memory is left for messages");
+        let over_budget = queue.over_budget.lock().await;
+        (Loan { _share: share, _over_budget: Some(over_budget) }, true)
     }
 
     fn disconnected(&mut self) {

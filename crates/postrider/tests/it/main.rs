@@ -19,6 +19,7 @@ mod delivery_queue;
 mod delivery_relay;
 mod delivery_retry;
 mod delivery_route;
+mod delivery_shaping;
 mod delivery_time;
 mod directory;
 mod directory_cli;

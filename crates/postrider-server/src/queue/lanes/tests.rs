@@ -5,6 +5,7 @@ use postrider_store::{ClaimedDelivery, ClaimedEmail};
 
 use super::*;
 use crate::deliver::route::TlsMode;
+use crate::policy::shaping::Profile;
 use crate::policy::source::Source;
 
 const NODE: NodeId = NodeId::from_bytes([1; 12]);
@@ -16,11 +17,36 @@ fn lanes(active_max: usize, per_lane_max: usize, held_max: usize, held_per_domai
 }
 
 fn route(key: &str) -> Arc<Route> {
-    Arc::new(Route { key: key.into(), hosts: Vec::new(), port: 25, tls: TlsMode::Never, credentials: None })
+    Arc::new(Route {
+        key: key.into(),
+        hosts: Vec::new(),
+        port: 25,
+        tls: TlsMode::Never,
+        credentials: None,
+        profile: Profile::default(),
+    })
 }
 
+/// Of a worker that was started where nobody was connected.
 fn turn(key: &str) -> Turn {
-    Turn { node: NODE, key: key.into(), since: NOW, messages: 0 }
+    Turn { node: NODE, key: key.into(), since: NOW, messages: 0, is_trying: true }
+}
+
+/// The worker has a connection. The turn of the one that is to be started for that.
+fn connects(lanes: &mut Lanes, turn: &mut Turn) -> Option<Turn> {
+    let start = lanes.note_connected(turn, &SourceKey::default()).expect("there is a place");
+    start.map(|start| Turn { is_trying: start.is_trying, ..self::turn(&start.route.key) })
+}
+
+/// All workers connect, and those that are started for it.
+fn all_connect(lanes: &mut Lanes, mut turns: Vec<Turn>) -> Vec<Turn> {
+    let mut next = 0;
+    while next < turns.len() {
+        let more = connects(lanes, &mut turns[next]);
+        turns.extend(more);
+        next += 1;
+    }
+    turns
 }
 
 fn job() -> Job {
@@ -51,7 +77,7 @@ fn domain(count: usize) -> Vec<(Domain, usize)> {
 
 fn ended(next: NextJob) -> Option<Arc<str>> {
     match next {
-        NextJob::End { other, .. } => other.map(|route| route.key.clone()),
+        NextJob::End { other, .. } => other.map(|start| start.route.key.clone()),
         NextJob::Send { .. } => panic!("there was a job"),
     }
 }
@@ -69,32 +95,58 @@ fn takes_a_job(lanes: &mut Lanes, turn: &mut Turn) -> bool {
 fn a_destination_gets_more_workers_as_it_takes_connections_and_never_more_than_its_limit() {
     let mut lanes = lanes(10, 4, 100, 100);
     let started = (0..9).filter(|_| starts(&mut lanes, "a")).count();
-    assert_eq!(started, WORKERS_UNTRIED);
-    let more = (0..9).filter(|_| lanes.note_connected(&"a".into(), &SourceKey::default()).is_some()).count();
-    assert_eq!((started + more, lanes.active()), (4, 4));
-    let mut turn = turn("a");
+    assert_eq!((started, lanes.trying), (WORKERS_UNTRIED, WORKERS_UNTRIED));
+    let mut turns = all_connect(&mut lanes, vec![turn("a"), turn("a")]);
+    assert_eq!((turns.len(), lanes.active, lanes.trying), (4, 4, 0));
     for _ in 0..9 {
-        assert!(takes_a_job(&mut lanes, &mut turn));
+        assert!(takes_a_job(&mut lanes, &mut turns[0]));
     }
-    assert_eq!(ended(lanes.next(&mut turn, None, NOW)), None);
-    assert_eq!(lanes.active(), 3);
+    assert_eq!(ended(lanes.next(&mut turns[0], None, NOW)), None);
+    assert_eq!(lanes.workers(), 3);
 }
 
 #[test]
 fn destinations_take_turns_when_all_workers_are_busy() {
     let mut lanes = lanes(1, 1, 100, 100);
-    assert!(starts(&mut lanes, "a"));
-    assert!(!starts(&mut lanes, "a"));
-    assert!(!starts(&mut lanes, "b"));
-    let mut a = turn("a");
-    assert!(takes_a_job(&mut lanes, &mut a));
+    for key in ["a", "b"] {
+        assert!(starts(&mut lanes, key), "to connect takes no place");
+        assert!(!starts(&mut lanes, key));
+    }
+    let (mut a, mut b) = (turn("a"), turn("b"));
+    assert!(takes_a_job(&mut lanes, &mut a) && takes_a_job(&mut lanes, &mut b));
+    assert!(connects(&mut lanes, &mut a).is_none());
+    assert_eq!((lanes.active, lanes.trying), (1, 1));
+    // The other one has to wait, with its connection.
+    assert!(lanes.note_connected(&mut b, &SourceKey::default()).is_err());
+    lanes.lanes.get_mut("b").unwrap().jobs.push_front(job());
+    assert_eq!(ended(lanes.next(&mut b, None, NOW)), None);
+    assert_eq!((lanes.active, lanes.trying), (1, 0));
     a.messages = TURN_MESSAGES;
-    assert_eq!(ended(lanes.next(&mut a, None, NOW)).as_deref(), Some("b"));
-    let mut b = turn("b");
+    let NextJob::End { other: Some(start), .. } = lanes.next(&mut a, None, NOW) else { panic!("its turn is over") };
+    assert_eq!((&*start.route.key, start.is_trying), ("b", false));
+    let mut b = Turn { is_trying: false, ..turn("b") };
     assert!(takes_a_job(&mut lanes, &mut b));
-    // A slow destination's turn is over by time.
-    assert_eq!(ended(lanes.next(&mut b, None, NOW + TURN_TIME)).as_deref(), Some("a"));
-    assert_eq!(lanes.active(), 1);
+    assert_eq!((lanes.active, lanes.trying), (1, 0));
+}
+
+#[test]
+fn destinations_that_answer_nobody_are_in_nobodys_way() {
+    let mut lanes = lanes(2, 2, 1_000, 100);
+    let trying_max = 2 * TRYING_PER_PLACE;
+    let dead: Vec<String> = (0..20).map(|number| format!("dead{number}")).collect();
+    let started = dead.iter().filter(|key| starts(&mut lanes, key)).count();
+    assert_eq!((started, lanes.active), (trying_max, 0));
+    // What is reached already goes on.
+    let mut alive = turn("dead0");
+    assert!(takes_a_job(&mut lanes, &mut alive));
+    connects(&mut lanes, &mut alive);
+    assert_eq!((lanes.active, lanes.trying), (1, trying_max - 1));
+    assert!(starts(&mut lanes, "dead0"));
+    // Who gives up lets the next one try.
+    let mut dead = turn("dead1");
+    assert!(takes_a_job(&mut lanes, &mut dead));
+    lanes.note_unconnected(&dead.key, job());
+    assert_eq!(ended(lanes.next(&mut dead, None, NOW)).as_deref(), Some("dead10"));
 }
 
 #[test]
@@ -108,11 +160,11 @@ fn when_nobody_can_connect_all_that_waits_fails() {
     let Unconnected::Fail(jobs) = lanes.note_unconnected(&"a".into(), job()) else { panic!("others are connected") };
     assert_eq!(jobs.len(), 4);
     // One worker at a time tries from now on, until it is connected.
-    assert!(lanes.end_worker(&"a".into()).is_none());
+    assert!(lanes.end_worker(&turn).is_none());
     assert!(!starts(&mut lanes, "a"));
     assert!(!starts(&mut lanes, "a"));
-    assert_eq!(lanes.active(), 1);
-    assert!(lanes.note_connected(&"a".into(), &SourceKey::default()).is_some());
+    assert_eq!(lanes.workers(), 1);
+    assert!(connects(&mut lanes, &mut turn).is_some());
 }
 
 #[test]
@@ -121,15 +173,42 @@ fn one_refused_connection_costs_nothing_while_others_work() {
     for _ in 0..4 {
         starts(&mut lanes, "a");
     }
-    lanes.note_connected(&"a".into(), &SourceKey::default());
-    assert_eq!(lanes.active(), 3);
+    let mut first = turn("a");
+    let third = connects(&mut lanes, &mut first).unwrap();
+    assert_eq!(lanes.workers(), 3);
     let Unconnected::LeftToOthers = lanes.note_unconnected(&"a".into(), job()) else { panic!("one is connected") };
-    lanes.end_worker(&"a".into());
-    lanes.end_worker(&"a".into());
-    let mut turn = turn("a");
+    lanes.end_worker(&turn("a"));
+    lanes.end_worker(&third);
     for _ in 0..5 {
-        assert!(takes_a_job(&mut lanes, &mut turn), "the one that is connected sends them all");
+        assert!(takes_a_job(&mut lanes, &mut first), "the one that is connected sends them all");
     }
+}
+
+/// A destination that says it is too much pauses, gets along with less, and is remembered so.
+#[test]
+fn a_destination_that_wants_less_gets_less() {
+    let mut lanes = lanes(10, 4, 100, 100);
+    for _ in 0..9 {
+        starts(&mut lanes, "a");
+    }
+    let mut turns = all_connect(&mut lanes, vec![turn("a"), turn("a")]);
+    lanes.note_verdict(&"a".into(), Verdict::TooFast, NOW);
+    let mut resumes = Vec::new();
+    for turn in &mut turns {
+        let NextJob::End { resume_after, .. } = lanes.next(turn, None, NOW) else { panic!("it pauses") };
+        resumes.extend(resume_after);
+        lanes.note_disconnected(&turn.key, &SourceKey::default());
+    }
+    assert_eq!((resumes.len(), lanes.workers()), (1, 0), "one waits for the end of the pause");
+    assert!(!starts(&mut lanes, "a"));
+    let later = NOW + resumes[0];
+    let start = lanes.resume(&"a".into()).unwrap();
+    let mut turn = Turn { is_trying: start.is_trying, ..turn("a") };
+    while let NextJob::Send { .. } = lanes.next(&mut turn, None, later) {}
+    lanes.take_idle_connections(later, Duration::ZERO);
+    assert!(lanes.lanes.is_empty());
+    starts(&mut lanes, "a");
+    assert_eq!(lanes.lanes["a"].workers_max(), 2, "what was learnt is kept");
 }
 
 #[test]
@@ -165,9 +244,8 @@ fn workers_beyond_a_share_that_shrinks_end_after_their_message_and_only_then_is_
     for _ in 0..20 {
         starts(&mut lanes, "a");
     }
-    while lanes.note_connected(&"a".into(), &SourceKey::default()).is_some() {}
-    assert_eq!(lanes.active(), 4);
-    let mut turns = [(); 4].map(|()| turn("a"));
+    let mut turns = all_connect(&mut lanes, vec![turn("a"), turn("a")]);
+    assert_eq!((turns.len(), lanes.workers()), (4, 4));
     assert!(turns.iter_mut().all(|turn| takes_a_job(&mut lanes, turn)));
 
     lanes.keep_to(membership(2, 0, 2, false), NOW);
@@ -177,13 +255,13 @@ fn workers_beyond_a_share_that_shrinks_end_after_their_message_and_only_then_is_
     assert!(!lanes.has_news());
     assert_eq!(ended(lanes.next(&mut turns[1], None, NOW)), None);
     assert!(lanes.has_news());
-    assert_eq!((lanes.active(), lanes.keeps_to()), (2, 2));
+    assert_eq!((lanes.workers(), lanes.keeps_to()), (2, 2));
     assert!(takes_a_job(&mut lanes, &mut turns[2]), "the others go on");
 
     // When another node leaves, its share is taken over at once, once all agree on it.
     lanes.note_announced(2);
     assert!(lanes.keep_to(membership(1, 0, 3, true), NOW).is_some_and(|reshaped| reshaped.start.len() == 2));
-    assert_eq!(lanes.active(), 4);
+    assert_eq!(lanes.workers(), 4);
 }
 
 #[test]
@@ -201,7 +279,7 @@ fn a_destination_without_a_place_for_this_node_is_left_to_the_others() {
     assert_eq!(lanes.holdings.held(NOW), domain(50), "and it is not claimed");
     let Pushed::NotOurs(_) = lanes.push(route(theirs), job(), NOW) else { panic!("there is no place for it") };
     // What a worker of it has in hand is not put in line again where nobody would take it.
-    lanes.note_connected(&theirs.into(), &SourceKey::default());
+    connects(&mut lanes, &mut turn(theirs));
     let Unconnected::Fail(jobs) = lanes.note_unconnected(&theirs.into(), job()) else { panic!("nobody takes it") };
     assert_eq!(jobs.len(), 1);
 
@@ -250,13 +328,13 @@ fn a_source_that_reaches_nobody_leaves_the_mail_of_others_alone() {
     for last in [1, 2, 1, 2, 2] {
         push_from(&mut lanes, last);
     }
-    lanes.note_connected(&"a".into(), &from(2).key);
+    lanes.note_connected(&mut turn("a"), &from(2).key).unwrap();
     // Of the first nobody is connected: its mail fails, and no other.
     let failed = lanes.note_unconnected(&"a".into(), Job { source: from(1), ..job() });
     let Unconnected::Fail(jobs) = failed else { panic!("others have another source") };
     assert_eq!(jobs.len(), 3);
     assert!(jobs.iter().all(|job| job.source.key == from(1).key));
-    let mut turn = turn("a");
+    let mut turn = Turn { is_trying: false, ..turn("a") };
     for _ in 0..3 {
         let NextJob::Send { job, .. } = lanes.next(&mut turn, None, NOW) else { panic!("there are jobs") };
         assert_eq!(job.source.key, from(2).key);
