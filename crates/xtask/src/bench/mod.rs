@@ -18,6 +18,7 @@ mod postrider;
 mod process;
 mod relay;
 mod report;
+mod sending;
 
 use std::path::{Path, PathBuf};
 
@@ -41,6 +42,7 @@ pub(crate) struct Bench {
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     match arguments {
         [first, rest @ ..] if first == "mailboxes" => return mailboxes::run(root, rest),
+        [first, rest @ ..] if first == "sending" => return sending::run(root, rest),
         [first, rest @ ..] if first == "mongo" => return mongo::run(root, rest),
         _ => {}
     }

@@ -75,11 +75,12 @@ impl Rounds {
     }
 }
 
-/// The headings of what `bench mailboxes` and `bench mongo` measure: these sections of `docs/benchmarks.md` are their own,
+/// The headings of what `bench mailboxes`, `bench sending` and `bench mongo` measure: these sections of `docs/benchmarks.md` are their own,
 /// and come behind all others, in this order.
 pub(crate) const MAILBOXES_HEADING: &str = "\n## Mailboxes\n";
+pub(crate) const SENDING_HEADING: &str = "\n## Sending\n";
 pub(crate) const MONGO_HEADING: &str = "\n## On MongoDB\n";
-const OWN_SECTIONS: [&str; 2] = [MAILBOXES_HEADING, MONGO_HEADING];
+const OWN_SECTIONS: [&str; 3] = [MAILBOXES_HEADING, SENDING_HEADING, MONGO_HEADING];
 
 /// Writes `docs/benchmarks.md` anew, from what it is now.
 pub(crate) fn write(root: &Path, change: impl FnOnce(&str) -> String) -> Result<(), String> {
