@@ -163,6 +163,7 @@ fn blank() -> Settings {
         trusted_networks: Vec::new(),
         tls_cert_file: None,
         tls_key_file: None,
+        tls_extra_ca_file: None,
         delivery_mode: DeliveryMode::Capture,
         relay: None,
         delivery_port: 0,
@@ -170,6 +171,7 @@ fn blank() -> Settings {
         retry: RetrySchedule { first: Duration::ZERO, factor: 0.0, max: Duration::ZERO, expire: Duration::ZERO },
         queue_concurrency: 0,
         queue_concurrency_per_domain: 0,
+        tls_required_domains: Vec::new(),
         shaping_file: None,
         ip_selection: IpSelection {
             enabled: false,

@@ -58,6 +58,28 @@ pub struct IpSelection {
     pub fallback: Option<IpAddr>,
 }
 
+/// Which domains a setting is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DomainPattern {
+    All,
+    One(Domain),
+    /// All below this one, and not this one itself.
+    Below(Domain),
+}
+
+impl DomainPattern {
+    pub fn matches(&self, domain: &Domain) -> bool {
+        match self {
+            Self::All => true,
+            Self::One(only) => only == domain,
+            Self::Below(parent) => {
+                let rest = domain.as_str().strip_suffix(parent.as_str());
+                rest.is_some_and(|rest| rest.ends_with('.'))
+            }
+        }
+    }
+}
+
 /// One of this host's addresses that mail leaves from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceIp {
@@ -119,6 +141,8 @@ pub struct Settings {
     pub trusted_networks: Vec<IpNet>,
     pub tls_cert_file: Option<PathBuf>,
     pub tls_key_file: Option<PathBuf>,
+    /// Authorities trusted beside the built-in ones.
+    pub tls_extra_ca_file: Option<PathBuf>,
     pub delivery_mode: DeliveryMode,
     pub relay: Option<Relay>,
     pub delivery_port: u16,
@@ -127,6 +151,8 @@ pub struct Settings {
     pub retry: RetrySchedule,
     pub queue_concurrency: usize,
     pub queue_concurrency_per_domain: usize,
+    /// Whose mail leaves only encrypted, to hosts that prove their names.
+    pub tls_required_domains: Vec<DomainPattern>,
     /// Lines for single destinations, before the built-in ones.
     pub shaping_file: Option<PathBuf>,
     pub ip_selection: IpSelection,

@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use postrider_core::Domain;
 use url::{Host, Url};
 
-use crate::settings::{Credentials, Relay, SourceIp, WarmUp};
+use crate::settings::{Credentials, DomainPattern, Relay, SourceIp, WarmUp};
 
 /// Why a value is refused; `None` where there is nothing to add to what is allowed.
 pub(crate) type Reason = Option<String>;
@@ -109,6 +109,15 @@ pub(crate) fn dns_server(text: &str) -> Option<SocketAddr> {
 /// A domain whose mail can be kept here: a name, no address literal.
 pub(crate) fn domain(text: &str) -> Option<Domain> {
     Domain::parse(text).ok().filter(|domain| domain.literal().is_none())
+}
+
+/// `domain`, `.domain` for all below it, or `*`.
+pub(crate) fn domain_pattern(text: &str) -> Option<DomainPattern> {
+    match text.strip_prefix('.') {
+        _ if text == "*" => Some(DomainPattern::All),
+        Some(parent) => domain(parent).map(DomainPattern::Below),
+        None => domain(text).map(DomainPattern::One),
+    }
 }
 
 /// A host's own name as it stands in banner, EHLO and trace fields: letters, digits and hyphens (RFC 5321 section 4.1.2).
@@ -302,6 +311,18 @@ mod tests {
         assert_eq!(warm_up("192.0.2.1 = 50 * 2"), Some(WarmUp { ip, messages: 50, growth: 2.0 }));
         for text in ["192.0.2.1", "192.0.2.1=0", "192.0.2.1=5*0.9", "192.0.2.1=5*11", "192.0.2.1=5*inf", "=5", "x=5"] {
             assert_eq!(warm_up(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn patterns_of_domains() {
+        let matches = |pattern: &str, text: &str| domain_pattern(pattern).unwrap().matches(&domain(text).unwrap());
+        assert!(matches("*", "a.example") && matches("A.Example", "a.example") && matches(".example", "b.a.example"));
+        for (pattern, text) in [("example", "a.example"), (".example", "example"), (".a.example", "ba.example")] {
+            assert!(!matches(pattern, text), "{pattern} {text}");
+        }
+        for text in ["", ".", "*.example", "[192.0.2.1]", "a b"] {
+            assert_eq!(domain_pattern(text), None, "{text:?}");
         }
     }
 

@@ -13,6 +13,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use percent_encoding::percent_decode_str;
+use rustls::ClientConfig;
 use url::Url;
 
 const AGENT: &str = concat!("postrider/", env!("CARGO_PKG_VERSION"));
@@ -39,9 +40,10 @@ pub(crate) struct HttpAnswer {
 pub(crate) struct NoAnswer(String);
 
 impl HttpClient {
-    pub(crate) fn new() -> Self {
-        let tls = (*crate::tls::verifying_client()).clone();
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+    /// `tls`: one that verifies.
+    pub(crate) fn new(tls: &ClientConfig) -> Self {
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_or_http().enable_http1().build();
         Self { client: Client::builder(TokioExecutor::new()).build(connector) }
     }
 

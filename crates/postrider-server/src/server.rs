@@ -18,6 +18,7 @@ use crate::control::ServerControl;
 use crate::deliver::Delivery;
 use crate::deliver::route::Router;
 use crate::directory::Recipients;
+use crate::http::HttpClient;
 use crate::imap;
 use crate::limits::Limits;
 use crate::listen::{self, Sessions};
@@ -77,6 +78,7 @@ impl Server {
         let bound = bind_all(settings, &Listener::ALL, Listener::port, Listener::name)?;
         let imap_listeners = &imap::Listener::ALL;
         let bound_imap = bind_all(settings, imap_listeners, imap::Listener::port, imap::Listener::name)?;
+        let verifying_tls = tls::verifying_client(settings.tls_extra_ca_file.as_deref())?;
         let profiles = profiles(settings.shaping_file.as_deref())?;
         let (draining, is_draining) = watch::channel(false);
 
@@ -99,9 +101,10 @@ impl Server {
                 .chain(bound_imap.iter().map(|(_, _, address)| *address))
                 .collect(),
             opportunistic_tls: tls::opportunistic_client(),
-            verifying_tls: tls::verifying_client(),
+            verifying_tls,
         };
-        let sources = Sources::new(settings, store.clone(), clock.clone(), delivery.resolver.clone());
+        let http = HttpClient::new(&delivery.verifying_tls);
+        let sources = Sources::new(settings, http, store.clone(), clock.clone(), delivery.resolver.clone());
         let sources = Arc::new(sources);
         let registered = register(store.as_ref(), clock.now(), limits.lease, settings).await?;
         let recipients = Arc::new(Recipients::new(

@@ -152,15 +152,26 @@ pub fn opportunistic_client() -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-/// For a relay that gets our credentials: the certificate must be valid for its name. The roots are Mozilla's.
-pub(crate) fn verifying_client() -> Arc<ClientConfig> {
-    let roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+/// For whoever has to prove its name: the certificate must be valid for it. The roots are Mozilla's, and those of `ca_file`
+/// (PEM).
+pub fn verifying_client(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+    if let Some(file) = ca_file {
+        let refuse = |error: &dyn std::fmt::Display| TlsError(format!("TLS_EXTRA_CA_FILE {}: {error}", file.display()));
+        let before = roots.len();
+        for certificate in CertificateDer::pem_file_iter(file).map_err(|error| refuse(&error))? {
+            roots.add(certificate.map_err(|error| refuse(&error))?).map_err(|error| refuse(&error))?;
+        }
+        if roots.len() == before {
+            return Err(refuse(&"there is no certificate in it"));
+        }
+    }
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect("ring supports the default protocol versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Arc::new(config)
+    Ok(Arc::new(config))
 }
 
 /// Takes any certificate, but does check that the peer holds its key.

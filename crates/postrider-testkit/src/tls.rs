@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::{Arc, OnceLock};
 
+use rcgen::{CertifiedKey, KeyPair};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
@@ -18,12 +19,26 @@ pub fn certificate_pem(name: &str) -> (String, String) {
     (made.cert.pem(), made.signing_key.serialize_pem())
 }
 
-/// A server with a self-signed certificate, the same one in all of this process.
+/// The certificate of all servers of this process but Postrider, PEM: for hosts directly below `test` and `example.org`. Who
+/// takes it as an authority trusts them.
+pub fn servers_certificate_pem() -> String {
+    servers_certificate().cert.pem()
+}
+
+fn servers_certificate() -> &'static CertifiedKey<KeyPair> {
+    static MADE: OnceLock<CertifiedKey<KeyPair>> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let names = ["*.test", "*.example.org"].map(str::to_owned);
+        rcgen::generate_simple_self_signed(names).expect("host names make a certificate")
+    })
+}
+
+/// A server with that certificate.
 pub(crate) fn server_config() -> Arc<ServerConfig> {
     static CONFIG: OnceLock<Arc<ServerConfig>> = OnceLock::new();
     CONFIG
         .get_or_init(|| {
-            let made = rcgen::generate_simple_self_signed(["mx.test".to_owned()]).expect("a certificate");
+            let made = servers_certificate();
             let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
             let config = ServerConfig::builder_with_provider(provider())
                 .with_safe_default_protocol_versions()

@@ -93,6 +93,32 @@ pub(super) const TLS: &[Setting] = &[
         "The certificate's private key, PEM. Reread when it changes.",
     )
     .note("self-signed"),
+    Setting::new(
+        "TLS_EXTRA_CA_FILE",
+        "",
+        Kind::Text {
+            allowed: "the path of a PEM file",
+            set: |settings, text| {
+                settings.tls_extra_ca_file = value::path(text);
+                Ok(())
+            },
+        },
+        "Certificates of authorities that are trusted beside those that browsers trust, PEM: for relays, services and MX hosts \
+         that must prove their names.",
+    ),
+    Setting::new(
+        "TLS_REQUIRED_DOMAINS",
+        "",
+        Kind::Text {
+            allowed: "domains, .domain for all below one, or *, several with commas between",
+            set: |settings, text| {
+                settings.tls_required_domains = value::list(text, value::domain_pattern)?;
+                Ok(())
+            },
+        },
+        "Recipient domains whose mail leaves only encrypted, to MX hosts whose certificate is valid for their name; it waits \
+         where that cannot be had. Others get TLS where it is offered.",
+    ),
 ];
 
 pub(super) const STORE: &[Setting] = &[

@@ -76,7 +76,7 @@ mod tests {
             hostname: "us.example".to_owned(),
             own_listeners: own_listeners.iter().map(|text| text.parse().unwrap()).collect(),
             opportunistic_tls: tls::opportunistic_client(),
-            verifying_tls: tls::verifying_client(),
+            verifying_tls: tls::verifying_client(None).unwrap(),
         }
     }
 

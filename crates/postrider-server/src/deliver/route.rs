@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use postrider_config::{Credentials, DeliveryMode, Settings};
+use postrider_config::{Credentials, DeliveryMode, DomainPattern, Settings};
 use postrider_core::{Category, Clock, Domain, Outcome, ResolveError, Resolver, Timestamp, dsn};
 use tokio::sync::OnceCell;
 
@@ -72,6 +72,7 @@ pub(crate) struct Router {
     hostname: String,
     delivery_port: u16,
     profiles: Profiles,
+    tls_required: Vec<DomainPattern>,
     /// Set where all mail goes one way: a relay, the simulator.
     fixed: Option<Arc<Route>>,
     known: Mutex<HashMap<Domain, (Arc<Route>, Timestamp)>>,
@@ -101,6 +102,7 @@ impl Router {
             hostname: settings.mail_hostname.to_ascii_lowercase(),
             delivery_port: settings.delivery_port,
             profiles,
+            tls_required: settings.tls_required_domains.clone(),
             fixed: fixed.map(Arc::new),
             known: Mutex::default(),
             under_way: Mutex::default(),
@@ -136,12 +138,14 @@ impl Router {
             None => self.mx_hosts(domain).await?,
         };
         let profile = self.profiles.of(&hosts);
-        let key: Vec<String> = hosts.iter().map(|host| format!("{}:{}", host.preference, host.name)).collect();
+        let is_encrypted = self.tls_required.iter().any(|pattern| pattern.matches(domain));
+        let names: Vec<String> = hosts.iter().map(|host| format!("{}:{}", host.preference, host.name)).collect();
+        let key = format!("{}{}", if is_encrypted { "tls:" } else { "" }, names.join(","));
         let route = Arc::new(Route {
-            key: key.join(",").into(),
+            key: key.into(),
             hosts,
             port: self.delivery_port,
-            tls: TlsMode::Opportunistic,
+            tls: if is_encrypted { TlsMode::StartTlsVerified } else { TlsMode::Opportunistic },
             credentials: None,
             profile,
         });
@@ -318,6 +322,7 @@ mod tests {
             hostname: "us.example".to_owned(),
             delivery_port: 25,
             profiles: Profiles::default(),
+            tls_required: Vec::new(),
             fixed: None,
             known: Mutex::default(),
             under_way: Mutex::default(),

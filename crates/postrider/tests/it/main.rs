@@ -21,6 +21,7 @@ mod delivery_retry;
 mod delivery_route;
 mod delivery_shaping;
 mod delivery_time;
+mod delivery_tls;
 mod directory;
 mod directory_cli;
 mod imap_append;

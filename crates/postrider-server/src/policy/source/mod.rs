@@ -20,6 +20,7 @@ use postrider_core::source::{IpSelectionStats, IpSelectionTest};
 use postrider_core::{Attempt, Clock, Domain, Resolver, SourceDecision, SourceOrigin, SourceQuestion, Timestamp};
 use postrider_store::{ClaimedEmail, Store};
 
+use crate::http::HttpClient;
 use pool::Pool;
 use selection::Selection;
 use stats::Uses;
@@ -98,13 +99,14 @@ pub(crate) struct NoSource(pub(crate) String);
 impl Sources {
     pub(crate) fn new(
         settings: &Settings,
+        http: HttpClient,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         resolver: Arc<dyn Resolver>,
     ) -> Self {
         let options = &settings.ip_selection;
         let chooser = match options.url.clone().filter(|_| options.enabled) {
-            Some(url) => Chooser::Service(Arc::new(Selection::new(options, url, store, clock.clone(), resolver))),
+            Some(url) => Chooser::Service(Arc::new(Selection::new(options, url, http, store, clock.clone(), resolver))),
             None if settings.source_ips.is_empty() => Chooser::System,
             None => {
                 let (sources, warm_ups) = (&settings.source_ips, &settings.source_ip_warm_up);

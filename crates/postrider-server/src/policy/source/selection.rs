@@ -76,12 +76,13 @@ impl Selection {
     pub(super) fn new(
         options: &IpSelection,
         url: Url,
+        http: HttpClient,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         resolver: Arc<dyn Resolver>,
     ) -> Self {
         Self {
-            service: Service::new(HttpClient::new(), url, options.timeout, clock.clone()),
+            service: Service::new(http, url, options.timeout, clock.clone()),
             names: ReverseNames::new(clock.clone(), resolver),
             clock,
             store,

@@ -29,6 +29,13 @@ pub(super) fn check(settings: &Settings, findings: &mut Vec<Finding>) {
         findings.push(Finding::warn(AREA, "there is none; a self-signed one is made at the start", SELF_SIGNED_ADVICE));
         return;
     }
+    if let Err(error) = tls::verifying_client(settings.tls_extra_ca_file.as_deref()) {
+        findings.push(Finding::fail(
+            AREA,
+            error.to_string(),
+            "name a file with certificates in PEM, or leave it unset",
+        ));
+    }
     match ServerTls::load(settings) {
         Ok(loaded) => findings.push(judge(loaded.cert_file(), &settings.mail_hostname, UnixTime::now(), is_own)),
         Err(error) => findings.push(Finding::fail(

@@ -1,6 +1,7 @@
 //! Whether the relay of `DELIVERY_MODE=relay` is there and greets. Nothing is sent to it, no password either.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use postrider_config::{DeliveryMode, Relay, Settings};
 use postrider_core::Resolver as _;
 use postrider_server::dns::DnsResolver;
 use postrider_server::tls;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -33,11 +34,11 @@ pub(super) async fn check(settings: &Settings, findings: &mut Vec<Finding>) {
         return;
     }
     if let Some(relay) = &settings.relay {
-        findings.push(check_relay(relay, &settings.dns_servers).await);
+        findings.push(check_relay(relay, settings.tls_extra_ca_file.as_deref(), &settings.dns_servers).await);
     }
 }
 
-async fn check_relay(relay: &Relay, dns_servers: &[SocketAddr]) -> Finding {
+async fn check_relay(relay: &Relay, ca_file: Option<&Path>, dns_servers: &[SocketAddr]) -> Finding {
     let addresses = match addresses(&relay.host, dns_servers).await {
         Ok(addresses) => addresses,
         Err(error) => {
@@ -48,7 +49,7 @@ async fn check_relay(relay: &Relay, dns_servers: &[SocketAddr]) -> Finding {
     let mut errors = Vec::new();
     for ip in addresses.into_iter().take(ADDRESSES_MAX) {
         let address = SocketAddr::new(ip, relay.port);
-        match tokio::time::timeout(TIMEOUT, greet(relay, address)).await {
+        match tokio::time::timeout(TIMEOUT, greet(relay, ca_file, address)).await {
             Ok(Ok((mut dialogue, greeting))) => {
                 // It greeted, which is what was asked; how it says goodbye does not matter.
                 let _ = tokio::time::timeout(QUIT_TIMEOUT, dialogue.command("QUIT", 221)).await;
@@ -79,11 +80,15 @@ async fn addresses(host: &str, dns_servers: &[SocketAddr]) -> Result<Vec<IpAddr>
 }
 
 /// Connects, with TLS where it comes first, and reads the greeting.
-async fn greet(relay: &Relay, address: SocketAddr) -> Result<(Dialogue<Box<dyn Stream>>, String), String> {
+async fn greet(
+    relay: &Relay,
+    ca_file: Option<&Path>,
+    address: SocketAddr,
+) -> Result<(Dialogue<Box<dyn Stream>>, String), String> {
     let plain = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
     let stream: Box<dyn Stream> = if relay.implicit_tls {
         let name = ServerName::try_from(relay.host.clone()).map_err(|error| error.to_string())?;
-        let connected = TlsConnector::from(tls_client(relay)).connect(name, plain).await;
+        let connected = TlsConnector::from(tls_client(relay, ca_file)?).connect(name, plain).await;
         Box::new(connected.map_err(|error| format!("TLS handshake: {error}"))?)
     } else {
         Box::new(plain)
@@ -98,18 +103,12 @@ trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
 /// As delivery does: a relay that gets a password has to prove its name, but for this machine.
-fn tls_client(relay: &Relay) -> Arc<ClientConfig> {
+fn tls_client(relay: &Relay, ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
     let is_loopback = relay.host == "localhost" || relay.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
     if relay.credentials.is_none() || is_loopback {
-        return tls::opportunistic_client();
+        return Ok(tls::opportunistic_client());
     }
-    let roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-    let config = ClientConfig::builder_with_provider(tls::provider())
-        .with_safe_default_protocol_versions()
-        .expect("the provider supports the default protocol versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Arc::new(config)
+    tls::verifying_client(ca_file).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -138,21 +137,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_relay_that_greets_is_well() {
-        let finding = check_relay(&relay(server(b"220 relay.example ESMTP\r\n").await, false), &[]).await;
+        let finding = check_relay(&relay(server(b"220 relay.example ESMTP\r\n").await, false), None, &[]).await;
         assert_eq!(finding.level, Level::Ok, "{finding:?}");
         assert!(finding.message.ends_with("greets: 220 relay.example ESMTP"), "{finding:?}");
     }
 
     #[tokio::test]
     async fn a_relay_that_does_not_greet_fails() {
-        let finding = check_relay(&relay(server(b"554 5.3.2 No service\r\n").await, false), &[]).await;
+        let finding = check_relay(&relay(server(b"554 5.3.2 No service\r\n").await, false), None, &[]).await;
         assert!(finding.level == Level::Fail && finding.message.contains("554 5.3.2"), "{finding:?}");
 
-        let finding = check_relay(&relay(server(b"220 relay.example ESMTP\r\n").await, true), &[]).await;
+        let finding = check_relay(&relay(server(b"220 relay.example ESMTP\r\n").await, true), None, &[]).await;
         assert!(finding.level == Level::Fail && finding.message.contains("TLS handshake"), "{finding:?}");
 
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-        let finding = check_relay(&relay(free, false), &[]).await;
+        let finding = check_relay(&relay(free, false), None, &[]).await;
         assert!(finding.level == Level::Fail && finding.message.contains("refused"), "{finding:?}");
     }
 
@@ -161,7 +160,7 @@ mod tests {
         // It is accepted by the kernel, and nobody speaks.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let finding = check_relay(&relay(port, false), &[]).await;
+        let finding = check_relay(&relay(port, false), None, &[]).await;
         assert!(finding.level == Level::Fail && finding.message.contains("no greeting within 5 s"), "{finding:?}");
     }
 }
