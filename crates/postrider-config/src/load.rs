@@ -161,6 +161,7 @@ fn blank() -> Settings {
         allowed_domains: Vec::new(),
         unknown_recipients: UnknownRecipients::Reject,
         trusted_networks: Vec::new(),
+        dkim_algorithms: Vec::new(),
         tls_cert_file: None,
         tls_key_file: None,
         tls_extra_ca_file: None,

@@ -30,6 +30,7 @@ pub(crate) const OWN_PREFIXES: &[&str] = &[
     "ALLOWED_DOMAIN",
     "UNKNOWN_RECIPIENT",
     "MAX_EMAIL",
+    "DKIM_",
     "SHUTDOWN_TIMEOUT",
 ];
 

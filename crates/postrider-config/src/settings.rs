@@ -26,6 +26,15 @@ pub enum UnknownRecipients {
     Reject,
 }
 
+/// How messages are signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DkimAlgorithm {
+    /// RFC 8463.
+    Ed25519,
+    /// RFC 6376 section 3.3.2.
+    Rsa,
+}
+
 /// `RELAY_URL`, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relay {
@@ -139,6 +148,8 @@ pub struct Settings {
     pub allowed_domains: Vec<Domain>,
     pub unknown_recipients: UnknownRecipients,
     pub trusted_networks: Vec<IpNet>,
+    /// Empty: nothing is signed.
+    pub dkim_algorithms: Vec<DkimAlgorithm>,
     pub tls_cert_file: Option<PathBuf>,
     pub tls_key_file: Option<PathBuf>,
     /// Authorities trusted beside the built-in ones.

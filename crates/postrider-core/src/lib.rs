@@ -6,6 +6,7 @@
 pub mod address;
 pub mod convert;
 pub mod delivery;
+pub mod dkim;
 pub mod dsn;
 pub mod envelope;
 pub mod id;

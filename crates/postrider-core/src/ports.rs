@@ -51,6 +51,9 @@ pub trait Resolver: Send + Sync + fmt::Debug {
     /// The A and AAAA records of a host. An error only if there is neither.
     async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError>;
 
+    /// The TXT records of a name, the strings of each joined.
+    async fn texts(&self, name: &str) -> Result<Vec<String>, ResolveError>;
+
     /// The names of an address (PTR).
     async fn names(&self, address: IpAddr) -> Result<Vec<String>, ResolveError>;
 }

@@ -76,7 +76,9 @@ pub struct HeaderScan {
     pub received_fields: usize,
     pub has_date: bool,
     pub has_message_id: bool,
-    pub has_from: bool,
+    pub from_fields: usize,
+    /// Where the last of them begins.
+    pub from_at: usize,
 }
 
 impl HeaderScan {
@@ -95,7 +97,10 @@ impl HeaderScan {
                 b'r' | b'R' if is(b"received") => scan.received_fields += 1,
                 b'd' | b'D' if is(b"date") => scan.has_date = true,
                 b'm' | b'M' if is(b"message-id") => scan.has_message_id = true,
-                b'f' | b'F' if is(b"from") => scan.has_from = true,
+                b'f' | b'F' if is(b"from") => {
+                    scan.from_fields += 1;
+                    scan.from_at = line_start;
+                }
                 _ => {}
             }
             line_start = memchr::memchr(b'\n', line).map_or(header.len(), |at| line_start + at + 1);
@@ -155,7 +160,12 @@ mod tests {
         let message =
             b"Received: a\r\nRECEIVED : b\r\n folded\r\nSubject: Date: x\r\nDate: now\r\n\r\nMessage-ID: <body>\r\n";
         let scan = HeaderScan::of(message);
-        assert_eq!(scan, HeaderScan { received_fields: 2, has_date: true, has_message_id: false, has_from: false });
+        assert_eq!(
+            scan,
+            HeaderScan { received_fields: 2, has_date: true, has_message_id: false, ..HeaderScan::default() }
+        );
+        let scan = HeaderScan::of(b"To: a\r\nFrom: b\r\n\r\nFrom: body\r\n");
+        assert_eq!((scan.from_fields, scan.from_at), (1, 7));
         assert_eq!(HeaderScan::of(b"\r\nDate: body\r\n"), HeaderScan::default());
         assert_eq!(HeaderScan::of(b""), HeaderScan::default());
         assert_eq!(header_end(b"a: b\r\n"), 6);

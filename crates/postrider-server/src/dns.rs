@@ -112,6 +112,18 @@ impl Resolver for DnsResolver {
         Err(temporary.or(errors[0].as_ref()).cloned().unwrap_or(ResolveError::NoRecords))
     }
 
+    async fn texts(&self, name: &str) -> Result<Vec<String>, ResolveError> {
+        let records = self.lookup(name, RecordType::TXT).await?;
+        let texts: Vec<String> = records
+            .into_iter()
+            .filter_map(|data| match data {
+                RData::TXT(text) => Some(String::from_utf8_lossy(&text.txt_data.concat()).into_owned()),
+                _ => None,
+            })
+            .collect();
+        if texts.is_empty() { Err(ResolveError::NoRecords) } else { Ok(texts) }
+    }
+
     async fn names(&self, address: IpAddr) -> Result<Vec<String>, ResolveError> {
         let name = hickory_proto::rr::Name::from(address).to_ascii();
         let records = self.lookup(&name, RecordType::PTR).await?;

@@ -4,6 +4,7 @@
 //! kept is the store's; here the two are driven and the decisions are taken.
 
 pub mod clock;
+pub mod dkim;
 pub mod dns;
 pub mod tls;
 pub mod users;

@@ -18,6 +18,7 @@ use crate::control::ServerControl;
 use crate::deliver::Delivery;
 use crate::deliver::route::Router;
 use crate::directory::Recipients;
+use crate::dkim::{self, Signers};
 use crate::http::HttpClient;
 use crate::imap;
 use crate::limits::Limits;
@@ -114,12 +115,20 @@ impl Server {
             settings.allowed_domains.clone(),
         ));
         recipients.warm_up().await;
+        let signers = Arc::new(Signers::new(
+            store.clone(),
+            clock.clone(),
+            limits.store_timeout,
+            settings.dkim_algorithms.clone(),
+        ));
+        tokio::spawn(dkim::watch(store.clone(), delivery.resolver.clone(), clock.clone(), is_draining.clone()));
         let options = QueueOptions {
             registered,
             retry: settings.retry,
             concurrency: settings.queue_concurrency,
             concurrency_per_destination: settings.queue_concurrency_per_domain,
             recipients: recipients.clone(),
+            signers: signers.clone(),
         };
         let memory = MemoryBudget::new(limits.memory_bytes_max);
         let queue = Queue::new(options, store.clone(), router, sources.clone(), delivery, memory.clone());
@@ -136,6 +145,7 @@ impl Server {
             stats: Stats::default(),
             hostname: settings.mail_hostname.clone(),
             recipients,
+            signers,
             rejects_unknown_recipients: settings.unknown_recipients == postrider_config::UnknownRecipients::Reject,
             draining: is_draining,
         });

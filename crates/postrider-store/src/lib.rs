@@ -10,6 +10,7 @@ mod traits;
 
 pub mod conformance;
 pub mod directory;
+pub mod dkim;
 pub mod sqlite;
 
 pub use error::StoreError;

@@ -1,5 +1,6 @@
 //! The table: each setting once, with name, check, default and doc. What is not here does not exist.
 
+mod authentication;
 mod delivery;
 mod host;
 mod listeners;
@@ -149,6 +150,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Setting> {
 pub static SECTIONS: &[Section] = &[
     Section { title: "Listeners", intro: "A port of 0 turns its listener off.", settings: listeners::LISTENERS },
     Section { title: "This host and its mail", intro: "", settings: host::HOST },
+    Section { title: "Authentication of mail", intro: "", settings: authentication::AUTHENTICATION },
     Section {
         title: "TLS",
         intro: "Without a certificate, a self-signed one is made once and kept in `DATA_DIR`.",

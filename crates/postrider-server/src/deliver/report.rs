@@ -8,6 +8,7 @@ use postrider_core::{envelope::BodyType, trace};
 use postrider_store::{ClaimedDelivery, ClaimedEmail, Filed, Filing, NewDelivery, NewEmail};
 
 use crate::directory::Home;
+use crate::dkim::Signer;
 
 /// One delivery that the sender is told of.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub(crate) fn compose(
     original: &[u8],
     hostname: &str,
     home: &Home,
+    signer: Option<&Signer>,
     now: Timestamp,
 ) -> Option<NewEmail> {
     let sender = email.envelope.reverse_path.0.clone()?;
@@ -59,12 +61,12 @@ pub(crate) fn compose(
         recipients: &recipients,
         original,
     };
-    Some(addressed(&report, Recipient::new(sender), home))
+    Some(addressed(&report, Recipient::new(sender), home, signer))
 }
 
 /// The notification as an e-mail from the null reverse-path: kept here if its recipient is at home here, and in the
-/// mailboxes of the users there.
-fn addressed(report: &Report<'_>, recipient: Recipient, home: &Home) -> NewEmail {
+/// mailboxes of the users there; signed if it goes elsewhere.
+fn addressed(report: &Report<'_>, recipient: Recipient, home: &Home, signer: Option<&Signer>) -> NewEmail {
     let (text, id, now) = (dsn::compose(report), report.id, report.now);
     let stays = matches!(home, Home::Here(_));
     let mut raw = Vec::with_capacity(text.len() + 32);
@@ -72,6 +74,9 @@ fn addressed(report: &Report<'_>, recipient: Recipient, home: &Home) -> NewEmail
         trace::write_return_path(&ReversePath::NULL, &mut raw);
     }
     let return_path_bytes = raw.len() as u32;
+    if let Some(signer) = signer.filter(|_| !stays) {
+        raw.extend_from_slice(&signer.sign(&[], &text, now));
+    }
     raw.extend_from_slice(&text);
     let filed = match home {
         Home::Here(users) if !users.is_empty() => Some(Filed {
@@ -100,6 +105,7 @@ pub(crate) fn delivered_here(
     recipients: &[&Recipient],
     hostname: &str,
     home: &Home,
+    signer: Option<&Signer>,
 ) -> Option<NewEmail> {
     let sender = email.envelope.reverse_path.0.clone()?;
     let now = email.created_at;
@@ -126,5 +132,5 @@ pub(crate) fn delivered_here(
         recipients: &reported,
         original: &email.message.raw[email.message.return_path_bytes as usize..],
     };
-    Some(addressed(&report, Recipient::new(sender), home))
+    Some(addressed(&report, Recipient::new(sender), home, signer))
 }

@@ -310,6 +310,10 @@ mod tests {
             Err(ResolveError::NoRecords)
         }
 
+        async fn texts(&self, _name: &str) -> Result<Vec<String>, ResolveError> {
+            Err(ResolveError::NoRecords)
+        }
+
         async fn names(&self, _: IpAddr) -> Result<Vec<String>, ResolveError> {
             Err(ResolveError::NoRecords)
         }
@@ -388,6 +392,10 @@ mod tests {
         }
 
         async fn addresses(&self, _: &str) -> Result<Vec<IpAddr>, ResolveError> {
+            Err(ResolveError::NoRecords)
+        }
+
+        async fn texts(&self, _name: &str) -> Result<Vec<String>, ResolveError> {
             Err(ResolveError::NoRecords)
         }
 

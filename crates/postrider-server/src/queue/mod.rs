@@ -33,6 +33,7 @@ use crate::deliver::Delivery;
 use crate::deliver::connect::Connection;
 use crate::deliver::route::Router;
 use crate::directory::Recipients;
+use crate::dkim::Signers;
 use crate::memory::{MemoryBudget, MemoryShare};
 use crate::outage::Outage;
 use crate::policy::source::{Source, Sources};
@@ -51,6 +52,8 @@ pub(crate) struct QueueOptions {
     pub(crate) concurrency_per_destination: usize,
     /// Who gets the notifications to senders at home here.
     pub(crate) recipients: Arc<Recipients>,
+    /// Who signs these notifications.
+    pub(crate) signers: Arc<Signers>,
 }
 
 /// This node, as the store knows it.

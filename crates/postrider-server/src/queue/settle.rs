@@ -152,6 +152,7 @@ impl Queue {
             },
         };
         let home = self.home_of_sender(job).await;
+        let signer = self.options.signers.of_host(&self.delivery.hostname).await;
         let mut notifications = Vec::new();
         for kind in [ReportKind::Failed, ReportKind::Delayed, ReportKind::Relayed] {
             let of_kind: Vec<&Reported<'_>> = reported.iter().filter(|(k, _)| *k == kind).map(|(_, r)| r).collect();
@@ -159,7 +160,7 @@ impl Queue {
                 let hostname = &self.delivery.hostname;
                 // A notification that cannot be composed must not keep the outcome from being recorded.
                 let composed = std::panic::catch_unwind(AssertUnwindSafe(|| {
-                    report::compose(kind, &job.email, &of_kind, &original, hostname, &home, now)
+                    report::compose(kind, &job.email, &of_kind, &original, hostname, &home, signer.as_deref(), now)
                 }));
                 match composed {
                     Ok(notification) => notifications.extend(notification),

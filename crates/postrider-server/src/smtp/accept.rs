@@ -12,9 +12,10 @@ use tracing::{error, info, warn};
 
 use super::Context;
 use super::filings::Filings;
-use super::policy::{Destination, Policy, store_reply};
+use super::policy::{Destination, Policy, store_failed, store_reply};
 use crate::clock::timeout;
 use crate::deliver::report;
+use crate::dkim::Signer;
 use crate::memory::MemoryShare;
 use crate::outage;
 use crate::parse::parse;
@@ -101,11 +102,16 @@ pub(super) async fn accept(
     if !has_header {
         fields.push_str("\r\n");
     }
-    let raw = with_fields(raw, transaction.trace_bytes, &fields);
+    let signer = signer(context, &transaction, &raw, scan).await?;
+    let (trace_bytes, now) = (transaction.trace_bytes, transaction.started_at);
     let return_path_bytes = transaction.return_path_bytes as u32;
     let filings = Filings::of(&transaction.recipients, policy.enforces_quota());
     let (bytes, is_filed) = (raw.len(), !filings.all().is_empty());
     let parsed = parse(bytes, move || {
+        // The signatures cover all that stands below them.
+        let signatures =
+            signer.map(|signer| signer.sign(fields.as_bytes(), &raw[trace_bytes..], now)).unwrap_or_default();
+        let raw = with_fields(raw, trace_bytes, &[&signatures, fields.as_bytes()]);
         let digest = is_filed.then(|| Digest::of(&raw).as_bytes().clone());
         (Message::parse(raw, return_path_bytes), digest)
     });
@@ -251,12 +257,29 @@ async fn success_notice(context: &Context, email: &NewEmail) -> Option<NewEmail>
         return None;
     }
     match context.recipients.home(email.envelope.reverse_path.0.as_ref()?).await {
-        Ok(home) => report::delivered_here(email, &asked, &context.hostname, &home),
+        Ok(home) => {
+            let signer = context.signers.of_host(&context.hostname).await;
+            report::delivered_here(email, &asked, &context.hostname, &home, signer.as_deref())
+        }
         Err(error) => {
             context.queue.store_failed("a sender who is to be told of a delivery could not be looked up", &error);
             None
         }
     }
+}
+
+/// Who signs a message: only what goes elsewhere, which by policy only those whom this server trusts may send.
+async fn signer(
+    context: &Context,
+    transaction: &Transaction,
+    raw: &[u8],
+    scan: HeaderScan,
+) -> Result<Option<Arc<Signer>>, Reply> {
+    if transaction.recipients.iter().all(|(_, destination)| destination.is_here()) {
+        return Ok(None);
+    }
+    let signer = context.signers.of_message(&raw[transaction.trace_bytes..], scan).await;
+    signer.map_err(|error| store_failed(context, "the keys that sign a message could not be looked up", &error))
 }
 
 /// Whether a header can be what the client's message begins with. A line that begins with white space would continue the
@@ -278,14 +301,15 @@ fn missing_fields(context: &Context, transaction: &Transaction, scan: HeaderScan
 }
 
 /// The message with more fields behind its trace fields.
-fn with_fields(raw: BytesMut, trace_bytes: usize, fields: &str) -> Bytes {
-    if fields.is_empty() {
+fn with_fields(raw: BytesMut, trace_bytes: usize, fields: &[&[u8]]) -> Bytes {
+    let fields_bytes = fields.iter().map(|fields| fields.len()).sum::<usize>();
+    if fields_bytes == 0 {
         return raw.freeze();
     }
     let (trace, rest) = raw.split_at(trace_bytes);
-    let mut whole = BytesMut::with_capacity(raw.len() + fields.len());
+    let mut whole = BytesMut::with_capacity(raw.len() + fields_bytes);
     whole.extend_from_slice(trace);
-    whole.extend_from_slice(fields.as_bytes());
+    fields.iter().for_each(|fields| whole.extend_from_slice(fields));
     whole.extend_from_slice(rest);
     whole.freeze()
 }

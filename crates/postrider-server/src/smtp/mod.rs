@@ -13,6 +13,7 @@ use postrider_store::Store;
 use tokio::sync::watch;
 
 use crate::directory::Recipients;
+use crate::dkim::Signers;
 use crate::limits::Limits;
 use crate::memory::MemoryBudget;
 use crate::policy::source::Sources;
@@ -37,6 +38,7 @@ pub(crate) struct Context {
     pub(crate) stats: Stats,
     pub(crate) hostname: String,
     pub(crate) recipients: Arc<Recipients>,
+    pub(crate) signers: Arc<Signers>,
     pub(crate) rejects_unknown_recipients: bool,
     /// True once the server is shutting down.
     pub(crate) draining: watch::Receiver<bool>,

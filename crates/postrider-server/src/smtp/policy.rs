@@ -249,7 +249,7 @@ pub(crate) async fn postmaster(context: &Context) -> Result<Option<Address>, Rep
 }
 
 /// Notes that the store did not do what it should.
-fn store_failed(context: &Context, what: &'static str, error: &StoreError) -> Reply {
+pub(super) fn store_failed(context: &Context, what: &'static str, error: &StoreError) -> Reply {
     context.queue.store_failed(what, error);
     store_reply(error)
 }

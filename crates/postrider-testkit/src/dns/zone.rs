@@ -76,7 +76,9 @@ impl Zone {
     }
 
     pub fn txt(&self, host: &str, text: &str) -> &Self {
-        self.add(host, RData::TXT(TXT::new(vec![text.to_owned()])))
+        // A string has a length of one byte (RFC 1035 section 3.3.14).
+        let strings = text.as_bytes().chunks(255).map(|string| String::from_utf8_lossy(string).into_owned());
+        self.add(host, RData::TXT(TXT::new(strings.collect())))
     }
 
     pub fn cname(&self, alias: &str, target: &str) -> &Self {

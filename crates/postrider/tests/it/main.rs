@@ -24,6 +24,7 @@ mod delivery_time;
 mod delivery_tls;
 mod directory;
 mod directory_cli;
+mod dkim;
 mod imap_append;
 mod imap_clients;
 mod imap_compress;

@@ -93,6 +93,10 @@ mod tests {
             if host == "out.example" { Ok(vec![NAMED]) } else { Err(ResolveError::NoRecords) }
         }
 
+        async fn texts(&self, _name: &str) -> Result<Vec<String>, ResolveError> {
+            Err(ResolveError::NoRecords)
+        }
+
         async fn names(&self, address: IpAddr) -> Result<Vec<String>, ResolveError> {
             self.asked.fetch_add(1, Ordering::Relaxed);
             match address {

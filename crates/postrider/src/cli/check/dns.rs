@@ -123,6 +123,10 @@ mod tests {
             }
         }
 
+        async fn texts(&self, _name: &str) -> Result<Vec<String>, ResolveError> {
+            Err(ResolveError::NoRecords)
+        }
+
         async fn names(&self, _address: IpAddr) -> Result<Vec<String>, ResolveError> {
             Err(ResolveError::NoRecords)
         }

@@ -3,8 +3,9 @@
 use clap::Args;
 use postrider_core::{Address, Domain, Timestamp};
 use postrider_store::{DomainRecord, Store, directory};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::dkim;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 
@@ -32,12 +33,22 @@ pub(super) async fn run(
     };
     let domain = DomainRecord { name: name.clone(), catch_all, created_at: now, updated_at: now };
     store.add_domain(domain.clone()).await?;
+    let keys = dkim::ensure(store, name, now).await?;
+    let records = keys.signing(now).map(|pair| pair.records(name)).unwrap_or_default();
     if output.is_json() {
-        return output.json(&json!({ "name": name, "catchAll": domain.catch_all }));
+        return output.json(&json!({ "name": name, "catchAll": domain.catch_all, "dkimRecords": json_of(&records) }));
     }
     output.line(format!("Mail for {name} is kept here now. A running server knows it within a second."))?;
-    match &domain.catch_all {
-        Some(user) => output.line(format!("{user} gets what is for nobody else.")),
-        None => Ok(()),
+    if let Some(user) = &domain.catch_all {
+        output.line(format!("{user} gets what is for nobody else."))?;
     }
+    output.line("Its mail to other hosts is signed (DKIM). For that to count, publish these DNS records:")?;
+    for (name, value) in &records {
+        output.line(format!("\n{}", dkim::zone_line(name, value)))?;
+    }
+    Ok(())
+}
+
+fn json_of(records: &[(String, String)]) -> Vec<Value> {
+    records.iter().map(|(name, value)| json!({ "name": name, "type": "TXT", "value": value })).collect()
 }

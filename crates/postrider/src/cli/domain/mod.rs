@@ -2,11 +2,13 @@
 
 mod add;
 mod catch_all;
+pub(in crate::cli) mod dkim;
 mod list;
 mod remove;
 mod show;
 
 use clap::Subcommand;
+use postrider_config::Profile;
 use postrider_core::Domain;
 
 use crate::cli::context;
@@ -24,6 +26,8 @@ pub(super) enum DomainCommand {
         /// The domain
         name: Domain,
     },
+    /// Show the keys that sign the domain's mail, and the DNS records that publish them
+    Dkim(dkim::DkimArgs),
     /// Decide who gets what is for nobody else at a domain
     CatchAll(catch_all::CatchAllArgs),
     /// Remove a domain; its users and aliases stay, and get no mail
@@ -34,7 +38,8 @@ pub(super) enum DomainCommand {
 }
 
 pub(super) fn run(command: DomainCommand, output: &mut Output) -> Result<(), Failure> {
-    let configured = context::configured_domains()?;
+    let settings = context::load(Profile::Serve)?.settings;
+    let configured = settings.allowed_domains.clone();
     match command {
         // Domains may be added before the server has ever run.
         DomainCommand::Add(args) => {
@@ -43,6 +48,9 @@ pub(super) fn run(command: DomainCommand, output: &mut Output) -> Result<(), Fai
         DomainCommand::List => context::with_store(async |store| list::run(store, &configured, output).await),
         DomainCommand::Show { name } => {
             context::with_store(async |store| show::run(store, &configured, &name, output).await)
+        }
+        DomainCommand::Dkim(args) => {
+            context::with_new_store(async |store| dkim::run(store, &settings, &args, output).await)
         }
         DomainCommand::CatchAll(args) => {
             context::with_store(async |store| catch_all::run(store, &configured, &args, output).await)

@@ -2,6 +2,7 @@
 
 use postrider_core::Domain;
 use postrider_store::Store;
+use postrider_store::dkim::DkimKeys;
 use serde_json::json;
 
 use super::{no_such_domain, show};
@@ -22,6 +23,9 @@ pub(super) async fn run(
             no_such_domain(name)
         });
     }
+    if !stays {
+        DkimKeys::remove(store, name).await?;
+    }
     let (users, aliases) = show::inhabitants(store, name).await?;
     if output.is_json() {
         return output.json(&json!({ "name": name, "isLocal": stays }));
@@ -29,7 +33,9 @@ pub(super) async fn run(
     if stays {
         return output.line(format!("{name} is removed from the directory, but stays local by ALLOWED_DOMAINS."));
     }
-    output.line(format!("Mail for {name} is not kept here any more."))?;
+    output.line(format!(
+        "Mail for {name} is not kept here any more, and nothing is signed with its DKIM keys: they are deleted."
+    ))?;
     if users.is_empty() && aliases.is_empty() {
         return Ok(());
     }

@@ -1,0 +1,24 @@
+//! The table: how others know that mail is from whom it says, and how that is known here.
+
+use super::{Kind, Setting};
+use crate::settings::DkimAlgorithm;
+use crate::value;
+
+pub(super) const AUTHENTICATION: &[Setting] = &[Setting::new(
+    "DKIM_ALGORITHMS",
+    "ed25519,rsa",
+    Kind::Text {
+        allowed: "ed25519, rsa, or both with a comma between; empty for none",
+        set: |settings, text| {
+            settings.dkim_algorithms = value::list(text, |word| match word.to_ascii_lowercase().as_str() {
+                "ed25519" => Some(DkimAlgorithm::Ed25519),
+                "rsa" => Some(DkimAlgorithm::Rsa),
+                _ => None,
+            })?;
+            Ok(())
+        },
+    },
+    "How mail for other hosts is signed (DKIM) where its author's domain, or one above it, has keys here: each algorithm \
+     adds a signature. `postrider domain dkim DOMAIN` shows the keys. Not every receiver knows `ed25519`; signing with \
+     `rsa` takes about a millisecond of processor time a message.",
+)];
