@@ -16,6 +16,8 @@ use crate::packages;
 pub(crate) const PAYLOAD_BYTES: u64 = 8_192;
 /// Mail for here is kept by the server under test.
 pub(crate) const KEPT_DOMAIN: &str = "kept.example";
+/// Whom all mail is from.
+pub(crate) const SENDER_DOMAIN: &str = "source.example";
 /// Mail for here goes on to the sink.
 pub(crate) const RELAYED_DOMAIN: &str = "relayed.example";
 
@@ -33,7 +35,8 @@ pub(crate) fn free_port() -> Result<u16, String> {
 pub(crate) fn send(port: u16, domain: &str, messages: u64, sessions: u64) -> Result<Duration, String> {
     let started = Instant::now();
     let output = Command::new(program("smtp-source")?)
-        .args(["-d", "-M", "source.example", "-f", "sender@source.example", "-t", &format!("recipient@{domain}")])
+        .args(["-d", "-M", SENDER_DOMAIN, "-f", &format!("sender@{SENDER_DOMAIN}")])
+        .args(["-t", &format!("recipient@{domain}")])
         .args(["-s", &sessions.min(messages).to_string(), "-m", &messages.to_string()])
         .args(["-l", &PAYLOAD_BYTES.to_string(), &format!("127.0.0.1:{port}")])
         .stdin(Stdio::null())

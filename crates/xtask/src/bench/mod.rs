@@ -58,7 +58,9 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     let folder = temporary_folder(&options.folder)?;
     let binary = match &options.binary {
         Some(binary) => binary.clone(),
-        None if options.servers.contains(&Server::Postrider) => build(root, &["--package", "postrider"], "postrider")?,
+        None if options.servers.iter().any(|server| matches!(server, Server::Postrider | Server::Signing)) => {
+            build(root, &["--package", "postrider"], "postrider")?
+        }
         None => PathBuf::new(),
     };
     let open_files_max = machine::raise_open_files_max();

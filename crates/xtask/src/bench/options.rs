@@ -9,7 +9,7 @@ usage: cargo xtask bench [OPTIONS]
        cargo xtask bench mongo [OPTIONS]       measures the store on MongoDB; --help lists its options
 
   --parts LIST      of ingest, relay, memory, backlog (default: all)
-  --servers LIST    of sink, postfix, postrider (default: all)
+  --servers LIST    of sink, postfix, postrider, signing (default: all); signing is postrider with DKIM, in relay only
   --messages N      per round of ingest and relay (default: 10000)
   --rounds N        interleaved rounds (default: 3)
   --sessions N      SMTP sessions that send at once (default: 64)
@@ -34,6 +34,8 @@ pub(crate) enum Server {
     Sink,
     Postfix,
     Postrider,
+    /// Postrider that signs what it relays, with Ed25519.
+    Signing,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,13 +66,14 @@ impl Part {
 }
 
 impl Server {
-    const ALL: [Self; 3] = [Self::Sink, Self::Postfix, Self::Postrider];
+    const ALL: [Self; 4] = [Self::Sink, Self::Postfix, Self::Postrider, Self::Signing];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Sink => "sink",
             Self::Postfix => "postfix",
             Self::Postrider => "postrider",
+            Self::Signing => "signing",
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Bench;
 use super::ingest::WARM_UP_MESSAGES;
-use super::load::{self, RELAYED_DOMAIN, Sink};
+use super::load::{self, RELAYED_DOMAIN, SENDER_DOMAIN, Sink};
 use super::options::Server;
 use super::postfix::{Job, Postfix};
 use super::postrider::{self, Postrider, relay_to};
@@ -24,9 +24,14 @@ pub(crate) fn measure(bench: &Bench) -> Result<Rounds, String> {
                     let postfix = Postfix::start(folder, Job::Relay { port: sink.port })?;
                     timed(bench, postfix.port, postfix.master, &sink)?
                 }
-                Server::Postrider => {
-                    let folder = postrider::folder(&bench.folder, "relay", round);
-                    let server = Postrider::start(&bench.binary, &folder, &relay_to(sink.port))?;
+                Server::Postrider | Server::Signing => {
+                    let folder = postrider::folder(&bench.folder, &format!("relay-{}", server.name()), round);
+                    let mut settings = relay_to(sink.port);
+                    if server == Server::Signing {
+                        Postrider::administer(&bench.binary, &folder, &["domain", "add", SENDER_DOMAIN], "")?;
+                        settings.push(("DKIM_ALGORITHMS", "ed25519".to_owned()));
+                    }
+                    let server = Postrider::start(&bench.binary, &folder, &settings)?;
                     let sample = timed(bench, server.port, server.id(), &sink)?;
                     server.stop()?;
                     sample

@@ -56,7 +56,7 @@ impl Rounds {
         let mut out =
             String::from("| server | messages/s | each round | CPU per message, us | Postrider's rate by this |\n");
         out.push_str("|---|---:|---|---:|---|\n");
-        for server in [Server::Sink, Server::Postfix, Server::Postrider] {
+        for server in [Server::Sink, Server::Postfix, Server::Postrider, Server::Signing] {
             let samples = self.of(server);
             if samples.is_empty() {
                 continue;
@@ -148,7 +148,8 @@ impl Report {
             out.push_str(&self.ingest.table());
         }
         if !self.relay.0.is_empty() {
-            out.push_str("\n## Relay\n\nAccepted, stored, and delivered to smtp-sink; the time ends with the last message there.\n\n");
+            out.push_str("\n## Relay\n\nAccepted, stored, and delivered to smtp-sink; the time ends with the last message there. Signing is with \
+                 Ed25519 (DKIM).\n\n");
             out.push_str(&self.relay.table());
         }
         if self.memory.is_some() || self.backlog.is_some() {
@@ -183,6 +184,7 @@ fn title(server: Server) -> &'static str {
         Server::Sink => "smtp-sink",
         Server::Postfix => "Postfix",
         Server::Postrider => "Postrider",
+        Server::Signing => "Postrider, signing",
     }
 }
 
