@@ -19,6 +19,17 @@ pub(crate) struct Reported<'a> {
     pub(crate) retry_until: Option<Timestamp>,
 }
 
+/// From whom a notification is, and where it goes.
+#[derive(Debug)]
+pub(crate) struct Addressing<'a> {
+    /// This host's name.
+    pub(crate) hostname: &'a str,
+    /// Of the sender who is told.
+    pub(crate) home: &'a Home,
+    /// Who signs what this host writes.
+    pub(crate) signer: Option<&'a Signer>,
+}
+
 /// Composes the notification to the e-mail's sender. `None` for the null reverse-path: nobody is told (RFC 5321 section
 /// 4.5.5).
 pub(crate) fn compose(
@@ -26,9 +37,7 @@ pub(crate) fn compose(
     email: &ClaimedEmail,
     reported: &[&Reported<'_>],
     original: &[u8],
-    hostname: &str,
-    home: &Home,
-    signer: Option<&Signer>,
+    addressing: &Addressing<'_>,
     now: Timestamp,
 ) -> Option<NewEmail> {
     let sender = email.envelope.reverse_path.0.clone()?;
@@ -53,7 +62,7 @@ pub(crate) fn compose(
         .collect();
     let report = Report {
         kind,
-        reporting_mta: hostname,
+        reporting_mta: addressing.hostname,
         envelope: &email.envelope,
         arrived_at: email.created_at,
         now,
@@ -61,13 +70,14 @@ pub(crate) fn compose(
         recipients: &recipients,
         original,
     };
-    Some(addressed(&report, Recipient::new(sender), home, signer))
+    Some(addressed(&report, Recipient::new(sender), addressing))
 }
 
 /// The notification as an e-mail from the null reverse-path: kept here if its recipient is at home here, and in the
 /// mailboxes of the users there; signed if it goes elsewhere.
-fn addressed(report: &Report<'_>, recipient: Recipient, home: &Home, signer: Option<&Signer>) -> NewEmail {
+fn addressed(report: &Report<'_>, recipient: Recipient, addressing: &Addressing<'_>) -> NewEmail {
     let (text, id, now) = (dsn::compose(report), report.id, report.now);
+    let Addressing { home, signer, .. } = addressing;
     let stays = matches!(home, Home::Here(_));
     let mut raw = Vec::with_capacity(text.len() + 32);
     if stays {
@@ -78,7 +88,7 @@ fn addressed(report: &Report<'_>, recipient: Recipient, home: &Home, signer: Opt
         raw.extend_from_slice(&signer.sign(&[], &text, now));
     }
     raw.extend_from_slice(&text);
-    let filed = match home {
+    let filed = match *home {
         Home::Here(users) if !users.is_empty() => Some(Filed {
             digest: Digest::of(&raw).as_bytes().clone(),
             // News of the user's own mail comes through however full the mailbox is.
@@ -103,9 +113,7 @@ fn addressed(report: &Report<'_>, recipient: Recipient, home: &Home, signer: Opt
 pub(crate) fn delivered_here(
     email: &NewEmail,
     recipients: &[&Recipient],
-    hostname: &str,
-    home: &Home,
-    signer: Option<&Signer>,
+    addressing: &Addressing<'_>,
 ) -> Option<NewEmail> {
     let sender = email.envelope.reverse_path.0.clone()?;
     let now = email.created_at;
@@ -124,7 +132,7 @@ pub(crate) fn delivered_here(
         .collect();
     let report = Report {
         kind: ReportKind::Delivered,
-        reporting_mta: hostname,
+        reporting_mta: addressing.hostname,
         envelope: &email.envelope,
         arrived_at: now,
         now,
@@ -132,5 +140,5 @@ pub(crate) fn delivered_here(
         recipients: &reported,
         original: &email.message.raw[email.message.return_path_bytes as usize..],
     };
-    Some(addressed(&report, Recipient::new(sender), home, signer))
+    Some(addressed(&report, Recipient::new(sender), addressing))
 }

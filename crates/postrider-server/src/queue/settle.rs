@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use super::worker::attempts_alike;
 use super::{Job, Queue, Settling};
-use crate::deliver::report::{self, Reported};
+use crate::deliver::report::{self, Addressing, Reported};
 use crate::directory::Home;
 
 /// Between tries to hand an outcome to a store that does not take it.
@@ -153,14 +153,14 @@ impl Queue {
         };
         let home = self.home_of_sender(job).await;
         let signer = self.options.signers.of_host(&self.delivery.hostname).await;
+        let addressing = Addressing { hostname: &self.delivery.hostname, home: &home, signer: signer.as_deref() };
         let mut notifications = Vec::new();
         for kind in [ReportKind::Failed, ReportKind::Delayed, ReportKind::Relayed] {
             let of_kind: Vec<&Reported<'_>> = reported.iter().filter(|(k, _)| *k == kind).map(|(_, r)| r).collect();
             if !of_kind.is_empty() {
-                let hostname = &self.delivery.hostname;
                 // A notification that cannot be composed must not keep the outcome from being recorded.
                 let composed = std::panic::catch_unwind(AssertUnwindSafe(|| {
-                    report::compose(kind, &job.email, &of_kind, &original, hostname, &home, signer.as_deref(), now)
+                    report::compose(kind, &job.email, &of_kind, &original, &addressing, now)
                 }));
                 match composed {
                     Ok(notification) => notifications.extend(notification),

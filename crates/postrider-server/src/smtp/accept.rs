@@ -14,7 +14,7 @@ use super::Context;
 use super::filings::Filings;
 use super::policy::{Destination, Policy, store_failed, store_reply};
 use crate::clock::timeout;
-use crate::deliver::report;
+use crate::deliver::report::{self, Addressing};
 use crate::dkim::Signer;
 use crate::memory::MemoryShare;
 use crate::outage;
@@ -259,7 +259,8 @@ async fn success_notice(context: &Context, email: &NewEmail) -> Option<NewEmail>
     match context.recipients.home(email.envelope.reverse_path.0.as_ref()?).await {
         Ok(home) => {
             let signer = context.signers.of_host(&context.hostname).await;
-            report::delivered_here(email, &asked, &context.hostname, &home, signer.as_deref())
+            let hostname = &context.hostname;
+            report::delivered_here(email, &asked, &Addressing { hostname, home: &home, signer: signer.as_deref() })
         }
         Err(error) => {
             context.queue.store_failed("a sender who is to be told of a delivery could not be looked up", &error);
