@@ -174,6 +174,7 @@ fn blank() -> Settings {
         queue_concurrency_per_domain: 0,
         tls_required_domains: Vec::new(),
         shaping_file: None,
+        suppression_enabled: false,
         ip_selection: IpSelection {
             enabled: false,
             url: None,

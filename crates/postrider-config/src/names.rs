@@ -26,6 +26,7 @@ pub(crate) const OWN_PREFIXES: &[&str] = &[
     "IP_SELECTION_",
     "SOURCE_IP",
     "SHAPING_",
+    "SUPPRESSION_",
     "TRUSTED_NETWORK",
     "ALLOWED_DOMAIN",
     "UNKNOWN_RECIPIENT",

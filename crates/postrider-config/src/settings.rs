@@ -166,6 +166,8 @@ pub struct Settings {
     pub tls_required_domains: Vec<DomainPattern>,
     /// Lines for single destinations, before the built-in ones.
     pub shaping_file: Option<PathBuf>,
+    /// Whether addresses are listed that bounce, and nothing is sent to listed ones.
+    pub suppression_enabled: bool,
     pub ip_selection: IpSelection,
     /// Where no service selects. Empty: the system's choice.
     pub source_ips: Vec<SourceIp>,

@@ -143,29 +143,22 @@ statuses! {
     }
 }
 
+statuses! {
+    /// Why nothing is sent to an address any more.
+    SuppressionReason {
+        /// The other side said for good that there is no such mailbox.
+        HardBounce = "hard-bounce",
+        /// The recipient reported a message as unwanted (RFC 5965).
+        Complaint = "complaint",
+        /// Somebody here listed it.
+        Manual = "manual",
+    }
+}
+
 impl Category {
-    /// Reads the category out of a negative reply, from its enhanced code (RFC 3463) or else its code.
+    /// Reads the category out of a negative reply, by the rules of [`crate::bounce`].
     pub fn of_reply(reply: &Reply) -> Self {
-        let permanent = reply.code >= 500;
-        match reply.enhanced_parts() {
-            Some((_, 1, 2 | 10)) => Self::BadDomain,
-            Some((_, 1, 7 | 8)) => Self::Policy,
-            Some((_, 1, _)) | Some((_, 2, 0 | 1)) => Self::BadMailbox,
-            Some((_, 2, 2 | 3)) | Some((_, 3, 1 | 4)) => Self::Quota,
-            Some((_, 4, 7)) => Self::Expired,
-            Some((_, 5, _)) => Self::Protocol,
-            Some((_, 6, _)) => Self::Content,
-            Some((_, 7, _)) => Self::Policy,
-            _ => match reply.code {
-                552 | 452 => Self::Quota,
-                550 | 551 | 553 => Self::BadMailbox,
-                500..=504 => Self::Protocol,
-                530 | 534 | 535 | 538 => Self::Policy,
-                554 => Self::Policy,
-                _ if permanent => Self::Other,
-                _ => Self::Temporary,
-            },
-        }
+        crate::bounce::classify_reply(reply).category
     }
 }
 
@@ -188,11 +181,6 @@ impl Reply {
 
     pub fn is_permanent(&self) -> bool {
         self.code >= 500
-    }
-
-    fn enhanced_parts(&self) -> Option<(u16, u16, u16)> {
-        let mut parts = self.enhanced_code.as_deref()?.splitn(3, '.').map(|part| part.parse().ok());
-        Some((parts.next()??, parts.next()??, parts.next()??))
     }
 }
 

@@ -4,6 +4,7 @@
 //! resolution, a running server) is a trait in [`ports`].
 
 pub mod address;
+pub mod bounce;
 pub mod convert;
 pub mod delivery;
 pub mod dkim;
@@ -20,7 +21,7 @@ pub mod time;
 pub mod trace;
 
 pub use address::{Address, AddressError, Domain, ReversePath};
-pub use delivery::{Attempt, Category, DeliveryStatus, EmailStatus, Outcome, Reply, TlsInfo};
+pub use delivery::{Attempt, Category, DeliveryStatus, EmailStatus, Outcome, Reply, SuppressionReason, TlsInfo};
 pub use envelope::{BodyType, Direction, DsnReturn, Envelope, Notify, Recipient};
 pub use id::ObjectId;
 pub use message::{Attachment, Bodies, Content, Message, Summary};

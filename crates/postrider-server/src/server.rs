@@ -26,6 +26,7 @@ use crate::listen::{self, Sessions};
 use crate::memory::MemoryBudget;
 use crate::policy::shaping::Profiles;
 use crate::policy::source::Sources;
+use crate::policy::suppression::SuppressionList;
 use crate::queue::{NodeFile, Queue, QueueOptions, Registered};
 use crate::simulator::Simulator;
 use crate::smtp::policy::{Listener, Policies};
@@ -129,6 +130,13 @@ impl Server {
             concurrency_per_destination: settings.queue_concurrency_per_domain,
             recipients: recipients.clone(),
             signers: signers.clone(),
+            suppressions: SuppressionList::new(
+                store.clone(),
+                clock.clone(),
+                limits.store_timeout,
+                settings.suppression_enabled,
+                settings.delivery_mode == DeliveryMode::Capture,
+            ),
         };
         let memory = MemoryBudget::new(limits.memory_bytes_max);
         let queue = Queue::new(options, store.clone(), router, sources.clone(), delivery, memory.clone());

@@ -52,6 +52,10 @@ pub(crate) fn to_bson<T: Serialize>(value: &T) -> Result<Bson, StoreError> {
     mongodb::bson::serialize_to_bson(value).map_err(|error| corrupt(format!("a record cannot be written: {error}")))
 }
 
+pub(crate) fn to_document<T: Serialize>(value: &T) -> Result<Document, StoreError> {
+    mongodb::bson::serialize_to_document(value).map_err(|error| corrupt(format!("a record cannot be written: {error}")))
+}
+
 pub(crate) fn from_document<T: DeserializeOwned>(document: Document) -> Result<T, StoreError> {
     mongodb::bson::deserialize_from_document(document)
         .map_err(|error| corrupt(format!("a document is not what it should be: {error}")))

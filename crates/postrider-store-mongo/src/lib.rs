@@ -34,6 +34,7 @@ mod search;
 mod session;
 mod settle;
 mod stats;
+mod suppressions;
 mod transfer;
 mod users;
 mod writer;

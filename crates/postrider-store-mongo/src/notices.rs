@@ -88,9 +88,10 @@ impl Notices {
         }
     }
 
-    /// Tells all other processes, soon; of the directory those who listen in this process, too, and at once.
+    /// Tells all other processes, soon; of the directory and the suppression list those who listen in this process, too, and at
+    /// once.
     pub(crate) fn tell(&self, change: Change) {
-        if change == Change::Directory {
+        if matches!(change, Change::Directory | Change::Suppressions) {
             // Nobody may be listening.
             let _ = self.shared.heard.send(change);
         }
@@ -219,6 +220,7 @@ fn name(change: Change) -> &'static str {
         Change::Queue => "queue",
         Change::Nodes => "nodes",
         Change::Directory => "directory",
+        Change::Suppressions => "suppressions",
     }
 }
 

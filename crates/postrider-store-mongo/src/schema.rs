@@ -11,7 +11,7 @@ use crate::failure::{is_duplicate, store_error};
 
 /// The version of this program's schema, kept in the document `schema` of `meta`. Each step from one version to the next
 /// stands in [`prepare`] or in [`crate::users::upgrade`], and may be carried out twice.
-pub(crate) const VERSION: i64 = 3;
+pub(crate) const VERSION: i64 = 4;
 
 /// E-mails, in the shape that other programs read.
 pub(crate) const EMAILS: &str = "emails";
@@ -48,6 +48,8 @@ pub(crate) const METADATA: &str = "metadata";
 pub(crate) const REMOVALS: &str = "removals";
 /// What parts of the program keep under names of their own.
 pub(crate) const NOTES: &str = "notes";
+/// The addresses that nothing is sent to.
+pub(crate) const SUPPRESSIONS: &str = "suppressions";
 pub(crate) const META: &str = "meta";
 
 const COLLECTIONS: &[&str] = &[
@@ -71,6 +73,7 @@ const COLLECTIONS: &[&str] = &[
     METADATA,
     REMOVALS,
     NOTES,
+    SUPPRESSIONS,
     META,
 ];
 
@@ -124,6 +127,7 @@ pub(crate) fn indexes() -> Vec<(&'static str, Vec<Document>)> {
                 },
             ],
         ),
+        (SUPPRESSIONS, vec![doc! { "name": "newest", "key": { "createdAt": -1, "_id": -1 } }]),
     ]
 }
 

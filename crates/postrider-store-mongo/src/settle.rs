@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mongodb::ClientSession;
 use mongodb::bson::{Document, doc, oid};
 use postrider_core::{Attempt, DeliveryStatus, Timestamp};
-use postrider_store::{Change, Next, NodeId, Settle, Settlement, StoreError};
+use postrider_store::{Change, Next, NodeId, Settle, Settlement, StoreError, Suppression};
 
 use crate::accept::insert_filed;
 use crate::changes::Changes;
@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::guard::Guarded;
 use crate::mailboxes::{Written, filing};
 use crate::schema::{DELIVERIES, DOMAINS};
+use crate::suppressions;
 use crate::writer::Batch;
 
 /// Settlements ready to be written.
@@ -27,6 +28,7 @@ pub(crate) struct PreparedSettle {
     node: oid::ObjectId,
     settlements: Vec<(String, Settlement)>,
     notifications: Vec<PreparedEmail>,
+    suppressions: Vec<Suppression>,
 }
 
 pub(crate) async fn prepare(engine: &Engine, node: NodeId, settle: Settle) -> Result<PreparedSettle, StoreError> {
@@ -41,6 +43,7 @@ pub(crate) async fn prepare(engine: &Engine, node: NodeId, settle: Settle) -> Re
         node: oid(node),
         settlements: settle.settlements.into_iter().map(keyed).collect(),
         notifications,
+        suppressions: settle.suppressions,
     })
 }
 
@@ -69,6 +72,9 @@ impl Batch for PreparedSettle {
         let answers = answers.collect();
         if has_unclaimed {
             engine.notices.tell(Change::Queue);
+        }
+        if batch.iter().any(|settle| !settle.suppressions.is_empty()) {
+            engine.notices.tell(Change::Suppressions);
         }
         Ok(answers)
     }
@@ -127,6 +133,8 @@ impl Work for Record<'_> {
         changes.write(engine, session, &mut additions).await?;
         let with_recorded = self.batch.iter().zip(&settled.recorded).filter(|(_, recorded)| **recorded > 0);
         let notifications: Vec<_> = with_recorded.flat_map(|(settle, _)| &settle.notifications).collect();
+        let suppressed = self.batch.iter().zip(&settled.recorded).filter(|(_, recorded)| **recorded > 0);
+        suppressions::add(engine, session, suppressed.flat_map(|(settle, _)| &settle.suppressions)).await?;
         (_, settled.written) = insert_filed(engine, session, &notifications, &mut additions).await?;
         additions.write(engine, session, stripe).await?;
         Ok(settled)

@@ -83,7 +83,7 @@ async fn settle_all(store: &Arc<dyn Store>, node: NodeId, deliveries: Vec<Delive
         tokio::spawn(async move {
             for id in part {
                 let settlement = Settlement { id, attempt: attempt(), next: Next::Sent, delay_notified: false };
-                let settle = Settle { settlements: vec![settlement], notifications: Vec::new() };
+                let settle = Settle { settlements: vec![settlement], ..Settle::default() };
                 assert_eq!(store.settle(node, settle).await.unwrap(), 1);
             }
         })

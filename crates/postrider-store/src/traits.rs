@@ -21,7 +21,9 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 /// All of the store.
 #[async_trait]
-pub trait Store: Emails + Queue + Mailboxes + Directory + Notes + Transfer + Send + Sync + fmt::Debug {
+pub trait Store:
+    Emails + Queue + Mailboxes + Directory + Suppressions + Notes + Transfer + Send + Sync + fmt::Debug
+{
     /// Asks the engine whether it can read and write now.
     async fn health(&self) -> Result<StoreHealth>;
 
@@ -294,6 +296,22 @@ pub trait Directory: Send + Sync {
 
     /// `false` if there is no such alias.
     async fn remove_alias(&self, address: &Address) -> Result<bool>;
+}
+
+/// The suppression list: addresses that nothing is sent to, each once. They are looked up as users' addresses are.
+#[async_trait]
+pub trait Suppressions: Send + Sync {
+    /// Lists addresses, all or none; those that are listed already stay as they are. Returns how many are new.
+    async fn suppress(&self, suppressions: Vec<Suppression>) -> Result<usize>;
+
+    /// For each of the addresses, in their order, why it is listed; `None` where it is not. For a few hundred at a time.
+    async fn suppressed(&self, addresses: &[Address]) -> Result<Vec<Option<Suppression>>>;
+
+    /// One page of those that match, listed last first. `page` counts from 1; past the last page there are none.
+    async fn suppressions(&self, filter: &SuppressionFilter, page: u64, limit: u64) -> Result<SuppressionPage>;
+
+    /// Takes an address off the list; `false` if it is not there.
+    async fn unsuppress(&self, address: &Address) -> Result<bool>;
 }
 
 /// The bytes of a note's value, at most.

@@ -354,6 +354,25 @@ impl Queue for FaultyStore {
 }
 
 #[async_trait]
+impl Suppressions for FaultyStore {
+    async fn suppress(&self, suppressions: Vec<Suppression>) -> Result<usize> {
+        self.working().await?.suppress(suppressions).await
+    }
+
+    async fn suppressed(&self, addresses: &[Address]) -> Result<Vec<Option<Suppression>>> {
+        self.working().await?.suppressed(addresses).await
+    }
+
+    async fn suppressions(&self, filter: &SuppressionFilter, page: u64, limit: u64) -> Result<SuppressionPage> {
+        self.working().await?.suppressions(filter, page, limit).await
+    }
+
+    async fn unsuppress(&self, address: &Address) -> Result<bool> {
+        self.working().await?.unsuppress(address).await
+    }
+}
+
+#[async_trait]
 impl Notes for FaultyStore {
     async fn note(&self, key: &str) -> Result<Option<Note>> {
         self.working().await?.note(key).await

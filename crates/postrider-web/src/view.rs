@@ -2,6 +2,7 @@
 //! the same.
 
 pub mod directory;
+mod suppression;
 
 use std::net::IpAddr;
 
@@ -10,6 +11,8 @@ use postrider_core::{
 };
 use postrider_store::{DeliveryRecord, EmailDetail, EmailPage, EmailRecord};
 use serde::Serialize;
+
+pub use suppression::SuppressionPageView;
 
 /// A page of a list of e-mails.
 #[derive(Debug, Serialize)]
@@ -93,10 +96,16 @@ struct ReplyView {
     text: String,
 }
 
+impl Pagination {
+    fn new(page: u64, limit: u64, total: u64) -> Self {
+        Self { page, limit, total, pages: total.div_ceil(limit.max(1)) }
+    }
+}
+
 impl EmailPageView {
     /// What [`postrider_store::Emails::list`] answered when asked for `page` with `limit` e-mails a page.
     pub fn new(found: EmailPage, page: u64, limit: u64) -> Self {
-        let pagination = Pagination { page, limit, total: found.total, pages: found.total.div_ceil(limit.max(1)) };
+        let pagination = Pagination::new(page, limit, found.total);
         Self { emails: found.emails.into_iter().map(EmailView::from).collect(), pagination }
     }
 }

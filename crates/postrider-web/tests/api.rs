@@ -219,7 +219,7 @@ impl House {
             outcome,
         };
         let settlement = Settlement { id: DeliveryId { email: id, number: 0 }, attempt, next, delay_notified: false };
-        let settle = Settle { settlements: vec![settlement], notifications: Vec::new() };
+        let settle = Settle { settlements: vec![settlement], ..Settle::default() };
         assert_eq!(postrider_store::Queue::settle(self.store.as_ref(), self.node, settle).await.unwrap(), 1);
     }
 }

@@ -1,6 +1,7 @@
 //! The table: each setting once, with name, check, default and doc. What is not here does not exist.
 
 mod authentication;
+mod bounces;
 mod delivery;
 mod host;
 mod listeners;
@@ -161,6 +162,11 @@ pub static SECTIONS: &[Section] = &[
         title: "Retries",
         intro: "The wait after a failed attempt grows by `RETRY_FACTOR` each time, with a tenth of jitter either way.",
         settings: delivery::RETRY,
+    },
+    Section {
+        title: "Bounces and suppression",
+        intro: "The suppression list holds addresses that nothing is sent to; `postrider suppression` shows and changes it.",
+        settings: bounces::BOUNCES,
     },
     Section { title: "Store", intro: "", settings: host::STORE },
     Section { title: "Webhooks", intro: "", settings: services::WEBHOOK },

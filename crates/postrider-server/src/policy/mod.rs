@@ -2,3 +2,4 @@
 
 pub(crate) mod shaping;
 pub(crate) mod source;
+pub(crate) mod suppression;

@@ -37,13 +37,14 @@ use crate::dkim::Signers;
 use crate::memory::{MemoryBudget, MemoryShare};
 use crate::outage::Outage;
 use crate::policy::source::{Source, Sources};
+use crate::policy::suppression::SuppressionList;
 use lanes::{LaneLimits, Lanes};
 use lease::Lease;
 pub(crate) use predecessor::NodeFile;
 use unrecorded::Unrecorded;
 
 /// The queue's limits and the values that outcomes are computed with.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct QueueOptions {
     pub(crate) registered: Registered,
     pub(crate) retry: RetrySchedule,
@@ -54,6 +55,8 @@ pub(crate) struct QueueOptions {
     pub(crate) recipients: Arc<Recipients>,
     /// Who signs these notifications.
     pub(crate) signers: Arc<Signers>,
+    /// To whom nothing is sent.
+    pub(crate) suppressions: SuppressionList,
 }
 
 /// This node, as the store knows it.
@@ -312,6 +315,7 @@ impl Queue {
             let mut counts = held.iter().cloned().collect::<HashMap<_, _>>();
             let request = ClaimRequest { node, now, limit, per_domain_max, held };
             let claimed = self.store.claim(request).await?;
+            self.look_up_suppressions(&claimed.emails).await;
             let mut taken = 0;
             for email in claimed.emails {
                 let domains = domains_of(&email);
@@ -341,6 +345,18 @@ impl Queue {
                 return Ok(());
             }
         }
+    }
+
+    /// To whom nothing is sent.
+    pub(crate) fn suppressions(&self) -> &SuppressionList {
+        &self.options.suppressions
+    }
+
+    /// Asks the store about all recipients of a claim together.
+    async fn look_up_suppressions(&self, emails: &[ClaimedEmail]) {
+        let deliveries = emails.iter().flat_map(|email| &email.deliveries);
+        let addresses: Vec<_> = deliveries.map(|delivery| &delivery.recipient.address).collect();
+        self.options.suppressions.look_up(&addresses).await;
     }
 
     /// Gives claims back to the store, untried.

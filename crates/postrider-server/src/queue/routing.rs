@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use postrider_core::{Category, Domain, Outcome};
-use postrider_store::{ClaimedEmail, NodeId};
+use postrider_core::{Address, Category, Domain, Outcome};
+use postrider_store::{ClaimedEmail, NodeId, Suppression};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::lanes::Pushed;
+use super::worker::attempt_without_connection;
 use super::{HeldMessage, Job, Queue};
 use crate::deliver::route::Route;
 use crate::policy::source::{NoSource, Source, SourceKey};
+use crate::policy::suppression;
 
 /// Domains of one e-mail that are looked up at once.
 const LOOK_UPS_MAX: usize = 32;
@@ -38,6 +40,11 @@ struct Unrouted {
 }
 
 impl Unrouted {
+    /// The recipient of each delivery of the e-mail.
+    fn recipients(&self) -> impl Iterator<Item = &Address> {
+        self.email.deliveries.iter().map(|delivery| &delivery.recipient.address)
+    }
+
     fn job(&self, deliveries: Vec<usize>, source: Source) -> Job {
         Job { email: self.email.clone(), deliveries, raw: self.raw.clone(), source, node: self.node }
     }
@@ -47,7 +54,49 @@ impl Queue {
     /// Finds the ways for a claimed e-mail and lines it up.
     pub(super) fn take_on(self: &Arc<Self>, email: ClaimedEmail, message: Option<HeldMessage>, node: NodeId) {
         let deliveries = (0..email.deliveries.len()).collect();
-        self.take_up(Unrouted { email: Arc::new(email), deliveries, raw: message, node });
+        let unrouted = Unrouted { email: Arc::new(email), deliveries, raw: message, node };
+        let known = self.options.suppressions.known(unrouted.recipients());
+        match known {
+            Some(listed) => self.sift(unrouted, &listed),
+            None => {
+                let queue = self.clone();
+                tokio::spawn(async move { queue.look_up_and_sift(unrouted).await });
+            }
+        }
+    }
+
+    async fn look_up_and_sift(self: Arc<Self>, unrouted: Unrouted) {
+        let addresses: Vec<&Address> = unrouted.recipients().collect();
+        let found = self.options.suppressions.find(&addresses).await;
+        match found {
+            Ok(listed) => self.sift(unrouted, &listed),
+            Err(error) => {
+                self.store_failed("the suppression list cannot be asked; deliveries are given back", &error);
+                let all = unrouted.deliveries.clone();
+                self.give_back(vec![unrouted.job(all, Source::default())]);
+            }
+        }
+    }
+
+    /// Fails the deliveries to suppressed addresses, without a connection, and goes on with the others. `listed`: for each
+    /// delivery why its recipient is suppressed.
+    fn sift(self: &Arc<Self>, mut unrouted: Unrouted, listed: &[Option<Arc<Suppression>>]) {
+        let why = |index: usize| listed.get(index).and_then(Option::as_ref);
+        let (suppressed, others): (Vec<usize>, Vec<usize>) =
+            unrouted.deliveries.iter().partition(|&&index| why(index).is_some());
+        if !suppressed.is_empty() {
+            let job = unrouted.job(suppressed, Source::default());
+            let attempts = job.deliveries.iter().filter_map(|&index| {
+                let outcome = suppression::refusal(why(index)?);
+                Some((index, attempt_without_connection(self, &job, index, outcome)))
+            });
+            let attempts = attempts.collect();
+            self.settle(job, attempts, false);
+        }
+        if !others.is_empty() {
+            unrouted.deliveries = others;
+            self.take_up(unrouted);
+        }
     }
 
     /// Finds the ways for a job anew: the decision about its source is too old.

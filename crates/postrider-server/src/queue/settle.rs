@@ -4,9 +4,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use postrider_core::delivery::Exchange;
 use postrider_core::dsn::ReportKind;
-use postrider_core::{Attempt, Category, Outcome, Timestamp};
-use postrider_store::{ClaimedDelivery, DeliveryId, NewEmail, Next, Settle, Settlement};
+use postrider_core::{Attempt, Category, Outcome, Reply, SuppressionReason, Timestamp, bounce};
+use postrider_store::{ClaimedDelivery, DeliveryId, NewEmail, Next, Settle, Settlement, Suppression};
 use tracing::{error, info, warn};
 
 use super::worker::attempts_alike;
@@ -72,6 +73,7 @@ impl Queue {
         let random = crate::random_fraction();
         let mut settlements = Vec::with_capacity(attempts.len());
         let mut reported: Vec<(ReportKind, Reported<'_>)> = Vec::new();
+        let mut suppressions = Vec::new();
         for (index, mut attempt) in attempts {
             let delivery = &job.email.deliveries[index];
             let next = self.next(delivery, &mut attempt, now, random);
@@ -82,6 +84,13 @@ impl Queue {
                     matches!(next, Next::Retry { .. }).then(|| delivery.queued_at + self.options.retry.expire);
                 reported.push((kind, Reported { delivery, attempt: attempt.clone(), retry_until }));
             }
+            if self.options.suppressions.lists_bounces()
+                && let Some(reply) = hard_bounce(&attempt, job.deliveries.len())
+            {
+                let (address, text) = (delivery.recipient.address.clone(), reply.to_string());
+                let reason = SuppressionReason::HardBounce;
+                suppressions.push(Suppression::new(address, reason, Some(job.email.id), Some(&text), now));
+            }
             settlements.push(Settlement {
                 id: DeliveryId { email: job.email.id, number: delivery.number },
                 attempt,
@@ -90,7 +99,7 @@ impl Queue {
             });
         }
         let notifications = if reported.is_empty() { Vec::new() } else { self.notifications(job, reported, now).await };
-        Settle { settlements, notifications }
+        Settle { settlements, notifications, suppressions }
     }
 
     /// What follows an attempt. One that would be tried again too late becomes a failure.
@@ -184,6 +193,19 @@ impl Queue {
             self.delivery.clock.sleep(STORE_RETRY).await;
         }
     }
+}
+
+/// The reply by which a mailbox is known not to be there, ever. One to the message may be about another of its recipients, and
+/// one to MAIL is about the sender.
+fn hard_bounce(attempt: &Attempt, recipients: usize) -> Option<&Reply> {
+    let Outcome::Failed { reply: Some(reply), .. } = &attempt.outcome else { return None };
+    let is_of_recipient = |exchange: &Exchange| match exchange.command.as_str() {
+        "RCPT" => true,
+        "." => recipients == 1,
+        _ => false,
+    };
+    let is_sure = attempt.exchanges.iter().any(|exchange| exchange.reply == *reply && is_of_recipient(exchange));
+    (is_sure && bounce::classify_reply(reply).is_hard_bounce).then_some(reply)
 }
 
 fn log_outcome(job: &Job, delivery: &ClaimedDelivery, attempt: &Attempt, next: Next) {

@@ -402,23 +402,22 @@ impl Worker {
 
 /// The same outcome for all deliveries of a job.
 pub(super) fn attempts_alike(queue: &Queue, job: &Job, outcome: Outcome) -> Vec<(usize, Attempt)> {
-    let now = queue.now();
-    job.deliveries
-        .iter()
-        .map(|&index| {
-            let attempt = Attempt {
-                number: job.email.deliveries[index].attempts + 1,
-                started_at: now,
-                duration: Duration::ZERO,
-                mx: None,
-                mx_ip: None,
-                source_ip: None,
-                ip_selection: None,
-                tls: None,
-                exchanges: Vec::new(),
-                outcome: outcome.clone(),
-            };
-            (index, attempt)
-        })
-        .collect()
+    let attempt = |&index: &usize| (index, attempt_without_connection(queue, job, index, outcome.clone()));
+    job.deliveries.iter().map(attempt).collect()
+}
+
+/// What is recorded of a delivery that was not spoken of with anybody.
+pub(super) fn attempt_without_connection(queue: &Queue, job: &Job, index: usize, outcome: Outcome) -> Attempt {
+    Attempt {
+        number: job.email.deliveries[index].attempts + 1,
+        started_at: queue.now(),
+        duration: Duration::ZERO,
+        mx: None,
+        mx_ip: None,
+        source_ip: None,
+        ip_selection: None,
+        tls: None,
+        exchanges: Vec::new(),
+        outcome,
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use postrider_core::mailbox::Digest;
 use postrider_core::trace::{self, HeaderScan, RECEIVED_FIELDS_MAX};
-use postrider_core::{Direction, Envelope, Message, ObjectId, Recipient, Timestamp};
+use postrider_core::{Address, Direction, Envelope, Message, ObjectId, Recipient, Timestamp};
 use postrider_store::{Accepted, ClaimedDelivery, ClaimedEmail, Filed, NewDelivery, NewEmail};
 use postrider_wire::smtp::reply::Reply;
 use tracing::{error, info, warn};
@@ -159,7 +159,12 @@ async fn store(
         (email.envelope.reverse_path.as_str().to_owned(), email.kept.len() + email.deliveries.len());
     let is_claimed = handed_on.is_some();
 
-    let accepted = keep(context, email).await?;
+    // Whether it may be sent is found out while it is written, and costs the client nothing.
+    let addresses: Vec<Address> =
+        email.deliveries.iter().filter(|_| is_claimed).map(|delivery| delivery.recipient.address.clone()).collect();
+    let addresses: Vec<&Address> = addresses.iter().collect();
+    let (kept, ()) = tokio::join!(keep(context, email), context.queue.suppressions().look_up(&addresses));
+    let accepted = kept?;
     drop(share);
     let outcomes: Vec<_> = named.iter().map(|&recipient| filings.outcome(recipient, &accepted)).collect();
     let refused = outcomes.iter().filter(|outcome| outcome.is_err()).count();

@@ -151,5 +151,5 @@ fn settled(id: DeliveryId, next: Next) -> Settle {
         },
     };
     let settlement = Settlement { id, attempt, next, delay_notified: false };
-    Settle { settlements: vec![settlement], notifications: Vec::new() }
+    Settle { settlements: vec![settlement], ..Settle::default() }
 }

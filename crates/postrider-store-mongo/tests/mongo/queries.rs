@@ -190,6 +190,7 @@ async fn every_index_has_its_reason() {
             "notices",
             "removals",
             "subscriptions",
+            "suppressions",
             "users",
         ]
     );

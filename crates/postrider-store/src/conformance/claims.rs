@@ -56,7 +56,7 @@ pub(super) async fn claims_carry_what_sending_takes(harness: &dyn Harness) {
     }
     let mut deferred = settlement(delivery(email.id, 1), 1, 3, Next::Retry { at: at(10) });
     deferred.delay_notified = true;
-    store.settle(node, Settle { settlements: vec![deferred], notifications: Vec::new() }).await.unwrap();
+    store.settle(node, Settle { settlements: vec![deferred], ..Settle::default() }).await.unwrap();
     let claimed = store.claim(request(node, 10, 10)).await.unwrap();
     let again = &claimed.emails[0].deliveries[0];
     assert_eq!((again.number, again.attempts, again.delay_notified), (1, 1, true));

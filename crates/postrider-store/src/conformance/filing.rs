@@ -101,6 +101,7 @@ pub(super) async fn notifications_are_filed(harness: &dyn Harness) {
     let with_notification = |number, notification: NewEmail| Settle {
         settlements: vec![settlement(delivery(outbound, number), 1, 3, Next::Failed)],
         notifications: vec![notification],
+        ..Settle::default()
     };
     let notification = filed_email(3, &[ann]);
     assert_eq!(store.settle(node, with_notification(0, notification.clone())).await, Ok(1));

@@ -313,7 +313,7 @@ pub(super) fn settlement(id: DeliveryId, number: u32, seconds: i64, next: Next) 
 
 /// Settles one delivery as its first attempt.
 pub(super) async fn settle(store: &Arc<dyn Store>, node: NodeId, id: DeliveryId, seconds: i64, next: Next) -> usize {
-    let settle = Settle { settlements: vec![settlement(id, 1, seconds, next)], notifications: Vec::new() };
+    let settle = Settle { settlements: vec![settlement(id, 1, seconds, next)], ..Settle::default() };
     store.settle(node, settle).await.unwrap()
 }
 

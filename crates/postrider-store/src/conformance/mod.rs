@@ -25,6 +25,7 @@ mod notes;
 mod orders;
 mod random;
 mod settlements;
+mod suppressions;
 mod transfer;
 mod users;
 
@@ -165,6 +166,12 @@ checks! { $
     notes {
         notes_are_kept_by_key
         changes_of_a_note_are_never_lost
+    }
+    suppressions {
+        addresses_are_listed_once
+        suppressions_come_in_pages
+        suppressions_come_with_their_settlements_only
+        changes_of_the_list_are_told
     }
     transfer {
         an_imported_store_is_the_same_by_every_read

@@ -80,7 +80,7 @@ pub(super) async fn a_retry_starts_expiry_again(harness: &dyn Harness) {
     assert_eq!((email.created_at, email.deliveries[0].queued_at), (at(1), at(700)));
     assert_eq!(email.deliveries[0].attempts, 1, "its history stays");
     let again = settlement(delivery(id, 0), 2, 701, Next::Retry { at: at(800) });
-    store.settle(node, Settle { settlements: vec![again], notifications: Vec::new() }).await.unwrap();
+    store.settle(node, Settle { settlements: vec![again], ..Settle::default() }).await.unwrap();
     let claimed = store.claim(request(node, 800, 1)).await.unwrap();
     assert_eq!(claimed.emails[0].deliveries[0].queued_at, at(700), "it holds for later attempts");
     assert_eq!(detail(&store, id).await.attempts.len(), 2);

@@ -43,7 +43,7 @@ pub(super) async fn a_deferred_delivery_comes_back_when_due(harness: &dyn Harnes
     let shown = detail(&store, id).await;
     assert_eq!((shown.email.status, shown.email.next_attempt_at), (EmailStatus::Sending, None));
     assert_eq!(shown.deliveries[0].next_attempt_at, None);
-    let sent = Settle { settlements: vec![settlement(delivery(id, 0), 2, 61, Next::Sent)], notifications: vec![] };
+    let sent = Settle { settlements: vec![settlement(delivery(id, 0), 2, 61, Next::Sent)], ..Settle::default() };
     store.settle(node, sent).await.unwrap();
     let shown = detail(&store, id).await;
     assert_eq!((shown.email.status, shown.email.attempts, shown.email.last_error), (EmailStatus::Sent, 2, None));
@@ -66,8 +66,11 @@ pub(super) async fn a_deleted_email_has_nothing_to_settle(harness: &dyn Harness)
     let id = accept(&store, claimed_email(1, &["a@one.example"], node)).await;
     assert!(store.delete(id).await.unwrap());
     let report = email(3, &["sender@example.com"]);
-    let settle =
-        Settle { settlements: vec![settlement(delivery(id, 0), 1, 2, Next::Failed)], notifications: vec![report] };
+    let settle = Settle {
+        settlements: vec![settlement(delivery(id, 0), 1, 2, Next::Failed)],
+        notifications: vec![report],
+        ..Settle::default()
+    };
     assert_eq!(store.settle(node, settle).await.unwrap(), 0);
     let stats = store.queue_stats(at(3)).await.unwrap();
     assert_eq!((stats.total, stats.sending, stats.failed_last_minute), (0, 0, 0));
@@ -80,10 +83,10 @@ pub(super) async fn notifications_come_with_their_settlements_only(harness: &dyn
     let (first, second) = (report(2), report(3));
     let (first_id, second_id) = (first.id, second.id);
     let failed = |number| settlement(delivery(id, number), 1, 2, Next::Failed);
-    let both = Settle { settlements: vec![failed(0), failed(9)], notifications: vec![first] };
+    let both = Settle { settlements: vec![failed(0), failed(9)], notifications: vec![first], ..Settle::default() };
     assert_eq!(store.settle(node, both).await.unwrap(), 1);
     assert!(store.raw(first_id).await.unwrap().is_some());
-    let none = Settle { settlements: vec![failed(0)], notifications: vec![second] };
+    let none = Settle { settlements: vec![failed(0)], notifications: vec![second], ..Settle::default() };
     assert_eq!(store.settle(node, none).await.unwrap(), 0);
     assert_eq!(store.raw(second_id).await.unwrap(), None);
     assert_eq!(claim_all(&store, node, 10).await, [delivery(first_id, 0)], "a notification is delivered as all mail");
@@ -94,8 +97,11 @@ pub(super) async fn a_refused_notification_undoes_its_settlements(harness: &dyn 
     let id = accept(&store, claimed_email(1, &["a@one.example"], node)).await;
     let taken = email(1, &[]);
     accept(&store, taken.clone()).await;
-    let settle =
-        Settle { settlements: vec![settlement(delivery(id, 0), 1, 2, Next::Failed)], notifications: vec![taken] };
+    let settle = Settle {
+        settlements: vec![settlement(delivery(id, 0), 1, 2, Next::Failed)],
+        notifications: vec![taken],
+        ..Settle::default()
+    };
     assert!(matches!(store.settle(node, settle.clone()).await, Err(StoreError::Exists(_))));
     let shown = detail(&store, id).await;
     assert_eq!(shown.email.status, EmailStatus::Sending, "the claim is as it was");
@@ -131,7 +137,7 @@ pub(super) async fn attempts_are_kept_in_order(harness: &dyn Harness) {
         assert_eq!(claimed.len(), 2);
         let next = Next::Retry { at: at(seconds + 10) };
         let settlements = claimed.iter().map(|&id| settlement(id, number, seconds, next)).collect();
-        assert_eq!(store.settle(node, Settle { settlements, notifications: Vec::new() }).await.unwrap(), 2);
+        assert_eq!(store.settle(node, Settle { settlements, ..Settle::default() }).await.unwrap(), 2);
         expected.extend([(0, attempt(number, seconds, next)), (1, attempt(number, seconds, next))]);
     }
     expected.sort_by_key(|(delivery, attempt)| (*delivery, attempt.number));
@@ -165,12 +171,12 @@ pub(super) async fn an_email_shows_the_trouble_of_any_of_its_deliveries(harness:
     assert_eq!(last_error().await, failed.outcome.error());
     let again = Settle {
         settlements: vec![settlement(delivery(id, 0), 2, 11, Next::Retry { at: at(20) })],
-        notifications: Vec::new(),
+        ..Settle::default()
     };
     store.settle(node, again).await.unwrap();
     assert_eq!(last_error().await, deferred.outcome.error());
     claim_all(&store, node, 20).await;
-    let sent = Settle { settlements: vec![settlement(delivery(id, 0), 3, 21, Next::Sent)], notifications: Vec::new() };
+    let sent = Settle { settlements: vec![settlement(delivery(id, 0), 3, 21, Next::Sent)], ..Settle::default() };
     store.settle(node, sent).await.unwrap();
     assert_eq!(last_error().await, failed.outcome.error(), "one is still in trouble");
 }

@@ -37,7 +37,7 @@ async fn populate(store: &Arc<dyn Store>) -> NodeId {
     again.attempt.source_ip = Some("2001:db8::1".parse().unwrap());
     again.attempt.outcome =
         Outcome::Deferred { category: Category::Connection, reply: None, reason: "nobody answers".into() };
-    store.settle(node, Settle { settlements: vec![again], notifications: Vec::new() }).await.unwrap();
+    store.settle(node, Settle { settlements: vec![again], ..Settle::default() }).await.unwrap();
     let retried = accept(store, claimed_email(30, &["a@one.example"], node)).await;
     assert_eq!(super::fixtures::settle(store, node, delivery(retried, 0), 31, Next::Failed).await, 1);
     order(store, retried, Order::Retry, 32).await;
@@ -167,7 +167,7 @@ pub(super) async fn an_imported_store_is_the_same_by_every_read(harness: &dyn Ha
                 let id = delivery(email.id, claimed.number);
                 let next = Next::Retry { at: at(20_000) };
                 let settlement = settlement(id, claimed.attempts + 1, 10_001, next);
-                let settle = Settle { settlements: vec![settlement], notifications: Vec::new() };
+                let settle = Settle { settlements: vec![settlement], ..Settle::default() };
                 assert_eq!(store.settle(node, settle).await.unwrap(), 1);
             }
         }

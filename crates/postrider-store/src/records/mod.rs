@@ -2,6 +2,7 @@
 
 mod directory;
 mod mailboxes;
+mod suppressions;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use directory::*;
 pub use mailboxes::*;
+pub use suppressions::*;
 
 /// A running Postrider, as the store knows it: a new id at each start.
 pub type NodeId = ObjectId;
@@ -89,10 +91,12 @@ pub enum Change {
     Nodes,
     /// Users were added, changed or removed.
     Directory,
+    /// Addresses were put on the suppression list, or taken off it.
+    Suppressions,
 }
 
 impl Change {
-    pub const ALL: [Self; 3] = [Self::Queue, Self::Nodes, Self::Directory];
+    pub const ALL: [Self; 4] = [Self::Queue, Self::Nodes, Self::Directory, Self::Suppressions];
 }
 
 /// An e-mail as a store keeps it, for another store.
@@ -231,12 +235,14 @@ pub enum Next {
     Failed,
 }
 
-/// Settlements that go into one commit together with the notifications (DSNs) that they cause.
+/// Settlements that go into one commit together with what they cause: notifications (DSNs) and suppressions.
 #[derive(Debug, Clone, Default)]
 pub struct Settle {
     pub settlements: Vec<Settlement>,
     /// E-mails that are accepted if, and only if, the settlements are recorded.
     pub notifications: Vec<NewEmail>,
+    /// Addresses that are listed under the same condition, as [`crate::Suppressions::suppress`] does it.
+    pub suppressions: Vec<Suppression>,
 }
 
 /// Which deliveries an order is for. Empty fields do not restrict; no field set means all.

@@ -25,6 +25,7 @@ mod schema;
 mod sequence;
 mod settle;
 mod stats;
+mod suppressions;
 mod transfer;
 mod users;
 mod writer;

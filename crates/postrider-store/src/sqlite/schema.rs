@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Each step leads from the version that is its position to the next. Steps are never changed, only added.
-const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
 
 /// The version of this program's schema, kept in `PRAGMA user_version`.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -150,6 +150,20 @@ CREATE TABLE notes (
     value TEXT NOT NULL,
     version INTEGER NOT NULL    -- raised by each change
 ) STRICT, WITHOUT ROWID;
+";
+
+/// The suppression list.
+const VERSION_6: &str = "
+CREATE TABLE suppressions (
+    key TEXT PRIMARY KEY,       -- the address as it is looked up
+    address TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    email BLOB,
+    text TEXT,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX suppressions_created ON suppressions (created_at);
 ";
 
 /// Mailboxes. Each user who was there before gets those that a new one has.

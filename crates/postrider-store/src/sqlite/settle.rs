@@ -10,15 +10,16 @@ use super::batch::Batch;
 use super::checkpoint::ROWS_BYTES;
 use super::codes::{self, StatusCode};
 use super::failure::Failure;
-use super::sequence;
+use super::{sequence, suppressions};
 use crate::error::StoreError;
-use crate::records::{DeliveryId, Next, NodeId, Settle, Settlement};
+use crate::records::{DeliveryId, Next, NodeId, Settle, Settlement, Suppression};
 
 /// Settlements as their rows will be.
 #[derive(Debug)]
 pub(super) struct PreparedSettle {
     settlements: Vec<PreparedSettlement>,
     notifications: Vec<PreparedEmail>,
+    suppressions: Vec<Suppression>,
 }
 
 #[derive(Debug)]
@@ -41,18 +42,19 @@ pub(super) async fn prepare(settle: Settle) -> Result<PreparedSettle, StoreError
     for email in settle.notifications {
         notifications.push(accept::prepare(email).await?);
     }
-    Ok(PreparedSettle { settlements, notifications })
+    Ok(PreparedSettle { settlements, notifications, suppressions: settle.suppressions })
 }
 
 impl PreparedSettle {
     /// About how much is written for it.
     pub(super) fn bytes(&self) -> usize {
         let rows: usize = self.settlements.iter().map(|settlement| ROWS_BYTES + settlement.record.len()).sum();
+        let rows = rows + ROWS_BYTES * self.suppressions.len();
         rows + self.notifications.iter().map(PreparedEmail::bytes).sum::<usize>()
     }
 }
 
-/// Records the settlements whose claims the node still holds, and the notifications if there was one. Returns how many.
+/// Records the settlements whose claims the node still holds, and what they cause if there was one. Returns how many.
 pub(super) fn settle(batch: &mut Batch<'_>, node: NodeId, settle: &PreparedSettle) -> Result<usize, Failure> {
     let Some(owner) = batch.node(node)? else { return Ok(0) };
     let mut recorded = 0;
@@ -63,6 +65,7 @@ pub(super) fn settle(batch: &mut Batch<'_>, node: NodeId, settle: &PreparedSettl
         for email in &settle.notifications {
             accept::insert(batch, email).map_err(Failure::undoing)?;
         }
+        suppressions::add(batch, &settle.suppressions).map_err(Failure::undoing)?;
     }
     Ok(recorded)
 }

@@ -15,6 +15,7 @@ mod output;
 mod queue;
 mod selftest;
 mod serve;
+mod suppression;
 mod table;
 mod user;
 
@@ -32,7 +33,7 @@ Exit codes:
   0  done
   1  it failed; standard error says why
   2  wrong usage, or wrong settings
-  3  there is no such e-mail, user, domain or alias
+  3  there is no such e-mail, user, domain, alias or suppression
   4  the state does not allow it: the user exists already, the e-mail is being sent
 
 Settings come from the environment and from .env in the current directory; `postrider config` shows them.";
@@ -70,6 +71,9 @@ enum Command {
     /// Addresses whose mail goes to users of other addresses
     #[command(subcommand)]
     Alias(alias::AliasCommand),
+    /// Addresses that nothing is sent to
+    #[command(subcommand)]
+    Suppression(suppression::SuppressionCommand),
     /// The queue of deliveries
     #[command(subcommand)]
     Queue(queue::QueueCommand),
@@ -124,6 +128,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::User(command) => user::run(command, output),
         Command::Domain(command) => domain::run(command, output),
         Command::Alias(command) => alias::run(command, output),
+        Command::Suppression(command) => suppression::run(command, output),
         Command::Queue(command) => queue::run(command, output),
         Command::Email(command) => email::run(command, output),
         Command::Migrate(args) => migrate::run(args, output),

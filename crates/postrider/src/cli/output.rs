@@ -80,6 +80,16 @@ pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
+/// What a list says, behind its total, of the page that was asked for.
+pub(super) fn which_page(page: u64, pages: u64) -> String {
+    match pages {
+        // An empty list still has its first page.
+        0 | 1 if page == 1 => String::new(),
+        pages if page > pages => format!(" There is no page {page}; the last is {}.", pages.max(1)),
+        pages => format!(" Page {page} of {pages}; more with --page."),
+    }
+}
+
 /// Bytes in the largest binary unit that they reach: `1.5 GiB`.
 pub(super) fn sized(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -111,5 +121,14 @@ mod tests {
     #[test]
     fn a_message_does_not_drive_the_terminal() {
         assert_eq!(printable("a\u{1b}[2Jb\r\nc\td\u{9b}"), "a\u{fffd}[2Jb\nc\td\u{fffd}");
+    }
+
+    #[test]
+    fn a_page_behind_the_last_is_told() {
+        assert_eq!(which_page(1, 0), "");
+        assert_eq!(which_page(1, 1), "");
+        assert_eq!(which_page(2, 3), " Page 2 of 3; more with --page.");
+        assert_eq!(which_page(100_000, 24), " There is no page 100000; the last is 24.");
+        assert_eq!(which_page(2, 0), " There is no page 2; the last is 1.");
     }
 }

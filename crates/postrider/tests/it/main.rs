@@ -60,3 +60,4 @@ mod smtp_time;
 mod source_ip;
 mod store_outage;
 mod support;
+mod suppression;

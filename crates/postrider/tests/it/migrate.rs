@@ -143,7 +143,7 @@ async fn fill(store: &dyn Store) {
         let id = new.id;
         store.accept(new).await.unwrap();
         let settlements = (0..).zip(nexts).map(|(number, &next)| settlement(DeliveryId { email: id, number }, 1, next));
-        let settle = Settle { settlements: settlements.collect(), notifications: Vec::new() };
+        let settle = Settle { settlements: settlements.collect(), ..Settle::default() };
         assert_eq!(store.settle(node, settle).await.unwrap(), nexts.len());
         if nexts == [Next::Failed] {
             order(store, id, Order::Retry).await;

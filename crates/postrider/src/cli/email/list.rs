@@ -7,7 +7,7 @@ use postrider_web::view::EmailPageView;
 
 use super::recipients;
 use crate::cli::failure::Failure;
-use crate::cli::output::{Output, counted, style_of};
+use crate::cli::output::{Output, counted, style_of, which_page};
 use crate::cli::table::{Cell, Table};
 
 #[derive(Debug, Args)]
@@ -75,15 +75,6 @@ pub(super) async fn run(store: &dyn Store, args: ListArgs, output: &mut Output) 
     output.line(format!("{}.{which}", counted(found.total, "e-mail", "e-mails")))
 }
 
-fn which_page(page: u64, pages: u64) -> String {
-    match pages {
-        // An empty list still has its first page.
-        0 | 1 if page == 1 => String::new(),
-        pages if page > pages => format!(" There is no page {page}; the last is {}.", pages.max(1)),
-        pages => format!(" Page {page} of {pages}; more with --page."),
-    }
-}
-
 impl ListArgs {
     fn into_filter(self) -> EmailFilter {
         EmailFilter {
@@ -104,18 +95,4 @@ impl ListArgs {
 
 fn time(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse_rfc3339(text).ok_or_else(|| "a time is like 2026-11-22T13:39:40Z or 2026-11-22".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_behind_the_last_is_told() {
-        assert_eq!(which_page(1, 0), "");
-        assert_eq!(which_page(1, 1), "");
-        assert_eq!(which_page(2, 3), " Page 2 of 3; more with --page.");
-        assert_eq!(which_page(100_000, 24), " There is no page 100000; the last is 24.");
-        assert_eq!(which_page(2, 0), " There is no page 2; the last is 1.");
-    }
 }

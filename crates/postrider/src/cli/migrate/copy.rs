@@ -1,11 +1,11 @@
 //! Copying what the target does not have yet. Whatever interrupts it, the next run goes on where it ended.
 
-use postrider_store::{MailboxId, Store, StoredEmail, User};
+use postrider_store::{MailboxId, Store, StoredEmail, SuppressionFilter, User};
 use serde::Serialize;
 
 use super::inventory::{Inventory, Statuses};
 use super::progress::Progress;
-use super::{EXPORT_EMAILS, EXPORT_ENTRIES};
+use super::{EXPORT_EMAILS, EXPORT_ENTRIES, EXPORT_SUPPRESSIONS};
 use crate::cli::failure::Failure;
 
 /// What the source has, and how much of it was not in the target.
@@ -18,6 +18,8 @@ pub(super) struct Copied {
     /// Of small things: how far source addresses are warmed up, and the like.
     pub(super) notes: Counts,
     pub(super) aliases: Counts,
+    /// Addresses that nothing is sent to.
+    pub(super) suppressions: Counts,
     /// Messages in mailboxes, each copy counted.
     pub(super) messages: Counts,
     pub(super) statuses: Statuses,
@@ -73,6 +75,19 @@ pub(super) async fn notes(source: &dyn Store, target: &dyn Store) -> Result<Coun
     for note in source.notes("").await? {
         counts.total += 1;
         counts.moved += u64::from(target.put_note(&note.key, note.value, 0).await?);
+    }
+    Ok(counts)
+}
+
+pub(super) async fn suppressions(source: &dyn Store, target: &dyn Store) -> Result<Counts, Failure> {
+    let mut counts = Counts::default();
+    for page in 1.. {
+        let found = source.suppressions(&SuppressionFilter::default(), page, EXPORT_SUPPRESSIONS).await?;
+        if found.suppressions.is_empty() {
+            break;
+        }
+        counts.total += found.suppressions.len() as u64;
+        counts.moved += target.suppress(found.suppressions).await? as u64;
     }
     Ok(counts)
 }

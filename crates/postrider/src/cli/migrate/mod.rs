@@ -26,6 +26,9 @@ use crate::cli::output::{Output, counted};
 /// E-mails in one export; the engine gives fewer where they are large.
 const EXPORT_EMAILS: usize = 256;
 
+/// Suppressed addresses in one page.
+const EXPORT_SUPPRESSIONS: u64 = 1_000;
+
 /// Entries of mailboxes in one export.
 const EXPORT_ENTRIES: usize = 1_000;
 
@@ -121,12 +124,16 @@ async fn move_all(
     let (emails, mut inventory) = copy::emails(source, target, progress).await?;
     let (domains, aliases) = (copy::domains(source, target).await?, copy::aliases(source, target).await?);
     let notes = copy::notes(source, target).await?;
+    let suppressions = copy::suppressions(source, target).await?;
     let messages = copy::mailboxes(source, target).await?;
     let differences = verify::compare(source, target, &mut inventory, progress).await?;
     // One that started meanwhile may have sent what has been copied as waiting.
     refuse_running(source, &sides.from).await?;
     refuse_running(target, &sides.to).await?;
-    Ok((Copied { emails, users, domains, aliases, notes, messages, statuses: inventory.statuses() }, differences))
+    Ok((
+        Copied { emails, users, domains, aliases, suppressions, notes, messages, statuses: inventory.statuses() },
+        differences,
+    ))
 }
 
 /// A node that runs changes what is copied, and would send what is copied twice.
@@ -144,13 +151,14 @@ fn report(summary: &Summary, (from, to): &(String, String), output: &mut Output)
     if output.is_json() {
         output.json(summary)?;
     } else {
-        let Copied { emails, users, domains, aliases, notes, messages, statuses: _ } = &summary.copied;
+        let Copied { emails, users, domains, aliases, suppressions, notes, messages, statuses: _ } = &summary.copied;
         output.line(format!("From {from} to {to}:"))?;
         for (counts, one, many) in [
             (emails, "e-mail", "e-mails"),
             (users, "user", "users"),
             (domains, "domain", "domains"),
             (aliases, "alias", "aliases"),
+            (suppressions, "suppressed address", "suppressed addresses"),
             (notes, "note", "notes"),
             (messages, "message in mailboxes", "messages in mailboxes"),
         ] {

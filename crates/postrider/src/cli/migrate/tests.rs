@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use postrider_core::mailbox::{Flags, MailboxName, NamedFlags, UidSet};
-use postrider_core::{Address, Direction, Envelope, Message, ObjectId, Recipient, ReversePath};
+use postrider_core::{Address, Direction, Envelope, Message, ObjectId, Recipient, ReversePath, SuppressionReason};
 use postrider_store::{
     AliasRecord, CopyMessages, DomainRecord, EmailFilter, Filed, Filing, FlagsOperation, NewDelivery, NewEmail,
-    NewMailbox, Order, Quota, Renewal, ScramKeys, Selection, SqliteOptions, SqliteStore, StoreFlags, User,
+    NewMailbox, Order, Quota, Renewal, ScramKeys, Selection, SqliteOptions, SqliteStore, StoreFlags, Suppression, User,
 };
 use postrider_testkit::StoreFaults;
 
@@ -176,6 +176,9 @@ async fn fill_mailboxes(store: &dyn Store) {
     store.add_alias(AliasRecord { address, targets, created_at: now, updated_at: now }).await.unwrap();
     store.put_note("a", "1".to_owned(), 0).await.unwrap();
     store.put_note("a", "2".to_owned(), 1).await.unwrap();
+    let gone = Address::parse("gone@there.example").unwrap();
+    let suppression = Suppression::new(gone, SuppressionReason::Manual, None, None, now);
+    store.suppress(vec![suppression]).await.unwrap();
 }
 
 #[tokio::test]
@@ -186,14 +189,17 @@ async fn mailboxes_move_with_all_that_is_in_them() {
     let faults = StoreFaults::new();
     let target = faults.between(house.target.clone());
     // Somewhere among the entries.
-    faults.fail_after(22);
+    faults.fail_after(23);
     house.migrate(target.as_ref()).await.unwrap_err();
     faults.set_failing(false);
     let (copied, differences) = house.migrate(target.as_ref()).await.unwrap();
     assert!(differences.is_none(), "{differences}");
     assert_eq!(copied.messages.total, entries);
     assert!(copied.messages.moved > 0);
-    assert_eq!((copied.domains.total, copied.aliases.total, copied.notes.total), (1, 1, 1));
+    assert_eq!(
+        (copied.domains.total, copied.aliases.total, copied.notes.total, copied.suppressions.moved),
+        (1, 1, 1, 0)
+    );
     let ann = ObjectId::from_bytes([1; 12]);
     let (there, stored) = (house.target.mailboxes(ann).await.unwrap(), house.source.mailboxes(ann).await.unwrap());
     assert_eq!(there, stored);
@@ -215,6 +221,7 @@ async fn mailboxes_move_with_all_that_is_in_them() {
         .unwrap();
     house.target.remove_domain(&"here.example".parse().unwrap()).await.unwrap();
     house.target.put_note("a", "3".to_owned(), 1).await.unwrap();
+    house.target.unsuppress(&Address::parse("gone@there.example").unwrap()).await.unwrap();
     let mut inventory =
         copy::emails(house.source.as_ref(), house.target.as_ref(), &mut Progress::new()).await.unwrap().1;
     let (source, target) = (house.source.as_ref(), house.target.as_ref());
@@ -222,6 +229,7 @@ async fn mailboxes_move_with_all_that_is_in_them() {
     assert!(differences.contains("INBOX of ann@example.org"), "{differences}");
     assert!(differences.contains("domains that differ: 1 (here.example)"), "{differences}");
     assert!(differences.contains("notes that differ: 1 (a)"), "{differences}");
+    assert!(differences.contains("suppressed addresses that differ: 1 (gone@there.example)"), "{differences}");
 }
 
 #[tokio::test]
@@ -272,6 +280,7 @@ fn a_summary_is_json() {
             domains: copy::Counts::default(),
             notes: copy::Counts::default(),
             aliases: copy::Counts::default(),
+            suppressions: copy::Counts::default(),
             messages: copy::Counts::default(),
             statuses: [("sent", 3)].into(),
         },

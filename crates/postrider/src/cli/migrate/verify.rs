@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use postrider_core::{EmailStatus, ObjectId, Timestamp};
-use postrider_store::{MailboxId, QueueStats, Store, StoreError, StoredMailboxes, User};
+use postrider_store::{MailboxId, QueueStats, Store, StoreError, StoredMailboxes, SuppressionFilter, User};
 use serde::Serialize;
 
 use super::inventory::{Found, Inventory};
 use super::progress::Progress;
-use super::{EXPORT_EMAILS, EXPORT_ENTRIES};
+use super::{EXPORT_EMAILS, EXPORT_ENTRIES, EXPORT_SUPPRESSIONS};
 use crate::cli::failure::Failure;
 
 /// Of each kind of difference so many are named.
@@ -30,6 +30,7 @@ pub(super) struct Differences {
     users: Named,
     domains: Named,
     aliases: Named,
+    suppressions: Named,
     notes: Named,
     /// Mailboxes, and what is noted of all of a user's mail.
     mailboxes: Named,
@@ -58,7 +59,7 @@ impl Differences {
         self.kinds().iter().all(|(named, _)| named.count == 0) && self.counts.is_empty()
     }
 
-    fn kinds(&self) -> [(&Named, &'static str); 8] {
+    fn kinds(&self) -> [(&Named, &'static str); 9] {
         [
             (&self.missing, "e-mails missing in the target"),
             (&self.changed, "e-mails that differ"),
@@ -66,6 +67,7 @@ impl Differences {
             (&self.users, "users that differ"),
             (&self.domains, "domains that differ"),
             (&self.aliases, "aliases that differ"),
+            (&self.suppressions, "suppressed addresses that differ"),
             (&self.notes, "notes that differ"),
             (&self.mailboxes, "mailboxes that differ"),
         ]
@@ -117,6 +119,7 @@ pub(super) async fn compare(
     differing(&domains, &there, |domain| domain.name.to_string(), &mut differences.domains);
     let (aliases, there) = (source.aliases().await?, target.aliases().await?);
     differing(&aliases, &there, |alias| alias.address.to_string(), &mut differences.aliases);
+    suppressions(source, target, &mut differences.suppressions).await?;
     // Versions count changes; those of the copy begin anew.
     let notes = async |store: &dyn Store| {
         let mut notes = store.notes("").await?;
@@ -129,6 +132,21 @@ pub(super) async fn compare(
         mailboxes(source, target, user, &mut differences.mailboxes).await?;
     }
     Ok(differences)
+}
+
+/// Compares the suppression lists, which have one order.
+async fn suppressions(source: &dyn Store, target: &dyn Store, named: &mut Named) -> Result<(), Failure> {
+    for page in 1.. {
+        let read = async |store: &dyn Store| {
+            Ok::<_, Failure>(store.suppressions(&SuppressionFilter::default(), page, EXPORT_SUPPRESSIONS).await?)
+        };
+        let (listed, there) = (read(source).await?.suppressions, read(target).await?.suppressions);
+        if listed.is_empty() && there.is_empty() {
+            break;
+        }
+        differing(&listed, &there, |suppression| suppression.address.to_string(), named);
+    }
+    Ok(())
 }
 
 /// Compares a user's mailboxes, and all that is in them.
