@@ -83,7 +83,8 @@ pub(super) async fn changes_of_the_list_are_told(harness: &dyn Harness) {
         while heard.try_recv().is_ok() {}
     };
     store.suppress(vec![suppression("a@one.example", Manual, 1)]).await.unwrap();
-    assert_eq!(own.try_recv(), Ok(Change::Suppressions), "this process hears it before the call returns");
+    let is_heard = std::iter::from_fn(|| own.try_recv().ok()).any(|change| change == Change::Suppressions);
+    assert!(is_heard, "this process hears it before the call returns");
     told("an address came").await;
     store.unsuppress(&address("a@one.example")).await.unwrap();
     told("an address went").await;
