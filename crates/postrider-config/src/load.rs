@@ -173,6 +173,7 @@ fn blank() -> Settings {
         queue_concurrency: 0,
         queue_concurrency_per_domain: 0,
         tls_required_domains: Vec::new(),
+        mta_sts_enabled: false,
         shaping_file: None,
         suppression_enabled: false,
         ip_selection: IpSelection {

@@ -27,6 +27,7 @@ pub(crate) const OWN_PREFIXES: &[&str] = &[
     "SOURCE_IP",
     "SHAPING_",
     "SUPPRESSION_",
+    "MTA_STS_",
     "TRUSTED_NETWORK",
     "ALLOWED_DOMAIN",
     "UNKNOWN_RECIPIENT",

@@ -164,6 +164,7 @@ pub struct Settings {
     pub queue_concurrency_per_domain: usize,
     /// Whose mail leaves only encrypted, to hosts that prove their names.
     pub tls_required_domains: Vec<DomainPattern>,
+    pub mta_sts_enabled: bool,
     /// Lines for single destinations, before the built-in ones.
     pub shaping_file: Option<PathBuf>,
     /// Whether addresses are listed that bounce, and nothing is sent to listed ones.

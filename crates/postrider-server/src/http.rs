@@ -1,6 +1,12 @@
 //! Asking other HTTP servers: one request, one answer of bounded size. Redirects are answers like others.
 
 use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -11,9 +17,12 @@ use hyper::{HeaderMap, Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::TokioExecutor;
 use percent_encoding::percent_decode_str;
+use postrider_core::Resolver;
 use rustls::ClientConfig;
+use tower_service::Service;
 use url::Url;
 
 const AGENT: &str = concat!("postrider/", env!("CARGO_PKG_VERSION"));
@@ -21,7 +30,7 @@ const AGENT: &str = concat!("postrider/", env!("CARGO_PKG_VERSION"));
 /// Asks servers, over connections that are kept for further requests. Certificates are verified.
 #[derive(Clone)]
 pub(crate) struct HttpClient {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector<Names>>, Full<Bytes>>,
 }
 
 /// A server's answer.
@@ -40,11 +49,28 @@ pub(crate) struct HttpAnswer {
 pub(crate) struct NoAnswer(String);
 
 impl HttpClient {
-    /// `tls`: one that verifies.
+    /// For servers of the operator's, whose names the system knows. `tls`: one that verifies.
     pub(crate) fn new(tls: &ClientConfig) -> Self {
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_or_http().enable_http1().build();
-        Self { client: Client::builder(TokioExecutor::new()).build(connector) }
+        Self::with_names(tls, Names::OfSystem(GaiResolver::new()))
+    }
+
+    /// For servers of the world, whose names are looked up as those of MX hosts are.
+    pub(crate) fn of_world(tls: &ClientConfig, resolver: Arc<dyn Resolver>) -> Self {
+        Self::with_names(tls, Names::OfWorld(resolver))
+    }
+
+    fn with_names(tls: &ClientConfig, names: Names) -> Self {
+        let mut http = HttpConnector::new_with_resolver(names);
+        // TLS is the outer connector's business.
+        http.enforce_http(false);
+        let https = HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_or_http().enable_http1();
+        Self { client: Client::builder(TokioExecutor::new()).build(https.wrap_connector(http)) }
+    }
+
+    /// Asks for a document, and reads at most `answer_bytes_max` of it. Waits for as long as the caller does.
+    pub(crate) async fn get(&self, url: &Url, answer_bytes_max: usize) -> Result<HttpAnswer, NoAnswer> {
+        let request = Request::get(uri(url)?).body(Full::default()).map_err(|error| NoAnswer(error.to_string()))?;
+        self.ask(request, url, answer_bytes_max).await
     }
 
     /// Sends `body`, and reads at most `answer_bytes_max` of the answer. Waits for as long as the caller does.
@@ -58,6 +84,15 @@ impl HttpClient {
         let mut request =
             Request::post(uri(url)?).body(Full::new(body)).map_err(|error| NoAnswer(error.to_string()))?;
         *request.headers_mut() = headers;
+        self.ask(request, url, answer_bytes_max).await
+    }
+
+    async fn ask(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        url: &Url,
+        answer_bytes_max: usize,
+    ) -> Result<HttpAnswer, NoAnswer> {
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
         if let Some(credentials) = credentials(url) {
             request.headers_mut().insert(AUTHORIZATION, credentials);
@@ -82,6 +117,43 @@ impl HttpClient {
 impl fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpClient").finish_non_exhaustive()
+    }
+}
+
+/// Who knows the addresses of hosts.
+#[derive(Clone)]
+enum Names {
+    OfSystem(GaiResolver),
+    OfWorld(Arc<dyn Resolver>),
+}
+
+impl Service<Name> for Names {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::OfSystem(resolver) => resolver.poll_ready(context),
+            Self::OfWorld(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        match self {
+            Self::OfSystem(resolver) => {
+                let looking = resolver.call(name);
+                Box::pin(async move { Ok(looking.await?.collect::<Vec<_>>().into_iter()) })
+            }
+            Self::OfWorld(resolver) => {
+                let resolver = resolver.clone();
+                Box::pin(async move {
+                    let found = resolver.addresses(name.as_str()).await.map_err(io::Error::other)?;
+                    // The port comes from the URL.
+                    Ok(found.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect::<Vec<_>>().into_iter())
+                })
+            }
+        }
     }
 }
 

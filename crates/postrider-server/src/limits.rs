@@ -56,6 +56,8 @@ pub struct Limits {
     pub connection_idle: Duration,
     /// Messages on one connection.
     pub messages_per_connection_max: u32,
+    /// The port at which MTA-STS policies are fetched (RFC 8461 section 3.3).
+    pub mta_sts_port: u16,
     /// Deferred deliveries with NOTIFY=DELAY are told of after this time.
     pub delay_notice_after: Duration,
 }
@@ -86,6 +88,7 @@ impl Default for Limits {
             claims_per_slot: 50,
             connection_idle: Duration::from_secs(10),
             messages_per_connection_max: 1000,
+            mta_sts_port: 443,
             delay_notice_after: Duration::from_secs(4 * 3600),
         }
     }

@@ -24,6 +24,7 @@ use crate::imap;
 use crate::limits::Limits;
 use crate::listen::{self, Sessions};
 use crate::memory::MemoryBudget;
+use crate::policy::mta_sts::MtaSts;
 use crate::policy::shaping::Profiles;
 use crate::policy::source::Sources;
 use crate::policy::suppression::SuppressionList;
@@ -93,7 +94,11 @@ impl Server {
             }
             DeliveryMode::Mx | DeliveryMode::Relay => None,
         };
-        let router = Router::new(settings, simulator_port, profiles, resolver.clone(), clock.clone());
+        let mta_sts = settings.mta_sts_enabled.then(|| {
+            let http = HttpClient::of_world(&verifying_tls, resolver.clone());
+            MtaSts::new(clock.clone(), resolver.clone(), store.clone(), http, limits.mta_sts_port)
+        });
+        let router = Router::new(settings, simulator_port, profiles, mta_sts, resolver.clone(), clock.clone());
         let delivery = Delivery {
             clock: clock.clone(),
             resolver,

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 use crate::wait::eventually;
 
@@ -107,10 +108,24 @@ impl HttpService {
     ///
     /// When its port is taken.
     pub async fn start(ip: IpAddr, answer: impl Fn(&HttpReceived) -> HttpAnswer + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind((ip, PORT)).await.expect("a claimed address has free ports");
-        let shared = Arc::new(Shared { answering: Mutex::new(Arc::new(answer)), requests: Mutex::default() });
-        let accepting = tokio::spawn(accept(listener, shared.clone()));
-        Self { address: SocketAddr::new(ip, PORT), shared, accepting }
+        Self::listen(SocketAddr::new(ip, PORT), None, Arc::new(answer)).await
+    }
+
+    /// The same with TLS, on [`crate::ports::HTTPS`], with the certificate [`crate::servers_certificate_pem`].
+    ///
+    /// # Panics
+    ///
+    /// When its port is taken.
+    pub async fn start_tls(ip: IpAddr, answer: impl Fn(&HttpReceived) -> HttpAnswer + Send + Sync + 'static) -> Self {
+        let acceptor = TlsAcceptor::from(crate::tls::server_config());
+        Self::listen(SocketAddr::new(ip, crate::ports::HTTPS), Some(acceptor), Arc::new(answer)).await
+    }
+
+    async fn listen(address: SocketAddr, tls: Option<TlsAcceptor>, answer: Answering) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a claimed address has free ports");
+        let shared = Arc::new(Shared { answering: Mutex::new(answer), requests: Mutex::default() });
+        let accepting = tokio::spawn(accept(listener, tls, shared.clone()));
+        Self { address, shared, accepting }
     }
 
     /// A URL of this service.
@@ -144,19 +159,26 @@ impl Drop for HttpService {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     // Dropping the set ends the connections with the service.
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        let shared = shared.clone();
+        let (shared, tls) = (shared.clone(), tls.clone());
         connections.spawn(async move {
-            let mut stream = stream;
+            let mut stream: Box<dyn Stream> = match tls {
+                None => Box::new(stream),
+                Some(acceptor) => match acceptor.accept(stream).await {
+                    Ok(stream) => Box::new(stream),
+                    // The client did not like the certificate.
+                    Err(_) => return,
+                },
+            };
             let mut input = Vec::new();
-            while let Ok(Some(request)) = read_request(&mut stream, &mut input).await {
+            while let Ok(Some(request)) = read_request(stream.as_mut(), &mut input).await {
                 let answering = shared.answering.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 let answer = answering(&request);
                 shared.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-                if !matches!(write_answer(&mut stream, answer, Duration::ZERO).await, Ok(true)) {
+                if !matches!(write_answer(stream.as_mut(), answer, Duration::ZERO).await, Ok(true)) {
                     break;
                 }
             }
@@ -165,8 +187,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 /// Reads a request with its body (RFC 9112). `None` at the end of the connection.
-async fn read_request(stream: &mut TcpStream, input: &mut Vec<u8>) -> std::io::Result<Option<HttpReceived>> {
+async fn read_request(stream: &mut dyn Stream, input: &mut Vec<u8>) -> std::io::Result<Option<HttpReceived>> {
     let head_end = loop {
         if let Some(end) = input.windows(4).position(|window| window == b"\r\n\r\n") {
             break end;
@@ -196,7 +222,7 @@ async fn read_request(stream: &mut TcpStream, input: &mut Vec<u8>) -> std::io::R
 }
 
 /// Whether the connection goes on.
-async fn write_answer(stream: &mut TcpStream, answer: HttpAnswer, pause: Duration) -> std::io::Result<bool> {
+async fn write_answer(stream: &mut dyn Stream, answer: HttpAnswer, pause: Duration) -> std::io::Result<bool> {
     match answer {
         HttpAnswer::Hang => std::future::pending().await,
         HttpAnswer::Close => Ok(false),

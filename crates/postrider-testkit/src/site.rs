@@ -37,6 +37,8 @@ pub mod ports {
     pub const IMAP: u16 = 2143;
     pub const IMAPS: u16 = 2993;
     pub const API: u16 = 3000;
+    /// Where it finds MTA-STS policies.
+    pub const HTTPS: u16 = 8443;
     /// Where it finds every MX.
     pub const DELIVERY: u16 = 2500;
 }
@@ -108,7 +110,8 @@ impl Site {
         if let Some(database) = &database {
             environment.insert(MONGODB_SETTING.to_owned(), database.url().to_owned());
         }
-        let limits = Limits { lease: LEASE, store_timeout: LEASE, ..Limits::default() };
+        let mta_sts_port = ports::HTTPS;
+        let limits = Limits { lease: LEASE, store_timeout: LEASE, mta_sts_port, ..Limits::default() };
         Self { ip, folder, dns, hosts: Mutex::default(), environment, limits, faults: None, _database: database }
     }
 

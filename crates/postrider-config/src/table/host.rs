@@ -119,6 +119,13 @@ pub(super) const TLS: &[Setting] = &[
         "Recipient domains whose mail leaves only encrypted, to MX hosts whose certificate is valid for their name; it waits \
          where that cannot be had. Others get TLS where it is offered.",
     ),
+    Setting::new(
+        "MTA_STS_ENABLED",
+        "true",
+        Kind::Switch(|settings, on| settings.mta_sts_enabled = on),
+        "Whether the MTA-STS policies of recipient domains are obeyed (RFC 8461): a domain that enforces one gets its mail only \
+         encrypted, at hosts that the policy names and that prove their names.",
+    ),
 ];
 
 pub(super) const STORE: &[Setting] = &[

@@ -9,6 +9,7 @@ use postrider_config::{Credentials, DeliveryMode, DomainPattern, Settings};
 use postrider_core::{Category, Clock, Domain, Outcome, ResolveError, Resolver, Timestamp, dsn};
 use tokio::sync::OnceCell;
 
+use crate::policy::mta_sts::{Mode, MtaSts, Policy};
 use crate::policy::shaping::{Profile, Profiles};
 
 /// How long a route is used without asking the resolver again, which has its own cache by the records' time to live.
@@ -73,6 +74,7 @@ pub(crate) struct Router {
     delivery_port: u16,
     profiles: Profiles,
     tls_required: Vec<DomainPattern>,
+    mta_sts: Option<MtaSts>,
     /// Set where all mail goes one way: a relay, the simulator.
     fixed: Option<Arc<Route>>,
     known: Mutex<HashMap<Domain, (Arc<Route>, Timestamp)>>,
@@ -88,6 +90,7 @@ impl Router {
         settings: &Settings,
         simulator_port: Option<u16>,
         profiles: Profiles,
+        mta_sts: Option<MtaSts>,
         resolver: Arc<dyn Resolver>,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -103,6 +106,7 @@ impl Router {
             delivery_port: settings.delivery_port,
             profiles,
             tls_required: settings.tls_required_domains.clone(),
+            mta_sts,
             fixed: fixed.map(Arc::new),
             known: Mutex::default(),
             under_way: Mutex::default(),
@@ -133,12 +137,23 @@ impl Router {
         if let Some(route) = self.known(domain) {
             return Ok(route);
         }
+        let mut is_encrypted = self.tls_required.iter().any(|pattern| pattern.matches(domain));
         let hosts = match domain.literal() {
             Some(address) => vec![MxHost { preference: 0, name: address.to_string(), address: Some(address) }],
-            None => self.mx_hosts(domain).await?,
+            None => {
+                let (hosts, policy) = tokio::join!(self.mx_hosts(domain), self.policy(domain));
+                let mut hosts = hosts?;
+                if let Some(policy) = policy.filter(|policy| policy.mode == Mode::Enforce) {
+                    hosts.retain(|host| policy.allows(&host.name));
+                    is_encrypted = true;
+                }
+                if hosts.is_empty() {
+                    return Err(NoRoute::not_allowed(domain));
+                }
+                hosts
+            }
         };
         let profile = self.profiles.of(&hosts);
-        let is_encrypted = self.tls_required.iter().any(|pattern| pattern.matches(domain));
         let names: Vec<String> = hosts.iter().map(|host| format!("{}:{}", host.preference, host.name)).collect();
         let key = format!("{}{}", if is_encrypted { "tls:" } else { "" }, names.join(","));
         let route = Arc::new(Route {
@@ -155,6 +170,11 @@ impl Router {
         }
         known.insert(domain.clone(), (route.clone(), self.clock.now() + Duration::from_secs(ROUTE_SECONDS)));
         Ok(route)
+    }
+
+    /// The domain's own word on its hosts.
+    async fn policy(&self, domain: &Domain) -> Option<Policy> {
+        self.mta_sts.as_ref()?.find(domain).await
     }
 
     fn under_way(&self) -> MutexGuard<'_, HashMap<Domain, Arc<LookUp>>> {
@@ -230,6 +250,16 @@ impl NoRoute {
             return dsn::refused_here(self.category, self.enhanced_code, &self.reason);
         }
         Outcome::Deferred { category: self.category, reply: None, reason: self.reason.clone() }
+    }
+
+    /// Every host is one that the domain's MTA-STS policy does not name (RFC 8461 section 5).
+    fn not_allowed(domain: &Domain) -> Self {
+        Self {
+            permanent: false,
+            category: Category::Tls,
+            enhanced_code: "4.7.5",
+            reason: format!("no MX host of {domain} is allowed by its MTA-STS policy"),
+        }
     }
 
     pub(crate) fn from_resolving(name: &str, error: &ResolveError) -> Self {
@@ -327,6 +357,7 @@ mod tests {
             delivery_port: 25,
             profiles: Profiles::default(),
             tls_required: Vec::new(),
+            mta_sts: None,
             fixed: None,
             known: Mutex::default(),
             under_way: Mutex::default(),
