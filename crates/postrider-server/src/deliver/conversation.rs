@@ -116,6 +116,20 @@ impl Connection {
         }
     }
 
+    /// One over which nothing can be said.
+    #[cfg(test)]
+    pub(crate) fn unused(source: SourceKey) -> Box<Self> {
+        let options = client::ClientOptions {
+            helo_name: "us.example".to_owned(),
+            tls: client::TlsUse::Never,
+            tls_active: false,
+            credentials: None,
+            limits: client::ClientLimits::default(),
+        };
+        let now = Timestamp::default();
+        Box::new(Self::new(Stream::Closed, Client::new(options), source, Peer::default(), now))
+    }
+
     /// Begins an attempt. Returns since when: the first on a connection began with connecting.
     pub(super) fn begin_attempt(&mut self, now: Timestamp) -> Timestamp {
         let started_at = self.opened_from.take().unwrap_or(now);

@@ -84,6 +84,8 @@ pub(super) struct Turn {
     pub(super) messages: u32,
     /// It takes no place of those that send: nobody was connected to the destination when it began.
     pub(super) is_trying: bool,
+    /// It was given a job without a connection, and opens one.
+    pub(super) is_opening: bool,
 }
 
 /// A worker that is to be started. It is counted from now.
@@ -234,6 +236,7 @@ impl Lanes {
         let is_over = others_wait && (turn.messages >= TURN_MESSAGES || now.since(turn.since) >= TURN_TIME);
         let (mut surplus, mut resume_after) = (connection, None);
         if let Some(lane) = self.lanes.get_mut(&turn.key) {
+            lane.end_opening(turn);
             let may_go_on = is_current
                 && !is_over
                 && !lane.is_paused
@@ -245,7 +248,7 @@ impl Lanes {
                     Ok(()) => {
                         if let Some(job) = lane.take_job(surplus.as_deref()) {
                             turn.messages += 1;
-                            let Chosen { open, surplus } = lane.connection_for(&job, surplus, now);
+                            let Chosen { open, surplus } = lane.connection_for(turn, &job, surplus, now);
                             self.closing += usize::from(surplus.is_some());
                             return NextJob::Send { job, open, surplus };
                         }
@@ -262,10 +265,11 @@ impl Lanes {
     }
 
     /// Counts a worker out. Returns another one to start.
-    pub(super) fn end_worker(&mut self, turn: &Turn) -> Option<Start> {
+    pub(super) fn end_worker(&mut self, turn: &mut Turn) -> Option<Start> {
         let count = if turn.is_trying { &mut self.trying } else { &mut self.active };
         *count = count.saturating_sub(1);
         if let Some(lane) = self.lanes.get_mut(&turn.key) {
+            lane.end_opening(turn);
             let count = lane.count_mut(turn.is_trying);
             *count = count.saturating_sub(1);
             if lane.workers() <= lane.share {
@@ -280,6 +284,7 @@ impl Lanes {
     /// [`Lanes::put_back`]. `Ok`: perhaps one more worker to start, if the destination has work for it.
     pub(super) fn note_connected(&mut self, turn: &mut Turn, source: &SourceKey) -> Result<Option<Start>, NoPlace> {
         let Some(lane) = self.lanes.get_mut(&turn.key) else { return Ok(None) };
+        lane.end_opening(turn);
         lane.connected.add(source);
         lane.workers_max = (lane.workers_max + 1).min(lane.limit);
         if !promote(lane, turn, &mut self.active, &mut self.trying, self.limits.active_max) {

@@ -86,7 +86,7 @@ impl Drop for Worker {
             self.queue.settle(job, attempts, false);
         }
         if self.is_counted {
-            let other = self.queue.lanes().end_worker(&self.turn);
+            let other = self.queue.lanes().end_worker(&mut self.turn);
             self.queue.worker_ended(other);
         }
     }
@@ -121,7 +121,7 @@ impl From<Revoked> for NotSent {
 async fn work(queue: Arc<Queue>, start: Start, node: NodeId) {
     let mut current = queue.node.subscribe();
     let Start { route, is_trying } = start;
-    let turn = Turn { node, key: route.key.clone(), since: queue.now(), messages: 0, is_trying };
+    let turn = Turn { node, key: route.key.clone(), since: queue.now(), messages: 0, is_trying, is_opening: false };
     let mut worker = Worker { queue, route, turn, job: None, connected: None, is_counted: true };
     tokio::select! {
         // First: what is lost to other nodes must stop before anything else happens.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use postrider_core::Timestamp;
 
-use super::WORKERS_UNTRIED;
+use super::{Turn, WORKERS_UNTRIED};
 use crate::deliver::connect::Connection;
 use crate::deliver::route::Route;
 use crate::policy::shaping::Pace;
@@ -36,6 +36,8 @@ pub(super) struct Lane {
     pub(super) is_paused: bool,
     /// How many of the workers have a connection, by the connection's source.
     pub(super) connected: Connected,
+    /// Workers that open a connection for the job that they were given.
+    opening: usize,
     /// How often the first job was passed over for one that a connection at hand could carry.
     passed_over: u32,
     /// Open connections that nobody uses, the one used last at the end.
@@ -62,6 +64,7 @@ impl Lane {
             pace,
             is_paused: false,
             connected: Connected::default(),
+            opening: 0,
             passed_over: 0,
             idle: Vec::new(),
             is_waiting: false,
@@ -115,7 +118,13 @@ impl Lane {
 
     /// The connection for a job: the one at hand if it suits, or an idle one. The one at hand then becomes idle, and if that
     /// makes too many, the one that was idle for longest is surplus.
-    pub(super) fn connection_for(&mut self, job: &Job, at_hand: Option<Box<Connection>>, now: Timestamp) -> Chosen {
+    pub(super) fn connection_for(
+        &mut self,
+        turn: &mut Turn,
+        job: &Job,
+        at_hand: Option<Box<Connection>>,
+        now: Timestamp,
+    ) -> Chosen {
         let source = &job.source.key;
         if let Some(connection) = at_hand {
             if connection.source == *source {
@@ -128,9 +137,20 @@ impl Lane {
         let open = found.map(|place| self.idle.remove(place).0);
         if open.is_some() {
             self.connected.add(source);
+        } else {
+            self.opening += 1;
+            turn.is_opening = true;
         }
-        let is_too_many = self.workers() + self.idle.len() > self.share && !self.idle.is_empty();
+        let connections = self.connected.all() + self.opening + self.idle.len();
+        let is_too_many = connections > self.share && !self.idle.is_empty();
         Chosen { open, surplus: is_too_many.then(|| self.idle.remove(0).0) }
+    }
+
+    /// A worker has its connection, or could not get one.
+    pub(super) fn end_opening(&mut self, turn: &mut Turn) {
+        if std::mem::take(&mut turn.is_opening) {
+            self.opening = self.opening.saturating_sub(1);
+        }
     }
 
     /// Keeps a worker's connection for another worker; gives it back where that would be too many.

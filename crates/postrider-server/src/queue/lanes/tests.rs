@@ -29,7 +29,7 @@ fn route(key: &str) -> Arc<Route> {
 
 /// Of a worker that was started where nobody was connected.
 fn turn(key: &str) -> Turn {
-    Turn { node: NODE, key: key.into(), since: NOW, messages: 0, is_trying: true }
+    Turn { node: NODE, key: key.into(), since: NOW, messages: 0, is_trying: true, is_opening: false }
 }
 
 /// The worker has a connection. The turn of the one that is to be started for that.
@@ -160,7 +160,7 @@ fn when_nobody_can_connect_all_that_waits_fails() {
     let Unconnected::Fail(jobs) = lanes.note_unconnected(&"a".into(), job()) else { panic!("others are connected") };
     assert_eq!(jobs.len(), 4);
     // One worker at a time tries from now on, until it is connected.
-    assert!(lanes.end_worker(&turn).is_none());
+    assert!(lanes.end_worker(&mut turn).is_none());
     assert!(!starts(&mut lanes, "a"));
     assert!(!starts(&mut lanes, "a"));
     assert_eq!(lanes.workers(), 1);
@@ -174,11 +174,11 @@ fn one_refused_connection_costs_nothing_while_others_work() {
         starts(&mut lanes, "a");
     }
     let mut first = turn("a");
-    let third = connects(&mut lanes, &mut first).unwrap();
+    let mut third = connects(&mut lanes, &mut first).unwrap();
     assert_eq!(lanes.workers(), 3);
     let Unconnected::LeftToOthers = lanes.note_unconnected(&"a".into(), job()) else { panic!("one is connected") };
-    lanes.end_worker(&turn("a"));
-    lanes.end_worker(&third);
+    lanes.end_worker(&mut turn("a"));
+    lanes.end_worker(&mut third);
     for _ in 0..5 {
         assert!(takes_a_job(&mut lanes, &mut first), "the one that is connected sends them all");
     }
@@ -342,4 +342,41 @@ fn a_source_that_reaches_nobody_leaves_the_mail_of_others_alone() {
     // Of the second somebody is: it is left to that one.
     let left = lanes.note_unconnected(&"a".into(), Job { source: from(2), ..job() });
     assert!(matches!(left, Unconnected::LeftToOthers));
+}
+
+/// Workers that begin together take the connections that are there, each its own.
+#[test]
+fn what_is_idle_is_used_before_anything_is_closed() {
+    let mut lanes = lanes(10, 4, 100, 100);
+    for _ in 0..9 {
+        starts(&mut lanes, "a");
+    }
+    let mut turns = all_connect(&mut lanes, vec![turn("a"), turn("a")]);
+    for turn in &mut turns {
+        assert!(takes_a_job(&mut lanes, turn));
+        lanes.lanes.get_mut("a").unwrap().end_opening(turn);
+    }
+    let lane = lanes.lanes.get_mut("a").unwrap();
+    for _ in 0..4 {
+        lane.connected.remove(&SourceKey::default());
+        lane.idle.push((Connection::unused(SourceKey::default()), NOW));
+    }
+    let mut chosen = Vec::new();
+    for turn in &mut turns {
+        let NextJob::Send { open, surplus, .. } = lanes.next(turn, None, NOW) else { panic!("there are jobs") };
+        assert!(surplus.is_none(), "the others have a use for it");
+        chosen.extend(open);
+    }
+    assert_eq!(chosen.len(), 4);
+    // One more source: a connection of the others goes, and only one.
+    let lane = lanes.lanes.get_mut("a").unwrap();
+    for connection in chosen {
+        lane.connected.remove(&SourceKey::default());
+        lane.idle.push((connection, NOW));
+    }
+    lane.jobs.clear();
+    push_from(&mut lanes, 1);
+    let NextJob::Send { open, surplus, .. } = lanes.next(&mut turns[0], None, NOW) else { panic!("there is a job") };
+    assert!(open.is_none() && surplus.is_some());
+    assert_eq!(lanes.lanes["a"].idle.len(), 3);
 }
