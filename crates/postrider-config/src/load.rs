@@ -162,6 +162,8 @@ fn blank() -> Settings {
         unknown_recipients: UnknownRecipients::Reject,
         trusted_networks: Vec::new(),
         dkim_algorithms: Vec::new(),
+        verify_incoming: false,
+        dmarc_reject: false,
         tls_cert_file: None,
         tls_key_file: None,
         tls_extra_ca_file: None,

@@ -33,6 +33,8 @@ pub(crate) const OWN_PREFIXES: &[&str] = &[
     "UNKNOWN_RECIPIENT",
     "MAX_EMAIL",
     "DKIM_",
+    "DMARC_",
+    "VERIFY_INCOMING",
     "SHUTDOWN_TIMEOUT",
 ];
 

@@ -150,6 +150,8 @@ pub struct Settings {
     pub trusted_networks: Vec<IpNet>,
     /// Empty: nothing is signed.
     pub dkim_algorithms: Vec<DkimAlgorithm>,
+    pub verify_incoming: bool,
+    pub dmarc_reject: bool,
     pub tls_cert_file: Option<PathBuf>,
     pub tls_key_file: Option<PathBuf>,
     /// Authorities trusted beside the built-in ones.

@@ -13,6 +13,8 @@ use hickory_resolver::net::{DnsError, NetError};
 use postrider_core::ports::MxRecord;
 use postrider_core::{ResolveError, Resolver};
 
+use crate::verify::Verifier;
+
 /// One question to one server is given this long; there are as many tries as [`TRIES`].
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(3);
 const TRIES: usize = 2;
@@ -45,6 +47,11 @@ impl DnsResolver {
         }
         let resolver = builder.build().map_err(|error| format!("the resolver cannot be set up: {error}"))?;
         Ok(Self { resolver })
+    }
+
+    /// A verifier of incoming mail that shares this resolver and its cache.
+    pub fn verifier(&self) -> Verifier {
+        Verifier::new(self.resolver.clone())
     }
 
     async fn lookup(&self, name: &str, kind: RecordType) -> Result<Vec<RData>, ResolveError> {

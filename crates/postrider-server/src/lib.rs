@@ -29,9 +29,11 @@ mod simulator;
 mod smtp;
 mod stats;
 mod stream;
+mod verify;
 
 pub use limits::Limits;
 pub use server::{Server, StartError};
+pub use verify::Verifier;
 
 /// A random number in 0..1, for jitter and for the order among equals.
 pub(crate) fn random_fraction() -> f64 {

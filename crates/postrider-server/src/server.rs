@@ -35,6 +35,7 @@ use crate::smtp::{self, Context};
 use crate::stats::Stats;
 use crate::tls::{self, ServerTls, TlsError};
 use crate::users::Logins;
+use crate::verify::Verifier;
 
 /// How often the certificate's files are looked at.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(10);
@@ -67,13 +68,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds every listener, then starts them and the queue. Must be called within a tokio runtime.
+    /// Binds every listener, then starts them and the queue. Without a `verifier`, mail from the world is not verified. Must be called within a tokio runtime.
     pub async fn start(
         settings: &Settings,
         limits: Limits,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         resolver: Arc<dyn Resolver>,
+        verifier: Option<Verifier>,
     ) -> Result<Self, StartError> {
         let tls = Arc::new(ServerTls::load(settings)?);
         let decoy_key = kept_key(&settings.data_dir.join("scram-decoy.key"))?;
@@ -159,6 +161,8 @@ impl Server {
             hostname: settings.mail_hostname.clone(),
             recipients,
             signers,
+            verifier: verifier.filter(|_| settings.verify_incoming),
+            rejects_by_dmarc: settings.dmarc_reject,
             rejects_unknown_recipients: settings.unknown_recipients == postrider_config::UnknownRecipients::Reject,
             draining: is_draining,
         });

@@ -31,7 +31,7 @@ const CLOSING_TIME: Duration = Duration::from_millis(1500);
 #[derive(Debug)]
 pub struct Ports {
     pub clock: Arc<dyn Clock>,
-    /// `None`: DNS, over `DNS_SERVERS` or the system's.
+    /// `None`: DNS, over `DNS_SERVERS` or the system's. Only with it mail from the world is verified.
     pub resolver: Option<Arc<dyn Resolver>>,
     pub limits: Limits,
     /// `None`: the engine that the settings name.
@@ -80,9 +80,13 @@ impl App {
     pub async fn start(settings: Settings, ports: Ports) -> Result<Self, StartError> {
         std::fs::create_dir_all(&settings.data_dir)
             .map_err(|error| StartError::DataDir { path: settings.data_dir.display().to_string(), error })?;
-        let resolver = match ports.resolver {
-            Some(resolver) => resolver,
-            None => Arc::new(DnsResolver::new(&settings.dns_servers).map_err(StartError::Resolver)?),
+        let (resolver, verifier): (Arc<dyn Resolver>, _) = match ports.resolver {
+            Some(resolver) => (resolver, None),
+            None => {
+                let resolver = DnsResolver::new(&settings.dns_servers).map_err(StartError::Resolver)?;
+                let verifier = resolver.verifier();
+                (Arc::new(resolver), Some(verifier))
+            }
         };
         // The port before the store: a second server by mistake is told of the port that it shares with the first.
         let api_listener = bind_api(&settings).await?;
@@ -90,7 +94,8 @@ impl App {
             Some(store) => store,
             None => Engine::of(&settings).open().await?,
         };
-        let server = Server::start(&settings, ports.limits, store.clone(), ports.clock.clone(), resolver).await?;
+        let server =
+            Server::start(&settings, ports.limits, store.clone(), ports.clock.clone(), resolver, verifier).await?;
         let api = api_listener.map(|(listener, address)| {
             server.note_listener(ListenerStatus { name: "api", address, open: true });
             info!(listener = "api", %address, "listening");

@@ -4,21 +4,36 @@ use super::{Kind, Setting};
 use crate::settings::DkimAlgorithm;
 use crate::value;
 
-pub(super) const AUTHENTICATION: &[Setting] = &[Setting::new(
-    "DKIM_ALGORITHMS",
-    "ed25519,rsa",
-    Kind::Text {
-        allowed: "ed25519, rsa, or both with a comma between; empty for none",
-        set: |settings, text| {
-            settings.dkim_algorithms = value::list(text, |word| match word.to_ascii_lowercase().as_str() {
-                "ed25519" => Some(DkimAlgorithm::Ed25519),
-                "rsa" => Some(DkimAlgorithm::Rsa),
-                _ => None,
-            })?;
-            Ok(())
+pub(super) const AUTHENTICATION: &[Setting] = &[
+    Setting::new(
+        "DKIM_ALGORITHMS",
+        "ed25519,rsa",
+        Kind::Text {
+            allowed: "ed25519, rsa, or both with a comma between; empty for none",
+            set: |settings, text| {
+                settings.dkim_algorithms = value::list(text, |word| match word.to_ascii_lowercase().as_str() {
+                    "ed25519" => Some(DkimAlgorithm::Ed25519),
+                    "rsa" => Some(DkimAlgorithm::Rsa),
+                    _ => None,
+                })?;
+                Ok(())
+            },
         },
-    },
-    "How mail for other hosts is signed (DKIM) where its author's domain, or one above it, has keys here: each algorithm \
+        "How mail for other hosts is signed (DKIM) where its author's domain, or one above it, has keys here: each algorithm \
      adds a signature. `postrider domain dkim DOMAIN` shows the keys. Not every receiver knows `ed25519`; signing with \
      `rsa` takes about a millisecond of processor time a message.",
-)];
+    ),
+    Setting::new(
+        "VERIFY_INCOMING",
+        "true",
+        Kind::Switch(|settings, on| settings.verify_incoming = on),
+        "Verify mail from the world on the MX port (SPF, DKIM, ARC, DMARC), and say in its field `Authentication-Results` what was \
+     found. Hosts of `TRUSTED_NETWORKS` are not verified.",
+    ),
+    Setting::new(
+        "DMARC_REJECT",
+        "false",
+        Kind::Switch(|settings, on| settings.dmarc_reject = on),
+        "Refuse mail that fails DMARC where its author's domain says `p=reject`. Some mailing lists fail it with honest mail.",
+    ),
+];

@@ -1,5 +1,6 @@
 //! Taking a message: the trace fields on top, what is missing added, kept for good, handed to the queue.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -20,6 +21,7 @@ use crate::memory::MemoryShare;
 use crate::outage;
 use crate::parse::parse;
 use crate::queue::{HeldMessage, Reservation, count_domains};
+use crate::verify::{Bringer, without_forged};
 
 /// A mail transaction as it comes together.
 #[derive(Debug)]
@@ -83,10 +85,19 @@ pub(super) struct Taken {
     pub(super) outcomes: Vec<Result<(), Reply>>,
 }
 
+/// Who hands a message in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Client<'a> {
+    pub(super) peer: IpAddr,
+    /// What it called itself in EHLO.
+    pub(super) helo: &'a str,
+}
+
 /// Keeps a whole message and hands it to the queue. Returns once it is durable; otherwise with the reply that says why not.
 pub(super) async fn accept(
     context: &Arc<Context>,
     transaction: Transaction,
+    client: Client<'_>,
     raw: BytesMut,
     share: MemoryShare,
     policy: &Policy,
@@ -97,8 +108,10 @@ pub(super) async fn accept(
         warn!(received_fields = scan.received_fields, "refused: the message goes in circles");
         return Err(Reply::MAIL_LOOP);
     }
+    let (raw, results) = verified(context, &transaction, client, raw, policy).await?;
     let mut fields =
         if policy.completes_messages() { missing_fields(context, &transaction, scan) } else { String::new() };
+    fields.push_str(&results);
     if !has_header {
         fields.push_str("\r\n");
     }
@@ -272,6 +285,34 @@ async fn success_notice(context: &Context, email: &NewEmail) -> Option<NewEmail>
             None
         }
     }
+}
+
+/// Verifies a message of a stranger: gives it without what it says in this host's name, and the field that says what was
+/// found.
+async fn verified(
+    context: &Context,
+    transaction: &Transaction,
+    client: Client<'_>,
+    raw: BytesMut,
+    policy: &Policy,
+) -> Result<(BytesMut, String), Reply> {
+    let Some(verifier) = context.verifier.as_ref().filter(|_| policy.verifies_messages()) else {
+        return Ok((raw, String::new()));
+    };
+    let bringer = Bringer {
+        peer: client.peer,
+        helo: client.helo.to_owned(),
+        reverse_path: transaction.envelope.reverse_path.clone(),
+        hostname: context.hostname.clone(),
+    };
+    let raw = raw.freeze();
+    let verdicts = verifier.verify(context.clock.as_ref(), &bringer, raw.slice(transaction.trace_bytes..)).await;
+    info!(email = %transaction.id, spf = verdicts.spf, dmarc = verdicts.dmarc, author = verdicts.author, "verified");
+    if context.rejects_by_dmarc && verdicts.is_to_be_rejected() {
+        return Err(Reply::DMARC_FAILED);
+    }
+    let raw = without_forged(BytesMut::from(raw), transaction.trace_bytes, &context.hostname);
+    Ok((raw, verdicts.field(&bringer)))
 }
 
 /// Who signs a message: only what goes elsewhere, which by policy only those whom this server trusts may send.

@@ -21,6 +21,7 @@ use crate::queue::Queue;
 use crate::stats::Stats;
 use crate::tls::ServerTls;
 use crate::users::Logins;
+use crate::verify::Verifier;
 
 pub(crate) use service::Service;
 
@@ -39,6 +40,10 @@ pub(crate) struct Context {
     pub(crate) hostname: String,
     pub(crate) recipients: Arc<Recipients>,
     pub(crate) signers: Arc<Signers>,
+    /// `None`: mail from the world is not verified.
+    pub(crate) verifier: Option<Verifier>,
+    /// Whether mail is refused where its author's domain says so.
+    pub(crate) rejects_by_dmarc: bool,
     pub(crate) rejects_unknown_recipients: bool,
     /// True once the server is shutting down.
     pub(crate) draining: watch::Receiver<bool>,

@@ -173,6 +173,11 @@ impl Policy {
         self.listener != Listener::Mx && !self.listener.is_lmtp()
     }
 
+    /// Whether it is asked if messages are from whom they say: where the world delivers.
+    pub(crate) fn verifies_messages(&self) -> bool {
+        self.listener == Listener::Mx && !self.is_trusted
+    }
+
     /// Whether each user's quota is asked when the message is there. SMTP has one answer for all recipients, and asks before
     /// ([`Self::destination`]).
     pub(crate) fn enforces_quota(&self) -> bool {

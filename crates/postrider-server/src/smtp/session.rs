@@ -488,7 +488,8 @@ impl Session {
         if !share.resize(raw.len()) {
             return Err(Reply::OVERLOADED);
         }
-        accept::accept(&self.context, *transaction, raw, share, &self.policy).await
+        let client = accept::Client { peer: self.peer, helo: &self.helo };
+        accept::accept(&self.context, *transaction, client, raw, share, &self.policy).await
     }
 
     fn forget_transaction(&mut self) {

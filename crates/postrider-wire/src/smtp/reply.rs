@@ -191,6 +191,12 @@ impl Reply {
         Self::fixed(550, (5, 6, 0), "Message has a bare CR or bare LF; its lines must end with CRLF");
     pub const NUL_IN_MESSAGE: Self = Self::fixed(550, (5, 6, 0), "Message has a NUL character");
     pub const MAIL_LOOP: Self = Self::fixed(554, (5, 4, 6), "Too many Received fields: the message goes in circles");
+    /// RFC 7489 section 10.3, RFC 7372 section 3.3.
+    pub const DMARC_FAILED: Self = Self::fixed(
+        550,
+        (5, 7, 26),
+        "The author's domain wants such mail refused (DMARC): neither SPF nor DKIM speaks for it",
+    );
     pub const STORE_UNAVAILABLE: Self = Self::fixed(451, (4, 3, 0), "Cannot keep the message now, try again later");
     pub const STORE_FULL: Self = Self::fixed(452, (4, 3, 1), "Not enough storage now, try again later");
     pub const OVERLOADED: Self = Self::fixed(452, (4, 3, 1), "Too busy now, try again later");

@@ -61,3 +61,4 @@ mod source_ip;
 mod store_outage;
 mod support;
 mod suppression;
+mod verify;

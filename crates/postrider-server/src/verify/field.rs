@@ -1,0 +1,128 @@
+//! The Authentication-Results field (RFC 8601): what was found written down, and what others wrote in this host's name taken
+//! out.
+
+use std::fmt::Write as _;
+
+use bytes::BytesMut;
+use postrider_core::trace;
+
+use super::{Bringer, Verdicts};
+
+const NAME: &[u8] = b"authentication-results";
+
+impl Verdicts {
+    /// The field, folded, with its line end.
+    pub(crate) fn field(&self, bringer: &Bringer) -> String {
+        let Bringer { helo, reverse_path, hostname, .. } = bringer;
+        let mut field = format!("Authentication-Results: {hostname};\r\n\tspf={}", self.spf);
+        let _ = match &reverse_path.0 {
+            Some(address) => write!(field, " smtp.mailfrom={}", value(address.domain().as_str())),
+            None => write!(field, " smtp.helo={}", value(helo)),
+        };
+        for signed in &self.dkim {
+            let _ = write!(field, ";\r\n\tdkim={}", signed.result);
+            if !signed.domain.is_empty() {
+                let (domain, selector) = (value(&signed.domain), value(&signed.selector));
+                let _ = write!(field, " header.d={domain} header.s={selector}");
+            }
+        }
+        if self.dkim.is_empty() {
+            field.push_str(";\r\n\tdkim=none");
+        }
+        if let Some(arc) = self.arc {
+            let _ = write!(field, ";\r\n\tarc={arc}");
+        }
+        let _ = write!(field, ";\r\n\tdmarc={}", self.dmarc);
+        if !self.author.is_empty() {
+            let _ = write!(field, " header.from={}", value(&self.author));
+        }
+        if !self.policy.is_empty() {
+            let _ = write!(field, " policy.published-domain-policy={}", self.policy);
+        }
+        field.push_str("\r\n");
+        field
+    }
+}
+
+/// A value that a peer chose, so that it can be taken for nothing else.
+fn value(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c) || !c.is_ascii() && !c.is_control();
+    let plain: String = text.chars().take(255).map(|c| if is_plain(c) { c } else { '?' }).collect();
+    if plain.is_empty() { "?".to_owned() } else { plain }
+}
+
+/// Takes out of a message's header the fields that claim to be this host's (RFC 8601 section 5). The first `trace_bytes` are our
+/// own.
+pub(crate) fn without_forged(raw: BytesMut, trace_bytes: usize, hostname: &str) -> BytesMut {
+    let header_end = trace_bytes + trace::header_end(&raw[trace_bytes..]);
+    let mut forged: Vec<(usize, usize)> = Vec::new();
+    let mut start = trace_bytes;
+    while start < header_end {
+        let mut end = start;
+        loop {
+            end = memchr::memchr(b'\n', &raw[end..header_end]).map_or(header_end, |at| end + at + 1);
+            if end >= header_end || !matches!(raw[end], b' ' | b'\t') {
+                break;
+            }
+        }
+        if is_forged(&raw[start..end], hostname) {
+            forged.push((start, end));
+        }
+        start = end;
+    }
+    if forged.is_empty() {
+        return raw;
+    }
+    let mut kept = BytesMut::with_capacity(raw.len());
+    let mut from = 0;
+    for (start, end) in forged {
+        kept.extend_from_slice(&raw[from..start]);
+        from = end;
+    }
+    kept.extend_from_slice(&raw[from..]);
+    kept
+}
+
+fn is_forged(field: &[u8], hostname: &str) -> bool {
+    let Some(name) = field.get(..NAME.len()).filter(|name| name.eq_ignore_ascii_case(NAME)) else { return false };
+    let Some((b':', value)) = field[name.len()..].trim_ascii_start().split_first() else { return false };
+    // Behind white space and comments, perhaps quoted. Whatever is in doubt is taken for a forgery: it is of no use to anyone.
+    let text = String::from_utf8_lossy(value).to_ascii_lowercase();
+    let id = text.split(';').next().unwrap_or_default();
+    let words = id.split(|c: char| c.is_ascii_whitespace() || "()\"".contains(c));
+    words.into_iter().any(|word| word.trim_end_matches('.').eq_ignore_ascii_case(hostname))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_say_in_our_name_is_taken_out() {
+        let message = b"Received: ours\r\nFrom: a@x.test\r\nAuthentication-Results: MX.Shop.test;\r\n spf=pass\r\n\
+            authentication-results : (c) \"mx.shop.test\" 1; dkim=pass\r\nAuthentication-Results: other.test; spf=fail\r\n\
+            Subject: s\r\n\r\nAuthentication-Results: mx.shop.test; body\r\n";
+        let kept = without_forged(BytesMut::from(&message[..]), 16, "mx.shop.test");
+        assert_eq!(
+            String::from_utf8_lossy(&kept),
+            "Received: ours\r\nFrom: a@x.test\r\nAuthentication-Results: other.test; spf=fail\r\nSubject: s\r\n\r\n\
+             Authentication-Results: mx.shop.test; body\r\n"
+        );
+    }
+
+    #[test]
+    fn a_peer_cannot_write_into_the_field() {
+        let bringer = Bringer {
+            peer: [192, 0, 2, 1].into(),
+            helo: "x; dmarc=pass\r\nA: b".to_owned(),
+            reverse_path: postrider_core::ReversePath::NULL,
+            hostname: "mx.shop.test".to_owned(),
+        };
+        let field = Verdicts { author: "a (b); c".to_owned(), ..Verdicts::unknown() }.field(&bringer);
+        assert_eq!(
+            field,
+            "Authentication-Results: mx.shop.test;\r\n\tspf=temperror smtp.helo=x??dmarc?pass??A:?b;\r\n\tdkim=none;\r\n\
+             \tdmarc=temperror header.from=a??b???c\r\n"
+        );
+    }
+}

@@ -1,0 +1,178 @@
+//! Whether mail from the world is from whom it says: SPF (RFC 7208), DKIM (RFC 6376), ARC (RFC 8617) and DMARC (RFC 7489).
+//!
+//! Looks at the message and asks DNS; what follows is decided elsewhere.
+
+mod field;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mail_auth::dmarc::{Policy, verify::DmarcParameters};
+use mail_auth::spf::verify::SpfParameters;
+use mail_auth::{
+    ArcOutput, AuthenticatedMessage, DkimOutput, DkimResult, DmarcResult, MessageAuthenticator, SpfResult,
+};
+use postrider_core::{Clock, ReversePath};
+
+pub(crate) use field::without_forged;
+
+use crate::clock::timeout;
+
+/// How long DNS may hold up a message. What is not known by then is a temporary error, and the message is taken.
+const VERIFY_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// Signatures of one message that are looked at: each costs a question and a verification.
+const SIGNATURES_MAX: usize = 8;
+
+/// Larger messages are hashed on a thread of their own, so that other sessions go on.
+const VERIFY_HERE_BYTES_MAX: usize = 64 << 10;
+
+/// Verifies over the resolver that all else uses, and its cache.
+#[derive(Clone)]
+pub struct Verifier(MessageAuthenticator);
+
+/// Who brings a message, and what it says of itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Bringer {
+    pub(crate) peer: IpAddr,
+    pub(crate) helo: String,
+    pub(crate) reverse_path: ReversePath,
+    /// This host's name.
+    pub(crate) hostname: String,
+}
+
+/// What was found, in the words of RFC 8601 section 2.7.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Verdicts {
+    pub(crate) spf: &'static str,
+    /// Of each signature that was looked at.
+    pub(crate) dkim: Vec<Signed>,
+    /// `None`: the message has no ARC set.
+    pub(crate) arc: Option<&'static str>,
+    pub(crate) dmarc: &'static str,
+    /// The domain that DMARC goes by; empty where there is none.
+    pub(crate) author: String,
+    /// What the author's domain wants done to mail that fails; empty where it says nothing.
+    pub(crate) policy: &'static str,
+}
+
+/// What became of one signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Signed {
+    pub(crate) result: &'static str,
+    pub(crate) domain: String,
+    pub(crate) selector: String,
+}
+
+impl Verdicts {
+    /// Whether the author's domain wants the message refused.
+    pub(crate) fn is_to_be_rejected(&self) -> bool {
+        self.dmarc == "fail" && self.policy == "reject"
+    }
+
+    /// Nothing is known.
+    fn unknown() -> Self {
+        let (dkim, author) = (Vec::new(), String::new());
+        Self { spf: "temperror", dkim, arc: None, dmarc: "temperror", author, policy: "" }
+    }
+}
+
+impl Verifier {
+    pub(crate) fn new(resolver: hickory_resolver::TokioResolver) -> Self {
+        Self(MessageAuthenticator(resolver))
+    }
+
+    /// Verifies a message, which is given without the trace fields of this host.
+    pub(crate) async fn verify(&self, clock: &dyn Clock, bringer: &Bringer, message: Bytes) -> Verdicts {
+        let (verifier, bringer) = (self.clone(), bringer.clone());
+        let verified = async move {
+            if message.len() <= VERIFY_HERE_BYTES_MAX {
+                return Some(verifier.verdicts(&bringer, &message).await);
+            }
+            let runtime = tokio::runtime::Handle::current();
+            let verify = move || runtime.block_on(verifier.verdicts(&bringer, &message));
+            tokio::task::spawn_blocking(verify).await.ok()
+        };
+        timeout(clock, VERIFY_TIME_MAX, verified).await.ok().flatten().unwrap_or_else(Verdicts::unknown)
+    }
+
+    async fn verdicts(&self, bringer: &Bringer, message: &[u8]) -> Verdicts {
+        let Bringer { peer, helo, reverse_path, hostname } = bringer;
+        let sender = reverse_path.0.as_ref().map(|address| address.to_ascii_domain());
+        // RFC 7208 section 2.4: who sends a notification is known by its EHLO.
+        let (spf, sender_domain) = match &sender {
+            Some(sender) => {
+                let parameters = SpfParameters::verify_mail_from(*peer, helo, hostname, sender);
+                (self.0.verify_spf(parameters).await, sender.rsplit_once('@').map_or("", |(_, domain)| domain))
+            }
+            None => (self.0.verify_spf(SpfParameters::verify_ehlo(*peer, helo, hostname)).await, helo.as_str()),
+        };
+        let Some(mut parsed) = AuthenticatedMessage::parse(message) else {
+            return Verdicts { spf: spf_word(spf.result()), dmarc: "none", ..Verdicts::unknown() };
+        };
+        parsed.dkim_headers.truncate(SIGNATURES_MAX);
+        let dkim = self.0.verify_dkim(&parsed).await;
+        let arc = self.0.verify_arc(&parsed).await;
+        let dmarc = self.0.verify_dmarc(DmarcParameters::new(&parsed, &dkim, sender_domain, &spf)).await;
+        Verdicts {
+            spf: spf_word(spf.result()),
+            dkim: dkim.iter().filter_map(signed).collect(),
+            arc: arc_word(&arc),
+            dmarc: match dmarc.result() {
+                DmarcResult::Pass => "pass",
+                DmarcResult::Fail(_) => "fail",
+                DmarcResult::TempError(_) => "temperror",
+                DmarcResult::PermError(_) => "permerror",
+                DmarcResult::None => "none",
+            },
+            author: dmarc.domain().to_owned(),
+            policy: match dmarc.policy() {
+                Policy::Reject => "reject",
+                Policy::Quarantine => "quarantine",
+                Policy::None => "none",
+                Policy::Unspecified => "",
+            },
+        }
+    }
+}
+
+fn signed(output: &DkimOutput<'_>) -> Option<Signed> {
+    let result = dkim_word(output.result())?;
+    let (domain, selector) = output.signature().map_or(("", ""), |signature| (&*signature.d, &*signature.s));
+    Some(Signed { result, domain: domain.to_owned(), selector: selector.to_owned() })
+}
+
+fn arc_word(output: &ArcOutput<'_>) -> Option<&'static str> {
+    // RFC 8617 section 4.4: a chain holds or it does not.
+    dkim_word(output.result()).map(|word| if word == "pass" { "pass" } else { "fail" })
+}
+
+fn dkim_word(result: &DkimResult) -> Option<&'static str> {
+    match result {
+        DkimResult::Pass => Some("pass"),
+        DkimResult::Neutral(_) => Some("neutral"),
+        DkimResult::Fail(_) => Some("fail"),
+        DkimResult::PermError(_) => Some("permerror"),
+        DkimResult::TempError(_) => Some("temperror"),
+        DkimResult::None => None,
+    }
+}
+
+fn spf_word(result: SpfResult) -> &'static str {
+    match result {
+        SpfResult::Pass => "pass",
+        SpfResult::Fail => "fail",
+        SpfResult::SoftFail => "softfail",
+        SpfResult::Neutral => "neutral",
+        SpfResult::TempError => "temperror",
+        SpfResult::PermError => "permerror",
+        SpfResult::None => "none",
+    }
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verifier").finish_non_exhaustive()
+    }
+}
