@@ -128,6 +128,7 @@ impl Verifier {
             },
             author: dmarc.domain().to_owned(),
             policy: match dmarc.policy() {
+                _ if dmarc.dmarc_record().is_none() => "",
                 Policy::Reject => "reject",
                 Policy::Quarantine => "quarantine",
                 Policy::None => "none",

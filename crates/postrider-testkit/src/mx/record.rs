@@ -56,10 +56,13 @@ impl ReceivedMessage {
     }
 }
 
-/// A message without the Return-Path and Received fields that stand on top of it.
+/// A message without the Return-Path, Received and Authentication-Results fields that stand on top of it.
 pub fn without_trace(message: &[u8]) -> &[u8] {
     let mut rest = message;
-    while ["received:", "return-path:"].iter().any(|name| starts_with_ignore_case(rest, name)) {
+    while ["received:", "return-path:", "authentication-results:"]
+        .iter()
+        .any(|name| starts_with_ignore_case(rest, name))
+    {
         let Some(end) = field_end(rest) else { return &[] };
         rest = &rest[end..];
     }

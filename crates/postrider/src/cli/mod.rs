@@ -7,6 +7,7 @@ mod context;
 mod demo;
 mod dev;
 mod directory;
+mod dns;
 mod domain;
 mod email;
 mod failure;
@@ -68,6 +69,8 @@ enum Command {
     /// Domains whose mail is kept here
     #[command(subcommand)]
     Domain(domain::DomainCommand),
+    /// Show every DNS record that a domain needs, and whether DNS has it; exit code 1 where something is wrong or missing
+    Dns(dns::DnsArgs),
     /// Addresses whose mail goes to users of other addresses
     #[command(subcommand)]
     Alias(alias::AliasCommand),
@@ -127,6 +130,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Selftest(args) => selftest::run(args, output),
         Command::User(command) => user::run(command, output),
         Command::Domain(command) => domain::run(command, output),
+        Command::Dns(args) => dns::run(&args, output),
         Command::Alias(command) => alias::run(command, output),
         Command::Suppression(command) => suppression::run(command, output),
         Command::Queue(command) => queue::run(command, output),

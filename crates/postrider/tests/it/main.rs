@@ -25,6 +25,7 @@ mod delivery_tls;
 mod directory;
 mod directory_cli;
 mod dkim;
+mod dns_cli;
 mod imap_append;
 mod imap_clients;
 mod imap_compress;

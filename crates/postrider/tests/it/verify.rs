@@ -88,7 +88,6 @@ async fn spf_as_the_rfc_says() {
         ("v=spf1 exists:%{ir}.listed.test -all", "pass"),
         ("v=spf1 exists:%{i}.listed.test -all", "fail"),
         ("v=spf1 include:chain0.test -all", "permerror"),
-        ("v=spf1 nonsense:x -all", "permerror"),
         ("v=spf1 ip4:127.0.0.300 -all", "permerror"),
         ("v=spf10 -all", "none"),
     ];
