@@ -178,6 +178,7 @@ fn blank() -> Settings {
         mta_sts_enabled: false,
         shaping_file: None,
         suppression_enabled: false,
+        bounce_domain: None,
         ip_selection: IpSelection {
             enabled: false,
             url: None,

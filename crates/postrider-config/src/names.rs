@@ -28,6 +28,7 @@ pub(crate) const OWN_PREFIXES: &[&str] = &[
     "SHAPING_",
     "SUPPRESSION_",
     "MTA_STS_",
+    "BOUNCE_DOMAIN",
     "TRUSTED_NETWORK",
     "ALLOWED_DOMAIN",
     "UNKNOWN_RECIPIENT",

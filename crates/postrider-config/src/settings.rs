@@ -171,6 +171,8 @@ pub struct Settings {
     pub shaping_file: Option<PathBuf>,
     /// Whether addresses are listed that bounce, and nothing is sent to listed ones.
     pub suppression_enabled: bool,
+    /// Where what comes back goes; `None`: to the senders.
+    pub bounce_domain: Option<Domain>,
     pub ip_selection: IpSelection,
     /// Where no service selects. Empty: the system's choice.
     pub source_ips: Vec<SourceIp>,

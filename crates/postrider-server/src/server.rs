@@ -14,6 +14,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use crate::bounces::matching::Bounces;
+use crate::bounces::return_path::ReturnPaths;
 use crate::control::ServerControl;
 use crate::deliver::Delivery;
 use crate::deliver::route::Router;
@@ -101,6 +103,10 @@ impl Server {
             MtaSts::new(clock.clone(), resolver.clone(), store.clone(), http, limits.mta_sts_port)
         });
         let router = Router::new(settings, simulator_port, profiles, mta_sts, resolver.clone(), clock.clone());
+        let return_paths = match &settings.bounce_domain {
+            Some(domain) => Some(Arc::new(ReturnPaths::open(domain.clone(), store.as_ref()).await?)),
+            None => None,
+        };
         let delivery = Delivery {
             clock: clock.clone(),
             resolver,
@@ -111,6 +117,7 @@ impl Server {
                 .collect(),
             opportunistic_tls: tls::opportunistic_client(),
             verifying_tls,
+            return_paths: return_paths.clone(),
         };
         let http = HttpClient::new(&delivery.verifying_tls);
         let sources = Sources::new(settings, http, store.clone(), clock.clone(), delivery.resolver.clone());
@@ -148,7 +155,15 @@ impl Server {
         let memory = MemoryBudget::new(limits.memory_bytes_max);
         let queue = Queue::new(options, store.clone(), router, sources.clone(), delivery, memory.clone());
 
+        let bounces = Bounces {
+            store: store.clone(),
+            clock: clock.clone(),
+            store_timeout: limits.store_timeout,
+            return_paths,
+            suppresses: settings.suppression_enabled,
+        };
         let context = Arc::new(Context {
+            bounces,
             logins: Logins::new(store.clone(), clock.clone(), limits.store_timeout),
             memory,
             clock: clock.clone(),

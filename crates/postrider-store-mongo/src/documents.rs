@@ -1,6 +1,7 @@
 //! The documents of the collections that are ours alone, as they are written and read.
 
 use mongodb::bson::{DateTime, oid};
+use postrider_core::bounce::Feedback;
 use postrider_core::{Attachment, Attempt, Category, DeliveryStatus, Direction, EmailStatus, Envelope, Recipient};
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,9 @@ pub(crate) struct DeliveryDocument {
     #[serde(rename = "is8bit")]
     pub(crate) is_8bit: bool,
     pub(crate) created_at: DateTime,
+    /// What came back after it was sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) feedback: Vec<Feedback>,
 }
 
 /// What changes and lists read of a delivery.
@@ -75,6 +79,8 @@ pub(crate) struct DeliveryState {
     pub(crate) recipient: String,
     pub(crate) tried_at: Option<DateTime>,
     pub(crate) last_error: Option<String>,
+    #[serde(default)]
+    pub(crate) feedback: Vec<Feedback>,
 }
 
 /// One attempt.

@@ -112,6 +112,7 @@ pub(crate) async fn prepare(email: NewEmail, holds: impl Fn(NodeId) -> bool) -> 
         queued_at: None,
         delay_notified: false,
         attempts: Vec::new(),
+        feedback: Vec::new(),
     };
     let deliveries = deliveries.into_iter().map(stored).collect();
     let (digest, filings, stays_on_record) = match filed {
@@ -302,7 +303,7 @@ fn describe(attachment: &Attachment, content: bson::Bson) -> Document {
 }
 
 fn delivery_document(email: &StoredEmail, number: u32, delivery: &StoredDelivery) -> DeliveryDocument {
-    let StoredDelivery { recipient, status, due_at, queued_at, delay_notified, attempts } = delivery;
+    let StoredDelivery { recipient, status, due_at, queued_at, delay_notified, attempts, feedback } = delivery;
     let last = attempts.last();
     let message = &email.message;
     DeliveryDocument {
@@ -331,6 +332,7 @@ fn delivery_document(email: &StoredEmail, number: u32, delivery: &StoredDelivery
         size: message.raw.len() as i64 - i64::from(message.return_path_bytes),
         is_8bit: message.summary.is_8bit,
         created_at: date(email.created_at),
+        feedback: feedback.clone(),
     }
 }
 

@@ -45,6 +45,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use mongodb::bson::{Document, doc};
+use postrider_core::bounce::Feedback;
 use postrider_core::{ObjectId, Timestamp};
 use postrider_store::*;
 use tokio::sync::broadcast;
@@ -241,6 +242,10 @@ impl Emails for MongoStore {
 
     async fn raw(&self, id: ObjectId) -> Result<Option<RawMessage>> {
         record::raw(&self.engine, id).await
+    }
+
+    async fn note_feedback(&self, email: ObjectId, feedback: Vec<(u32, Feedback)>) -> Result<usize> {
+        record::note_feedback(&self.engine, email, feedback).await
     }
 
     async fn delete(&self, id: ObjectId) -> Result<bool> {

@@ -3,16 +3,20 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use mongodb::ClientSession;
 use mongodb::bson::{Bson, Document, doc, oid};
+use postrider_core::bounce::Feedback;
 use postrider_core::{Attempt, DeliveryStatus, EmailStatus, ObjectId, Outcome};
-use postrider_store::{DeliveryRecord, EmailDetail, EmailRecord, RawMessage, StoreError};
+use postrider_store::{
+    DeliveryId, DeliveryRecord, EmailDetail, EmailRecord, FEEDBACK_PER_DELIVERY_MAX, RawMessage, StoreError,
+};
 
 use crate::claim::envelope;
-use crate::codes::{self, id, key_range, oid, timestamp};
-use crate::counters::number;
+use crate::codes::{self, delivery_key, id, key_range, oid, timestamp, to_bson};
+use crate::counters::{Stripe, number, update_all};
 use crate::documents::{AttemptDocument, DeliveryState, EmailDocument};
-use crate::engine::Engine;
-use crate::failure::corrupt;
+use crate::engine::{Engine, Work};
+use crate::failure::{Failure, corrupt};
 use crate::files::collect;
 use crate::schema::{ATTEMPTS, DELIVERIES, EMAILS};
 use crate::settle::state_fields;
@@ -40,6 +44,38 @@ pub(crate) async fn detail(engine: &Engine, id: ObjectId) -> Result<Option<Email
         deliveries: records,
         attempts: attempts.into_iter().map(|attempt| (attempt.number, attempt.record)).collect(),
     }))
+}
+
+/// Adds what came back to deliveries that are there. Returns how much.
+pub(crate) async fn note_feedback(engine: &Engine, email: ObjectId, feedback: Vec<(u32, Feedback)>) -> Result<usize> {
+    let mut work = NoteFeedback { email, feedback: &feedback };
+    engine.transaction(&mut work).await.map_err(Failure::into_error)
+}
+
+struct NoteFeedback<'a> {
+    email: ObjectId,
+    feedback: &'a [(u32, Feedback)],
+}
+
+impl Work for NoteFeedback<'_> {
+    type Output = usize;
+
+    async fn run(
+        &mut self,
+        engine: &Engine,
+        session: &mut ClientSession,
+        _: Stripe,
+    ) -> std::result::Result<usize, Failure> {
+        let room = format!("feedback.{}", FEEDBACK_PER_DELIVERY_MAX - 1);
+        let mut updates = Vec::with_capacity(self.feedback.len());
+        for (number, one) in self.feedback {
+            let key = delivery_key(DeliveryId { email: self.email, number: *number });
+            let found = doc! { "_id": key, &room: { "$exists": false } };
+            updates.push(doc! { "q": found, "u": { "$push": { "feedback": to_bson(one)? } } });
+        }
+        let noted = update_all(engine, session, DELIVERIES, updates).await?;
+        Ok(usize::try_from(noted).unwrap_or(0))
+    }
 }
 
 /// An e-mail, if it is listed.
@@ -143,6 +179,7 @@ fn delivery_record(delivery: &DeliveryState, attempts: &[AttemptDocument]) -> De
         mx_ip: last.and_then(|attempt| attempt.mx_ip),
         source_ip: last.and_then(|attempt| attempt.source_ip),
         tls: last.and_then(|attempt| attempt.tls.clone()),
+        feedback: delivery.feedback.clone(),
     }
 }
 

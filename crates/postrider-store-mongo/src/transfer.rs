@@ -96,6 +96,7 @@ async fn stored(
             queued_at: (delivery.queued_at != delivery.created_at).then(|| timestamp(delivery.queued_at)),
             delay_notified: delivery.delay_notified,
             attempts: attempts_by_number.remove(&delivery.number).unwrap_or_default(),
+            feedback: delivery.feedback,
         })
     };
     Ok(StoredEmail {

@@ -10,6 +10,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use postrider_core::bounce::Feedback;
 use postrider_core::mailbox::{MailboxName, UidSet};
 use postrider_core::{Address, Domain, ObjectId, Timestamp};
 use tokio::sync::broadcast;
@@ -60,11 +61,18 @@ pub trait Emails: Send + Sync {
     /// [`Mailboxes::messages`].
     async fn raw(&self, id: ObjectId) -> Result<Option<RawMessage>>;
 
+    /// Notes what a report said of deliveries of an e-mail, by their numbers. Left out is what would be more than
+    /// [`FEEDBACK_PER_DELIVERY_MAX`] of one delivery, and what is of none that is there. Returns how much was noted.
+    async fn note_feedback(&self, email: ObjectId, feedback: Vec<(u32, Feedback)>) -> Result<usize>;
+
     /// Deletes an e-mail with its deliveries and attempts; `false` if there is none that is listed. Its message goes too,
     /// unless it is in a mailbox: then it is only listed no more. An e-mail that a node is sending at this moment is deleted
     /// too: the node's settlement then finds nothing to settle.
     async fn delete(&self, id: ObjectId) -> Result<bool>;
 }
+
+/// What is noted of reports about one delivery.
+pub const FEEDBACK_PER_DELIVERY_MAX: usize = 20;
 
 /// The queue: waiting deliveries, claimed by nodes.
 ///

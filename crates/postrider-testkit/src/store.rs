@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use postrider_core::bounce::Feedback;
 use postrider_core::mailbox::{MailboxName, UidSet};
 use postrider_core::{Address, Domain, ObjectId, Timestamp};
 use postrider_store::*;
@@ -291,6 +292,10 @@ impl Emails for FaultyStore {
 
     async fn raw(&self, id: ObjectId) -> Result<Option<RawMessage>> {
         self.working().await?.raw(id).await
+    }
+
+    async fn note_feedback(&self, email: ObjectId, feedback: Vec<(u32, Feedback)>) -> Result<usize> {
+        self.working().await?.note_feedback(email, feedback).await
     }
 
     async fn delete(&self, id: ObjectId) -> Result<bool> {

@@ -6,6 +6,7 @@ mod suppression;
 
 use std::net::IpAddr;
 
+use postrider_core::bounce::Feedback;
 use postrider_core::{
     Attachment, Attempt, Category, Content, Direction, EmailStatus, ObjectId, Reply, Timestamp, TlsInfo,
 };
@@ -86,6 +87,8 @@ struct DeliveryView {
     tls: Option<TlsInfo>,
     /// Every attempt, the first one first.
     history: Vec<Attempt>,
+    /// What came back after it was sent.
+    feedback: Vec<Feedback>,
 }
 
 #[derive(Debug, Serialize)]
@@ -168,6 +171,7 @@ impl From<DeliveryRecord> for DeliveryView {
             source_ip: delivery.source_ip,
             tls: delivery.tls,
             history: Vec::new(),
+            feedback: delivery.feedback,
         }
     }
 }

@@ -1,8 +1,43 @@
 //! What replies and status codes of other servers mean, by the rules in `rules.txt`. It knows no socket and no store.
 
+pub mod report;
 mod rules;
 
-use crate::delivery::{Category, Reply};
+use serde::{Deserialize, Serialize};
+
+use crate::delivery::{Category, Reply, statuses};
+use crate::id::ObjectId;
+use crate::time::Timestamp;
+
+statuses! {
+    /// What a report that came back is about.
+    FeedbackKind {
+        /// A delivery failed after another server had accepted it.
+        Bounce = "bounce",
+        /// It is late there.
+        Delay = "delay",
+        /// The recipient reported the message as unwanted (RFC 5965).
+        Complaint = "complaint",
+    }
+}
+
+/// What a report said of a delivery, after that was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Feedback {
+    pub kind: FeedbackKind,
+    pub received_at: Timestamp,
+    /// The report, as an e-mail.
+    pub report: ObjectId,
+    /// Why it failed; absent of complaints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<Category>,
+    /// The enhanced status code (RFC 3463), where it gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// The report's own words, cut.
+    pub text: String,
+}
 
 /// What a refusal means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use postrider_core::{Clock, Resolver};
 use rustls::ClientConfig;
 
+use crate::bounces::return_path::ReturnPaths;
 use crate::limits::Limits;
 
 /// What every delivery needs.
@@ -30,6 +31,8 @@ pub(crate) struct Delivery {
     pub(crate) own_listeners: Vec<SocketAddr>,
     pub(crate) opportunistic_tls: Arc<ClientConfig>,
     pub(crate) verifying_tls: Arc<ClientConfig>,
+    /// Where mail leaves with return paths of its own.
+    pub(crate) return_paths: Option<Arc<ReturnPaths>>,
 }
 
 impl Delivery {
@@ -76,6 +79,7 @@ mod tests {
             hostname: "us.example".to_owned(),
             own_listeners: own_listeners.iter().map(|text| text.parse().unwrap()).collect(),
             opportunistic_tls: tls::opportunistic_client(),
+            return_paths: None,
             verifying_tls: tls::verifying_client(None).unwrap(),
         }
     }

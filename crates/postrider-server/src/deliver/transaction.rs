@@ -59,7 +59,7 @@ pub(crate) async fn send(
     if possible.is_empty() {
         return Ok((Sent { attempts: attempts.list, peer_reports, began: true }, Some(connection)));
     }
-    if let Err(error) = connection.client.transact(transaction(email, &possible, message, &capabilities)) {
+    if let Err(error) = connection.client.transact(transaction(delivery, email, &possible, message, &capabilities)) {
         for index in possible {
             attempts.push(index, unfit(error), Vec::new(), now);
         }
@@ -143,7 +143,13 @@ fn fitting(raw: Bytes, email: &ClaimedEmail, capabilities: &Capabilities) -> Res
     })
 }
 
-fn transaction(email: &ClaimedEmail, indexes: &[usize], message: Bytes, capabilities: &Capabilities) -> Transaction {
+fn transaction(
+    delivery: &Delivery,
+    email: &ClaimedEmail,
+    indexes: &[usize],
+    message: Bytes,
+    capabilities: &Capabilities,
+) -> Transaction {
     let Envelope { reverse_path, body, smtputf8, dsn_return, envelope_id } = &email.envelope;
     let address = |address: &postrider_core::Address| {
         if capabilities.smtputf8 { address.as_str().to_owned() } else { address.to_ascii_domain() }
@@ -152,7 +158,11 @@ fn transaction(email: &ClaimedEmail, indexes: &[usize], message: Bytes, capabili
         || reverse_path.0.as_ref().is_some_and(|a| !a.as_str().is_ascii())
         || indexes.iter().any(|&index| !email.deliveries[index].recipient.address.as_str().is_ascii());
     Transaction {
-        reverse_path: reverse_path.0.as_ref().map(address).unwrap_or_default(),
+        reverse_path: match (&reverse_path.0, &delivery.return_paths) {
+            (None, _) => String::new(),
+            (Some(_), Some(return_paths)) => return_paths.of(email.id),
+            (Some(sender), None) => address(sender),
+        },
         size: Some(message.len() as u64),
         body_8bitmime: *body == BodyType::EightBitMime || (email.is_8bit && capabilities.eight_bit_mime),
         smtputf8: needs_smtputf8 && capabilities.smtputf8,

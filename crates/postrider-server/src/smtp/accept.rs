@@ -172,6 +172,8 @@ async fn store(
         (email.envelope.reverse_path.as_str().to_owned(), email.kept.len() + email.deliveries.len());
     let is_claimed = handed_on.is_some();
 
+    let suspect =
+        context.bounces.suspect(id, &email.message.raw, email.envelope.reverse_path.is_null(), &email.kept, now);
     // Whether it may be sent is found out while it is written, and costs the client nothing.
     let addresses: Vec<Address> =
         email.deliveries.iter().filter(|_| is_claimed).map(|delivery| delivery.recipient.address.clone()).collect();
@@ -191,6 +193,12 @@ async fn store(
     }
     if !is_claimed && !domains.is_empty() {
         context.queue.left_in_store(domains.into_iter().map(|(domain, _)| domain));
+    }
+    // Before the client reads 250: after a crash between the two it sends the report again.
+    if let Some(suspect) = suspect
+        && let Err(error) = context.bounces.take_in(suspect).await
+    {
+        context.queue.store_failed("what a report says could not be noted", &error);
     }
     // A commit of its own, and after the message's: a crash between the two loses the notice, which is better than to tell
     // of a message that is not here.

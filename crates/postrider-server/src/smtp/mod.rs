@@ -12,6 +12,7 @@ use postrider_core::Clock;
 use postrider_store::Store;
 use tokio::sync::watch;
 
+use crate::bounces::matching::Bounces;
 use crate::directory::Recipients;
 use crate::dkim::Signers;
 use crate::limits::Limits;
@@ -39,6 +40,7 @@ pub(crate) struct Context {
     pub(crate) stats: Stats,
     pub(crate) hostname: String,
     pub(crate) recipients: Arc<Recipients>,
+    pub(crate) bounces: Bounces,
     pub(crate) signers: Arc<Signers>,
     /// `None`: mail from the world is not verified.
     pub(crate) verifier: Option<Verifier>,

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Context;
+use crate::bounces::return_path::ReturnPath;
 use crate::directory::Home;
 use crate::limits::Limits;
 use crate::outage::in_time;
@@ -192,6 +193,11 @@ impl Policy {
         message_bytes: u64,
         is_authenticated: bool,
     ) -> Result<Destination, Reply> {
+        match context.bounces.return_path(recipient) {
+            Some(ReturnPath::Of(_)) => return Ok(Destination::Kept(Arc::default())),
+            Some(ReturnPath::Forged) => return Err(Reply::NO_SUCH_MAILBOX),
+            None => {}
+        }
         // RFC 5321 section 4.5.1: postmaster is always at home. LMTP delivers to mailboxes, and knows who has none.
         let is_postmaster = recipient.local_part().eq_ignore_ascii_case("postmaster");
         let refuses_unknown = self.listener.is_lmtp() || (context.rejects_unknown_recipients && !is_postmaster);

@@ -172,6 +172,7 @@ checks! { $
         suppressions_come_in_pages
         suppressions_come_with_their_settlements_only
         changes_of_the_list_are_told
+        feedback_is_kept_with_its_delivery
     }
     transfer {
         an_imported_store_is_the_same_by_every_read

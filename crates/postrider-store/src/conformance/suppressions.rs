@@ -1,10 +1,12 @@
 //! The suppression list.
 
 use postrider_core::SuppressionReason::{self, Complaint, HardBounce, Manual};
+use postrider_core::bounce::{Feedback, FeedbackKind};
 
 use super::Harness;
 use super::fixtures::*;
 use crate::records::*;
+use crate::traits::FEEDBACK_PER_DELIVERY_MAX;
 
 fn suppression(text: &str, reason: SuppressionReason, seconds: i64) -> Suppression {
     Suppression::new(address(text), reason, None, None, at(seconds))
@@ -69,6 +71,40 @@ pub(super) async fn suppressions_come_with_their_settlements_only(harness: &dyn 
     assert_eq!(store.settle(node, settle(1, "A@one.example")).await.unwrap(), 1, "one that is listed is no error");
     let listed = store.suppressions(&SuppressionFilter::default(), 1, 10).await.unwrap().suppressions;
     assert_eq!(listed, [suppression("a@one.example", HardBounce, 2)]);
+}
+
+pub(super) async fn feedback_is_kept_with_its_delivery(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let id = accept(&store, email(1, &["a@one.example", "b@one.example"])).await;
+    let feedback = |n: i64| Feedback {
+        kind: FeedbackKind::Bounce,
+        received_at: at(10 + n),
+        report: id,
+        category: Some(postrider_core::Category::BadMailbox),
+        status: Some("5.1.1".to_owned()),
+        text: format!("no \u{e4} {n}"),
+    };
+    assert_eq!(
+        store.note_feedback(id, vec![(0, feedback(1)), (7, feedback(2))]).await,
+        Ok(1),
+        "there is no delivery 7"
+    );
+    assert_eq!(store.note_feedback(id, vec![(1, feedback(3)), (0, feedback(4))]).await, Ok(2));
+    let nobody = postrider_core::ObjectId::from_bytes([9; 12]);
+    assert_eq!(store.note_feedback(nobody, vec![(0, feedback(1))]).await, Ok(0));
+    let noted = async || detail(&store, id).await.deliveries.into_iter().map(|one| one.feedback).collect::<Vec<_>>();
+    assert_eq!(noted().await, [vec![feedback(1), feedback(4)], vec![feedback(3)]]);
+    let exported = store.export(None, 10).await.unwrap();
+    assert_eq!(exported[0].deliveries[0].feedback, [feedback(1), feedback(4)]);
+    for n in 2..FEEDBACK_PER_DELIVERY_MAX {
+        assert_eq!(store.note_feedback(id, vec![(0, feedback(n as i64))]).await, Ok(1));
+    }
+    assert_eq!(store.note_feedback(id, vec![(0, feedback(0))]).await, Ok(0));
+    let exported = store.export(None, 10).await.unwrap();
+    assert!(store.delete(id).await.unwrap());
+    assert_eq!(store.import(exported).await, Ok(1));
+    let kept = noted().await;
+    assert_eq!((kept[0].len(), &kept[1]), (FEEDBACK_PER_DELIVERY_MAX, &vec![feedback(3)]));
 }
 
 pub(super) async fn changes_of_the_list_are_told(harness: &dyn Harness) {

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use postrider_core::bounce::Feedback;
 use postrider_core::{
     Attachment, Attempt, Category, DeliveryStatus, Direction, Domain, EmailStatus, Envelope, Message, ObjectId,
     Recipient, Reply, Timestamp, TlsInfo,
@@ -130,6 +131,8 @@ pub struct StoredDelivery {
     pub delay_notified: bool,
     /// All of them, in order.
     pub attempts: Vec<Attempt>,
+    /// What came back, in order.
+    pub feedback: Vec<Feedback>,
 }
 
 /// An e-mail on its way into the store.
@@ -338,6 +341,8 @@ pub struct DeliveryRecord {
     pub mx_ip: Option<IpAddr>,
     pub source_ip: Option<IpAddr>,
     pub tls: Option<TlsInfo>,
+    /// What came back after it was sent, in order.
+    pub feedback: Vec<Feedback>,
 }
 
 /// Which e-mails a list shows. Unset fields do not restrict. Text is compared without regard to the case of ASCII.

@@ -251,7 +251,9 @@ fn insert_deliveries(batch: &mut Batch<'_>, seq: i64, prepared: &PreparedEmail) 
         let owner = delivery.claimed_by.map(|node| batch.node(node)).transpose()?.flatten();
         batch
             .connection
-            .prepare_cached("INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, ?7, ?8, NULL, NULL, NULL)")?
+            .prepare_cached(
+                "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, ?7, ?8, NULL, NULL, NULL, NULL)",
+            )?
             .execute(params![
                 seq,
                 number,

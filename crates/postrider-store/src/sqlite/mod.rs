@@ -36,6 +36,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use async_trait::async_trait;
+use postrider_core::bounce::Feedback;
 use postrider_core::{ObjectId, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::broadcast;
@@ -188,6 +189,11 @@ impl Emails for SqliteStore {
             Some(message) => Ok(message),
             None => self.read(move |connection| record::raw(connection, id)).await,
         }
+    }
+
+    async fn note_feedback(&self, email: ObjectId, feedback: Vec<(u32, Feedback)>) -> Result<usize> {
+        let bytes = ROWS_BYTES * feedback.len();
+        self.writer.write(bytes, move |batch| record::note_feedback(batch, email, &feedback)).await
     }
 
     async fn delete(&self, id: ObjectId) -> Result<bool> {

@@ -1,5 +1,6 @@
 //! Reading e-mails: the row that lists show, one with all its deliveries, the message itself, and deleting one.
 
+use postrider_core::bounce::Feedback;
 use postrider_core::{Attempt, DeliveryStatus, EmailStatus, ObjectId, Outcome};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
@@ -11,6 +12,7 @@ use super::failure::Failure;
 use super::sequence;
 use crate::error::StoreError;
 use crate::records::{DeliveryRecord, EmailDetail, EmailRecord, RawMessage};
+use crate::traits::FEEDBACK_PER_DELIVERY_MAX;
 
 /// The e-mails of which some node is sending something now, each with the lowest status code of what is being sent.
 #[derive(Debug)]
@@ -266,8 +268,8 @@ fn deliveries(
     attempts: &[(u32, Attempt)],
 ) -> Result<(Vec<DeliveryRecord>, bool), StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT number, status, owner IS NOT NULL, due_at, attempts, recipient FROM deliveries WHERE email = ?1
-         ORDER BY number",
+        "SELECT number, status, owner IS NOT NULL, due_at, attempts, recipient, feedback
+         FROM deliveries WHERE email = ?1 ORDER BY number",
     )?;
     let mut rows = statement.query([seq])?;
     let (mut deliveries, mut is_any_sending) = (Vec::new(), false);
@@ -304,5 +306,40 @@ fn delivery(
         mx_ip: last.and_then(|attempt| attempt.mx_ip),
         source_ip: last.and_then(|attempt| attempt.source_ip),
         tls: last.and_then(|attempt| attempt.tls.clone()),
+        feedback: feedback(row.get(6)?)?,
     })
+}
+
+/// What came back, from its column.
+pub(super) fn feedback(column: Option<String>) -> Result<Vec<Feedback>, StoreError> {
+    column.map_or(Ok(Vec::new()), |json| codes::from_json(&json))
+}
+
+/// Adds what came back to deliveries that are there. Returns how much.
+pub(super) fn note_feedback(
+    batch: &mut Batch<'_>,
+    email: ObjectId,
+    noted: &[(u32, Feedback)],
+) -> Result<usize, Failure> {
+    let Some(seq) = sequence::find(batch.connection, email)? else { return Ok(0) };
+    let mut count = 0;
+    for (number, one) in noted {
+        let known: Option<Option<String>> = batch
+            .connection
+            .prepare_cached("SELECT feedback FROM deliveries WHERE email = ?1 AND number = ?2")?
+            .query_row((seq, number), |row| row.get(0))
+            .optional()?;
+        let Some(known) = known else { continue };
+        let mut all = feedback(known)?;
+        if all.len() >= FEEDBACK_PER_DELIVERY_MAX {
+            continue;
+        }
+        all.push(one.clone());
+        batch
+            .connection
+            .prepare_cached("UPDATE deliveries SET feedback = ?3 WHERE email = ?1 AND number = ?2")?
+            .execute((seq, number, codes::to_json(&all)?))?;
+        count += 1;
+    }
+    Ok(count)
 }

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Each step leads from the version that is its position to the next. Steps are never changed, only added.
-const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7];
 
 /// The version of this program's schema, kept in `PRAGMA user_version`.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -150,6 +150,11 @@ CREATE TABLE notes (
     value TEXT NOT NULL,
     version INTEGER NOT NULL    -- raised by each change
 ) STRICT, WITHOUT ROWID;
+";
+
+/// What came back after a delivery was sent.
+const VERSION_7: &str = "
+ALTER TABLE deliveries ADD COLUMN feedback TEXT;    -- JSON, where there is any
 ";
 
 /// The suppression list.

@@ -13,7 +13,7 @@ use super::checkpoint::ROWS_BYTES;
 use super::claim::decode_envelope;
 use super::failure::{Failure, corrupt};
 use super::mailboxes::{append, removal, transfer as mailboxes};
-use super::{SqliteStore, codes, sequence};
+use super::{SqliteStore, codes, record, sequence};
 use crate::error::StoreError;
 use crate::records::*;
 use crate::traits::Transfer;
@@ -124,7 +124,7 @@ fn deliveries(connection: &Connection, seq: i64) -> Result<Vec<StoredDelivery>, 
         attempts.entry(row.get(0)?).or_default().push(codes::from_json(record)?);
     }
     let mut statement = connection.prepare_cached(
-        "SELECT number, recipient, parameters, status, due_at, queued_at, delay_notified FROM deliveries
+        "SELECT number, recipient, parameters, status, due_at, queued_at, delay_notified, feedback FROM deliveries
          WHERE email = ?1 ORDER BY number",
     )?;
     let mut rows = statement.query([seq])?;
@@ -139,6 +139,7 @@ fn deliveries(connection: &Connection, seq: i64) -> Result<Vec<StoredDelivery>, 
             queued_at: queued_at.map(codes::timestamp),
             delay_notified: row.get(6)?,
             attempts: attempts.remove(&row.get(0)?).unwrap_or_default(),
+            feedback: record::feedback(row.get(7)?)?,
         });
     }
     Ok(deliveries)
@@ -158,6 +159,8 @@ struct PreparedDelivery {
     recipient: RecipientColumns,
     /// JSON of its attempts.
     records: Vec<String>,
+    /// JSON of what came back.
+    feedback: Option<String>,
 }
 
 impl PreparedTransfer {
@@ -188,6 +191,7 @@ async fn prepare(email: StoredEmail) -> Result<PreparedTransfer, StoreError> {
     let deliveries = email.deliveries.into_iter().map(|delivery| {
         Ok(PreparedDelivery {
             recipient: RecipientColumns::of(&delivery.recipient)?,
+            feedback: Some(&delivery.feedback).filter(|all| !all.is_empty()).map(codes::to_json).transpose()?,
             records: delivery.attempts.iter().map(codes::to_json).collect::<Result<_, _>>()?,
             delivery,
         })
@@ -226,14 +230,14 @@ fn insert_delivery(
     (seq, number): (i64, u32),
     prepared: &PreparedDelivery,
 ) -> Result<(), Failure> {
-    let PreparedDelivery { delivery, recipient, records } = prepared;
+    let PreparedDelivery { delivery, recipient, records, .. } = prepared;
     let last = delivery.attempts.last();
     batch
         .connection
         .prepare_cached(
             "INSERT INTO deliveries (email, number, status, owner, due_at, attempts, delay_notified, domain, recipient,
-                 parameters, last_category, queued_at, tried_at)
-             VALUES (?1, ?2, ?3, NULL, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                 parameters, last_category, queued_at, tried_at, feedback)
+             VALUES (?1, ?2, ?3, NULL, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute(params![
             seq,
@@ -248,6 +252,7 @@ fn insert_delivery(
             last.and_then(|attempt| attempt.outcome.category()).map(|category| category.as_str()),
             delivery.queued_at.map(|at| at.as_millis()),
             last.map(|attempt| (attempt.started_at + attempt.duration).as_millis()),
+            prepared.feedback,
         ])?;
     for (attempt, record) in (1i64..).zip(records) {
         batch

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod api;
+mod bounces;
 mod certificate;
 mod cli;
 mod clients;

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use postrider_core::{Attempt, Content, ObjectId, Outcome};
+use postrider_core::bounce::Feedback;
+use postrider_core::{Attempt, Category, Content, ObjectId, Outcome};
 use postrider_store::{DeliveryRecord, EmailDetail, EmailRecord, Store};
 use postrider_web::view::EmailDetailView;
 
@@ -58,6 +59,12 @@ fn show_delivery<'a>(
     }
     for attempt in attempts {
         show_attempt(attempt, output)?;
+    }
+    for Feedback { kind, received_at, report, category, status, text } in &delivery.feedback {
+        let details: Vec<&str> = category.map(Category::as_str).into_iter().chain(status.as_deref()).collect();
+        let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join(", ")) };
+        output.line(printable(&format!("  {kind}{details} came back at {received_at}, in e-mail {report}")))?;
+        output.line(printable(&format!("    {}", one_line(text))))?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
+use postrider_core::bounce::Feedback;
 use postrider_core::{Attachment, Attempt, Direction, EmailStatus, Envelope, ObjectId, Recipient, Timestamp};
 use postrider_store::{StoredDelivery, StoredEmail};
 use ring::digest::{Context, SHA256};
@@ -115,6 +116,7 @@ struct CanonicalDelivery<'e> {
     queued_at: Option<Timestamp>,
     delay_notified: bool,
     attempts: &'e [Attempt],
+    feedback: &'e [Feedback],
 }
 
 fn hash(email: &StoredEmail) -> Hash {
@@ -161,7 +163,7 @@ fn hash(email: &StoredEmail) -> Hash {
 }
 
 fn canonical_delivery(delivery: &StoredDelivery) -> CanonicalDelivery<'_> {
-    let StoredDelivery { recipient, status, due_at, queued_at, delay_notified, attempts } = delivery;
+    let StoredDelivery { recipient, status, due_at, queued_at, delay_notified, attempts, feedback } = delivery;
     CanonicalDelivery {
         recipient,
         status: status.as_str(),
@@ -169,6 +171,7 @@ fn canonical_delivery(delivery: &StoredDelivery) -> CanonicalDelivery<'_> {
         queued_at: *queued_at,
         delay_notified: *delay_notified,
         attempts,
+        feedback,
     }
 }
 
@@ -214,6 +217,7 @@ mod tests {
             queued_at: None,
             delay_notified: false,
             attempts: vec![attempt],
+            feedback: Vec::new(),
         };
         StoredEmail {
             hold: postrider_store::EmailHold::RECORD,
