@@ -6,6 +6,8 @@ use std::path::Path;
 mod address;
 #[path = "../../../fuzz/targets/mime.rs"]
 mod mime;
+#[path = "../../../fuzz/targets/report.rs"]
+mod report;
 
 #[test]
 fn address() {
@@ -15,6 +17,11 @@ fn address() {
 #[test]
 fn mime() {
     replay("mime", mime::run);
+}
+
+#[test]
+fn report() {
+    replay("report", report::run);
 }
 
 fn replay(target: &str, run: fn(&[u8])) {
