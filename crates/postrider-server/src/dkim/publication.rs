@@ -10,7 +10,7 @@ use tokio::sync::watch::Receiver;
 use tracing::{debug, info};
 
 /// How often DNS is asked for keys that do not sign yet.
-const LOOK: Duration = Duration::from_secs(300);
+const LOOK: Duration = Duration::from_secs(600);
 
 /// What DNS says of one record.
 #[derive(Debug, Clone, PartialEq, Eq)]

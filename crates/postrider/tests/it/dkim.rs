@@ -177,8 +177,8 @@ async fn new_keys_sign_once_they_are_published() {
     world.publish(&all);
     let mut number = 1;
     eventually("the new keys to sign", async || {
-        // The server looks at DNS every five minutes.
-        world.postrider.pass(Duration::from_secs(301)).await;
+        // The server looks at DNS every ten minutes.
+        world.postrider.pass(Duration::from_secs(601)).await;
         number += 1;
         let arrived = world.sent(number, &from("a@shop.test")).await;
         let new: BTreeMap<_, _> = all.clone().into_iter().filter(|(name, _)| !old.contains_key(name)).collect();

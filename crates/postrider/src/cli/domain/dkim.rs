@@ -166,7 +166,7 @@ fn advise(keys: &DkimKeys, now: Timestamp, output: &mut Output) -> Result<(), Fa
     let pairs = keys.pairs(now);
     match pairs.as_slice() {
         [(DkimState::Signing, _), (DkimState::Waiting, _)] => {
-            output.line("Publish the records of the new keys, and leave the old ones. A running server looks for them every five")?;
+            output.line("Publish the records of the new keys, and leave the old ones. A running server looks for them every ten")?;
             output.line("minutes, and so does this command; the old keys sign until then.")
         }
         [(DkimState::Retired, _), (DkimState::Signing, pair)] => {
