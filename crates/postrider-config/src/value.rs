@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
 use postrider_core::Domain;
+use postrider_core::source::is_of_one_host;
 use url::{Host, Url};
 
 use crate::settings::{Credentials, DomainPattern, Relay, SourceIp, WarmUp};
@@ -122,8 +123,7 @@ pub(crate) fn domain_pattern(text: &str) -> Option<DomainPattern> {
 
 /// A host's own name as it stands in banner, EHLO and trace fields: letters, digits and hyphens (RFC 5321 section 4.1.2).
 pub(crate) fn hostname(text: &str) -> Option<String> {
-    let domain = domain(text)?;
-    (!domain.as_str().contains('_')).then(|| domain.as_str().to_owned())
+    Domain::host_name(text).map(|name| name.as_str().to_owned())
 }
 
 pub(crate) fn path(text: &str) -> Option<PathBuf> {
@@ -156,11 +156,9 @@ pub(crate) fn warm_up(text: &str) -> Option<WarmUp> {
     Some(WarmUp { ip: source_ip(ip.trim())?, messages: number(messages.trim(), 1, 10_000_000).ok()?, growth })
 }
 
-/// An address that mail can come from: of one host.
+/// An address that mail can come from.
 pub(crate) fn source_ip(text: &str) -> Option<IpAddr> {
-    let ip = text.parse::<IpAddr>().ok()?.to_canonical();
-    let is_of_one_host = !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::V4(Ipv4Addr::BROADCAST);
-    is_of_one_host.then_some(ip)
+    text.parse::<IpAddr>().ok().map(|ip| ip.to_canonical()).filter(|ip| is_of_one_host(*ip))
 }
 
 /// A MongoDB connection string. Only its scheme is looked at here; the engine's driver judges the rest.

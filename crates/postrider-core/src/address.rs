@@ -203,6 +203,12 @@ impl Domain {
         Ok(Self::normalised(text))
     }
 
+    /// Reads the name of a host, as it stands in EHLO: letters, digits and hyphens, no address literal (RFC 5321 section 4.1.2).
+    pub fn host_name(text: &str) -> Option<Self> {
+        let domain = Self::parse(text).ok()?;
+        (domain.literal().is_none() && !domain.as_str().contains('_')).then_some(domain)
+    }
+
     fn normalised(text: &str) -> Self {
         if text.is_ascii() {
             return Self(text.to_ascii_lowercase().into());

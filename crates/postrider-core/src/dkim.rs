@@ -7,6 +7,7 @@ use mail_parser::parsers::MessageStream;
 use mail_parser::{Address as Addresses, HeaderValue};
 
 use crate::address::{Address, Domain};
+use crate::mime::Fields;
 
 /// A header section with more fields to sign than this is not signed.
 pub const SIGNED_FIELDS_MAX: usize = 100;
@@ -59,9 +60,9 @@ impl SignedFields {
     /// Looks a header section through that comes in pieces of whole fields. `None` where it has too many to sign.
     pub fn of(pieces: &[&[u8]]) -> Option<Self> {
         let mut found: Vec<(&'static str, &[u8])> = Vec::new();
-        for (name, value) in pieces.iter().flat_map(|piece| fields(piece)) {
-            if let Some(signed) = SIGNED_FIELDS.iter().find(|signed| name.eq_ignore_ascii_case(signed.as_bytes())) {
-                found.push((signed, value));
+        for field in pieces.iter().flat_map(|piece| Fields::new(piece)) {
+            if let Some(signed) = SIGNED_FIELDS.iter().find(|signed| field.is(signed)) {
+                found.push((signed, field.value));
             }
         }
         if found.len() > SIGNED_FIELDS_MAX {
@@ -75,35 +76,6 @@ impl SignedFields {
         }
         signed.names.push("from");
         Some(signed)
-    }
-}
-
-/// The fields of a header section, each as its name and all behind the colon. Lines that are none are passed over.
-fn fields(header: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let mut rest = header;
-    std::iter::from_fn(move || {
-        loop {
-            if rest.is_empty() || rest.starts_with(b"\r\n") {
-                return None;
-            }
-            let (field, behind) = rest.split_at(field_end(rest));
-            rest = behind;
-            if let Some(colon) = memchr::memchr(b':', field) {
-                let (name, value) = field.split_at(colon);
-                return Some((name.trim_ascii_end(), value.get(1..).unwrap_or_default()));
-            }
-        }
-    })
-}
-
-/// Where the field ends that `header` begins with: behind its last line.
-fn field_end(header: &[u8]) -> usize {
-    let mut end = 0;
-    loop {
-        end = memchr::memchr(b'\n', &header[end..]).map_or(header.len(), |at| end + at + 1);
-        if !matches!(header.get(end), Some(b' ' | b'\t')) {
-            return end;
-        }
     }
 }
 
@@ -168,8 +140,9 @@ pub fn relax_body(body: &[u8], mut write: impl FnMut(&[u8])) {
 /// The domain of the address in a From field, which `field` begins with; `None` where it has none, or addresses of several
 /// domains: whoever signed would vouch for only one of them.
 pub fn author_domain(field: &[u8]) -> Option<Domain> {
-    let field = &field[..field_end(field)];
-    let value = field.get(memchr::memchr(b':', field)? + 1..)?;
+    // With its line end, which the parser takes for the end.
+    let line = Fields::new(field).next()?.line;
+    let value = line.get(memchr::memchr(b':', line)? + 1..)?;
     let HeaderValue::Address(addresses) = MessageStream::new(value).parse_address() else { return None };
     let mailboxes: Vec<_> = match &addresses {
         Addresses::List(list) => list.iter().collect(),

@@ -44,6 +44,12 @@ pub struct SourceDecision {
     pub error: Option<String>,
 }
 
+/// Whether mail can come from an address at all: it is of one host. What any host could bind, or none, chooses nothing.
+pub fn is_of_one_host(ip: IpAddr) -> bool {
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    !(ip.is_unspecified() || ip.is_multicast() || is_broadcast)
+}
+
 /// What the service is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

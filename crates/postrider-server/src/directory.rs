@@ -10,9 +10,8 @@ use std::time::Duration;
 use postrider_core::{Address, Clock, Domain, Timestamp};
 use postrider_store::directory::{self, Reached};
 use postrider_store::{Change, Store, StoreError};
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::TryRecvError;
 
+use crate::hearing::Hearing;
 use crate::outage::in_time;
 
 /// Addresses remembered that somebody has, and as many that nobody has. Apart, so that who guesses at names does not push
@@ -44,7 +43,7 @@ pub(crate) enum Home {
 
 #[derive(Debug)]
 struct Memory {
-    changes: Receiver<Change>,
+    changes: Hearing,
     /// How often all was forgotten.
     generation: u64,
     /// Of the directory, all of them; `None` until they are asked for.
@@ -65,7 +64,7 @@ impl Recipients {
         configured: Vec<Domain>,
     ) -> Self {
         let memory = Memory {
-            changes: store.changes(),
+            changes: Hearing::new(store.as_ref(), Change::Directory),
             generation: 0,
             domains: None,
             last_domains: None,
@@ -167,22 +166,14 @@ impl Recipients {
     /// What is remembered, after hearing what has changed up to now.
     fn memory(&self) -> MutexGuard<'_, Memory> {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.hear();
+        if memory.changes.has_changed() {
+            memory.forget();
+        }
         memory
     }
 }
 
 impl Memory {
-    fn hear(&mut self) {
-        loop {
-            match self.changes.try_recv() {
-                Ok(Change::Directory) | Err(TryRecvError::Lagged(_)) => self.forget(),
-                Ok(_) => {}
-                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
-            }
-        }
-    }
-
     fn forget(&mut self) {
         self.generation += 1;
         self.domains = None;

@@ -15,6 +15,7 @@ mod deliver;
 mod directory;
 mod generations;
 mod handshake;
+mod hearing;
 mod http;
 mod imap;
 mod limits;

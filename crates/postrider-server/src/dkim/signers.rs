@@ -11,11 +11,10 @@ use postrider_core::trace::HeaderScan;
 use postrider_core::{Clock, Domain, Timestamp, dkim};
 use postrider_store::dkim::DkimKeys;
 use postrider_store::{Change, Store, StoreError};
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::TryRecvError;
 use tracing::{error, warn};
 
 use super::Signer;
+use crate::hearing::Hearing;
 use crate::outage::in_time;
 
 /// After this long the store is asked whether a domain has other keys by now, or the next pair is to sign.
@@ -40,7 +39,7 @@ pub(crate) struct Signers {
 
 #[derive(Debug)]
 struct Memory {
-    changes: Receiver<Change>,
+    changes: Hearing,
     known: HashMap<Domain, Known>,
 }
 
@@ -60,7 +59,7 @@ impl Signers {
         store_timeout: Duration,
         algorithms: Vec<DkimAlgorithm>,
     ) -> Self {
-        let memory = Memory { changes: store.changes(), known: HashMap::new() };
+        let memory = Memory { changes: Hearing::new(store.as_ref(), Change::Directory), known: HashMap::new() };
         Self { store, clock, store_timeout, algorithms, memory: Mutex::new(memory) }
     }
 
@@ -148,12 +147,9 @@ impl Signers {
     /// What is remembered, after hearing what has changed up to now.
     fn memory(&self) -> MutexGuard<'_, Memory> {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            match memory.changes.try_recv() {
-                Ok(Change::Directory) | Err(TryRecvError::Lagged(_)) => memory.known.clear(),
-                Ok(_) => {}
-                Err(TryRecvError::Empty | TryRecvError::Closed) => return memory,
-            }
+        if memory.changes.has_changed() {
+            memory.known.clear();
         }
+        memory
     }
 }

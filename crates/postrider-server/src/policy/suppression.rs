@@ -11,10 +11,9 @@ use std::time::Duration;
 use postrider_core::{Address, Category, Clock, Outcome, SuppressionReason, dsn};
 use postrider_store::directory::lookup_key;
 use postrider_store::{Change, Store, StoreError, Suppression};
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::TryRecvError;
 
 use crate::generations::Generations;
+use crate::hearing::Hearing;
 use crate::outage::in_time;
 
 /// Addresses remembered, most of which are not listed.
@@ -42,7 +41,7 @@ pub(crate) struct SuppressionList {
 
 #[derive(Debug)]
 struct Memory {
-    changes: Receiver<Change>,
+    changes: Hearing,
     /// How often all was forgotten.
     generation: u64,
     known: Generations<String, Known>,
@@ -56,7 +55,8 @@ impl SuppressionList {
         is_enabled: bool,
         is_simulated: bool,
     ) -> Self {
-        let memory = Memory { changes: store.changes(), generation: 0, known: Generations::new(ADDRESSES_MAX) };
+        let changes = Hearing::new(store.as_ref(), Change::Suppressions);
+        let memory = Memory { changes, generation: 0, known: Generations::new(ADDRESSES_MAX) };
         let lists_bounces = is_enabled && !is_simulated;
         Self { store, clock, store_timeout, is_enabled, lists_bounces, memory: Mutex::new(memory) }
     }
@@ -107,23 +107,11 @@ impl SuppressionList {
     /// What is remembered, after hearing what has changed up to now.
     fn memory(&self) -> MutexGuard<'_, Memory> {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.hear();
-        memory
-    }
-}
-
-impl Memory {
-    fn hear(&mut self) {
-        loop {
-            match self.changes.try_recv() {
-                Ok(Change::Suppressions) | Err(TryRecvError::Lagged(_)) => {
-                    self.generation += 1;
-                    self.known.clear();
-                }
-                Ok(_) => {}
-                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
-            }
+        if memory.changes.has_changed() {
+            memory.generation += 1;
+            memory.known.clear();
         }
+        memory
     }
 }
 

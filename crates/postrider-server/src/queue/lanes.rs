@@ -334,17 +334,20 @@ impl Lanes {
         Unconnected::Fail(std::iter::once(job).chain(failed).collect())
     }
 
-    /// Takes note of what a destination said of our pace. When its mail is to go on, if it is to pause.
+    /// Takes note of what a destination said of our pace.
     pub(super) fn note_verdict(&mut self, key: &Arc<str>, verdict: Verdict, now: Timestamp) {
         if let Some(lane) = self.lanes.get_mut(key) {
             lane.pace.note(verdict, lane.connected.all(), lane.limit, now);
         }
     }
 
-    /// A destination goes on after a pause.
-    pub(super) fn resume(&mut self, key: &Arc<str>) -> Option<Start> {
-        self.lanes.get_mut(key)?.is_paused = false;
-        self.worker_for(key)
+    /// A destination goes on after a pause. The workers to start for it: as many as it had, for those that take connections
+    /// which are open already call no others.
+    pub(super) fn resume(&mut self, key: &Arc<str>) -> Vec<Start> {
+        if let Some(lane) = self.lanes.get_mut(key) {
+            lane.is_paused = false;
+        }
+        std::iter::from_fn(|| self.worker_for(key)).collect()
     }
 
     /// A worker to start for a destination that waits, if there is room for one.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use postrider_core::{Address, Category, Domain, Outcome};
+use postrider_core::{Address, Domain, Outcome};
 use postrider_store::{ClaimedEmail, NodeId, Suppression};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -133,15 +133,7 @@ impl Queue {
             let (queue, places, email) = (self.clone(), places.clone(), unrouted.email.clone());
             look_ups.spawn(async move {
                 let _place = places.acquire().await;
-                let found = match queue.router.find(&domain).await {
-                    Ok(route) => match queue.sources.choose(&email, &domain, &indexes).await {
-                        Ok(source) => Ok((route, source)),
-                        Err(NoSource(reason)) => {
-                            Err(Outcome::Deferred { category: Category::Policy, reply: None, reason })
-                        }
-                    },
-                    Err(no_route) => Err(no_route.outcome()),
-                };
+                let found = queue.way(&email, &domain, &indexes).await;
                 (indexes, found)
             });
         }
@@ -183,6 +175,18 @@ impl Queue {
         if !lost.is_empty() {
             self.give_back(vec![unrouted.job(lost, Source::default())]);
         }
+    }
+
+    /// To where, and from where, deliveries to one domain go; else what becomes of them.
+    async fn way(
+        &self,
+        email: &ClaimedEmail,
+        domain: &Domain,
+        indexes: &[usize],
+    ) -> Result<(Arc<Route>, Source), Outcome> {
+        let route = self.router.find(domain).await.map_err(|no_route| no_route.outcome())?;
+        let source = self.sources.choose(email, domain, indexes).await.map_err(NoSource::outcome)?;
+        Ok((route, source))
     }
 
     fn line_up_groups(self: &Arc<Self>, groups: &mut Groups, unrouted: &Unrouted) {

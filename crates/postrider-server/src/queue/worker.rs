@@ -49,7 +49,7 @@ impl Queue {
             tokio::select! {
                 () = queue.delivery.clock.sleep(pause) => {
                     let start = queue.lanes().resume(&key);
-                    queue.start_other(start);
+                    start.into_iter().for_each(|start| queue.start_other(Some(start)));
                 }
                 _ = ended.wait_for(|&ended| ended) => {}
             }

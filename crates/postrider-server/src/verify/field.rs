@@ -4,11 +4,10 @@
 use std::fmt::Write as _;
 
 use bytes::BytesMut;
+use postrider_core::mime::{Field, Fields};
 use postrider_core::trace;
 
 use super::{Bringer, Verdicts};
-
-const NAME: &[u8] = b"authentication-results";
 
 impl Verdicts {
     /// The field, folded, with its line end.
@@ -55,21 +54,11 @@ fn value(text: &str) -> String {
 /// own.
 pub(crate) fn without_forged(raw: BytesMut, trace_bytes: usize, hostname: &str) -> BytesMut {
     let header_end = trace_bytes + trace::header_end(&raw[trace_bytes..]);
-    let mut forged: Vec<(usize, usize)> = Vec::new();
-    let mut start = trace_bytes;
-    while start < header_end {
-        let mut end = start;
-        loop {
-            end = memchr::memchr(b'\n', &raw[end..header_end]).map_or(header_end, |at| end + at + 1);
-            if end >= header_end || !matches!(raw[end], b' ' | b'\t') {
-                break;
-            }
-        }
-        if is_forged(&raw[start..end], hostname) {
-            forged.push((start, end));
-        }
-        start = end;
-    }
+    let header = &raw[trace_bytes..header_end];
+    let forged: Vec<(usize, usize)> = Fields::new(header)
+        .filter(|field| is_forged(field, hostname))
+        .map(|field| (trace_bytes + field.start, trace_bytes + field.start + field.line.len()))
+        .collect();
     if forged.is_empty() {
         return raw;
     }
@@ -83,11 +72,12 @@ pub(crate) fn without_forged(raw: BytesMut, trace_bytes: usize, hostname: &str) 
     kept
 }
 
-fn is_forged(field: &[u8], hostname: &str) -> bool {
-    let Some(name) = field.get(..NAME.len()).filter(|name| name.eq_ignore_ascii_case(NAME)) else { return false };
-    let Some((b':', value)) = field[name.len()..].trim_ascii_start().split_first() else { return false };
+fn is_forged(field: &Field<'_>, hostname: &str) -> bool {
+    if !field.is("Authentication-Results") {
+        return false;
+    }
     // Behind white space and comments, perhaps quoted. Whatever is in doubt is taken for a forgery: it is of no use to anyone.
-    let text = String::from_utf8_lossy(value).to_ascii_lowercase();
+    let text = String::from_utf8_lossy(field.value).to_ascii_lowercase();
     let id = text.split(';').next().unwrap_or_default();
     let words = id.split(|c: char| c.is_ascii_whitespace() || "()\"".contains(c));
     words.into_iter().any(|word| word.trim_end_matches('.').eq_ignore_ascii_case(hostname))

@@ -5,6 +5,7 @@
 mod field;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use mail_auth::{
     ArcOutput, AuthenticatedMessage, DkimOutput, DkimResult, DmarcResult, MessageAuthenticator, SpfResult,
 };
 use postrider_core::{Clock, ReversePath};
+use tokio::sync::Semaphore;
 
 pub(crate) use field::without_forged;
 
@@ -28,9 +30,15 @@ const SIGNATURES_MAX: usize = 8;
 /// Larger messages are hashed on a thread of their own, so that other sessions go on.
 const VERIFY_HERE_BYTES_MAX: usize = 64 << 10;
 
+/// Such threads, which wait for DNS too: what strangers send must not take all that others read the store with.
+const THREADS_MAX: usize = 32;
+
 /// Verifies over the resolver that all else uses, and its cache.
 #[derive(Clone)]
-pub struct Verifier(MessageAuthenticator);
+pub struct Verifier {
+    authenticator: MessageAuthenticator,
+    threads: Arc<Semaphore>,
+}
 
 /// Who brings a message, and what it says of itself.
 #[derive(Debug, Clone)]
@@ -80,7 +88,7 @@ impl Verdicts {
 
 impl Verifier {
     pub(crate) fn new(resolver: hickory_resolver::TokioResolver) -> Self {
-        Self(MessageAuthenticator(resolver))
+        Self { authenticator: MessageAuthenticator(resolver), threads: Arc::new(Semaphore::new(THREADS_MAX)) }
     }
 
     /// Verifies a message, which is given without the trace fields of this host.
@@ -90,8 +98,13 @@ impl Verifier {
             if message.len() <= VERIFY_HERE_BYTES_MAX {
                 return Some(verifier.verdicts(&bringer, &message).await);
             }
+            let thread = verifier.threads.clone().acquire_owned().await.ok()?;
             let runtime = tokio::runtime::Handle::current();
-            let verify = move || runtime.block_on(verifier.verdicts(&bringer, &message));
+            let verify = move || {
+                // Until it ends, also where nobody waits for it any more.
+                let _thread = thread;
+                runtime.block_on(verifier.verdicts(&bringer, &message))
+            };
             tokio::task::spawn_blocking(verify).await.ok()
         };
         timeout(clock, VERIFY_TIME_MAX, verified).await.ok().flatten().unwrap_or_else(Verdicts::unknown)
@@ -104,17 +117,22 @@ impl Verifier {
         let (spf, sender_domain) = match &sender {
             Some(sender) => {
                 let parameters = SpfParameters::verify_mail_from(*peer, helo, hostname, sender);
-                (self.0.verify_spf(parameters).await, sender.rsplit_once('@').map_or("", |(_, domain)| domain))
+                (
+                    self.authenticator.verify_spf(parameters).await,
+                    sender.rsplit_once('@').map_or("", |(_, domain)| domain),
+                )
             }
-            None => (self.0.verify_spf(SpfParameters::verify_ehlo(*peer, helo, hostname)).await, helo.as_str()),
+            None => {
+                (self.authenticator.verify_spf(SpfParameters::verify_ehlo(*peer, helo, hostname)).await, helo.as_str())
+            }
         };
         let Some(mut parsed) = AuthenticatedMessage::parse(message) else {
             return Verdicts { spf: spf_word(spf.result()), dmarc: "none", ..Verdicts::unknown() };
         };
         parsed.dkim_headers.truncate(SIGNATURES_MAX);
-        let dkim = self.0.verify_dkim(&parsed).await;
-        let arc = self.0.verify_arc(&parsed).await;
-        let dmarc = self.0.verify_dmarc(DmarcParameters::new(&parsed, &dkim, sender_domain, &spf)).await;
+        let dkim = self.authenticator.verify_dkim(&parsed).await;
+        let arc = self.authenticator.verify_arc(&parsed).await;
+        let dmarc = self.authenticator.verify_dmarc(DmarcParameters::new(&parsed, &dkim, sender_domain, &spf)).await;
         Verdicts {
             spf: spf_word(spf.result()),
             dkim: dkim.iter().filter_map(signed).collect(),

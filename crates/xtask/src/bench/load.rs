@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::mx;
 use super::process::{POLL, Running};
 use crate::packages;
 
@@ -22,8 +23,6 @@ pub(crate) const SENDER_DOMAIN: &str = "source.example";
 pub(crate) const RELAYED_DOMAIN: &str = "relayed.example";
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// Nothing that is still alive is this quiet.
-const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A port of loopback that is free now.
 pub(crate) fn free_port() -> Result<u16, String> {
@@ -121,17 +120,7 @@ impl Sink {
 
     /// Waits until it has taken `messages` in all. Fails when nothing moves any more.
     pub(crate) fn wait_for(&self, messages: u64) -> Result<(), String> {
-        let (mut last, mut moved_at) = (self.messages(), Instant::now());
-        while last < messages {
-            std::thread::sleep(POLL);
-            let now = self.messages();
-            if now != last {
-                (last, moved_at) = (now, Instant::now());
-            } else if moved_at.elapsed() > STALL_TIMEOUT {
-                return Err(format!("only {now} of {messages} messages arrived at smtp-sink"));
-            }
-        }
-        Ok(())
+        mx::wait_for(messages, "smtp-sink", || self.messages())
     }
 }
 

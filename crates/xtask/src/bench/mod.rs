@@ -12,6 +12,7 @@ mod machine;
 mod mailboxes;
 mod memory;
 mod mongo;
+mod mx;
 mod options;
 mod postfix;
 mod postrider;

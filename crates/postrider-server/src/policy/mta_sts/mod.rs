@@ -6,7 +6,7 @@ mod policy;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use postrider_core::{Clock, Domain, ResolveError, Resolver, Timestamp};
+use postrider_core::{Clock, Domain, Resolver, Timestamp};
 use postrider_store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
@@ -85,8 +85,8 @@ impl MtaSts {
         let record = timeout(self.clock.as_ref(), RECORD_PATIENCE, self.resolver.texts(&name)).await;
         let id = match record {
             Ok(Ok(records)) => policy::id_of(&records),
-            Ok(Err(ResolveError::NoRecords | ResolveError::NoSuchDomain)) => None,
-            Ok(Err(ResolveError::Temporary(_))) | Err(_) => None,
+            // There is none, or it cannot be had: what is kept holds either way.
+            Ok(Err(_)) | Err(_) => None,
         };
         let mut known = self.known(domain, id.is_some()).await?;
         let now = self.clock.now();

@@ -69,14 +69,10 @@ impl Rejections {
     }
 }
 
-/// Whether it is an address of one host at all: what any host could bind, or none, chooses nothing.
-pub(super) fn is_of_one_host(ip: IpAddr) -> bool {
-    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-    !(ip.is_unspecified() || ip.is_multicast() || is_broadcast)
-}
-
 #[cfg(test)]
 mod tests {
+    use postrider_core::source::is_of_one_host;
+
     use super::*;
 
     #[test]

@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use postrider_config::Settings;
 use postrider_core::source::{IpSelectionStats, IpSelectionTest};
-use postrider_core::{Attempt, Clock, Domain, Resolver, SourceDecision, SourceOrigin, SourceQuestion, Timestamp};
+use postrider_core::{
+    Attempt, Category, Clock, Domain, Outcome, Resolver, SourceDecision, SourceOrigin, SourceQuestion, Timestamp,
+};
 use postrider_store::{ClaimedEmail, Store};
 
 use crate::http::HttpClient;
@@ -94,7 +96,14 @@ enum Chooser {
 
 /// Mail may leave from nowhere now. The text says why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct NoSource(pub(crate) String);
+pub(crate) struct NoSource(String);
+
+impl NoSource {
+    /// What becomes of a delivery without a source.
+    pub(crate) fn outcome(self) -> Outcome {
+        Outcome::Deferred { category: Category::Policy, reply: None, reason: self.0 }
+    }
+}
 
 impl Sources {
     pub(crate) fn new(
@@ -193,10 +202,4 @@ impl Sources {
 
 fn key(email: &ClaimedEmail, domain: &Domain) -> cache::Key {
     (email.envelope.reverse_path.0.as_ref().map(|address| address.domain()), domain.clone())
-}
-
-/// A name for EHLO: letters, digits and hyphens (RFC 5321 section 4.1.2).
-fn host_name(text: &str) -> Option<String> {
-    let domain = Domain::parse(text.trim().trim_end_matches('.')).ok()?;
-    (domain.literal().is_none() && !domain.as_str().contains('_')).then(|| domain.as_str().to_owned())
 }

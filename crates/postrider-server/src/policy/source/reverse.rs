@@ -5,10 +5,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use postrider_core::{Clock, Resolver, Timestamp};
+use postrider_core::{Clock, Domain, Resolver, Timestamp};
 use tracing::debug;
 
-use super::host_name;
 use crate::clock::timeout;
 
 /// How long a name is used without asking again, and how long the lack of one.
@@ -55,9 +54,9 @@ impl ReverseNames {
 
     async fn look_up(&self, ip: IpAddr) -> Option<Arc<str>> {
         for name in self.resolver.names(ip).await.ok()? {
-            let Some(name) = host_name(&name) else { continue };
-            if self.resolver.addresses(&name).await.is_ok_and(|addresses| addresses.contains(&ip)) {
-                return Some(name.into());
+            let Some(name) = Domain::host_name(&name) else { continue };
+            if self.resolver.addresses(name.as_str()).await.is_ok_and(|addresses| addresses.contains(&ip)) {
+                return Some(name.as_str().into());
             }
         }
         None

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use postrider_config::IpSelection;
-use postrider_core::source::{IpSelectionStats, IpSelectionTest};
+use postrider_core::source::{IpSelectionStats, IpSelectionTest, is_of_one_host};
 use postrider_core::{Clock, Resolver, SourceDecision, SourceOrigin, SourceQuestion, Timestamp};
 use postrider_store::Store;
 use tokio::sync::{Semaphore, watch};
@@ -34,6 +34,9 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 const FAILURE_HOLDS: Duration = Duration::from_secs(5);
 /// Such failures kept; past it all are forgotten.
 const FAILURES_MAX: usize = 10_000;
+
+/// Why nobody is asked.
+const LEFT_ALONE: &str = "the service has failed too often and is not asked for now";
 
 #[derive(Debug)]
 pub(super) struct Selection {
@@ -119,7 +122,7 @@ impl Selection {
                         Ok(asked) => asked.clone().unwrap_or_else(|| Err("there is no answer".into())),
                         Err(_) => Err("internal error: the question was lost".into()),
                     },
-                    _ = is_left_alone.wait_for(|is_left_alone| *is_left_alone) => Err(self.left_alone()),
+                    _ = is_left_alone.wait_for(|is_left_alone| *is_left_alone) => Err(LEFT_ALONE.into()),
                 }
             }
         };
@@ -145,8 +148,7 @@ impl Selection {
         }
         let permit = state.breaker.permit(now);
         if permit == Permit::No {
-            drop(state);
-            return Look::NotNow(self.left_alone());
+            return Look::NotNow(LEFT_ALONE.into());
         }
         let (asked, asking) = watch::channel(None);
         state.asking.insert(key.clone(), asking.clone());
@@ -160,7 +162,7 @@ impl Selection {
             let answer = selection.ask(&key, question, retries).await;
             under_way.end(answer);
         });
-        if permit == Permit::Probe { Look::NotNow(self.left_alone()) } else { Look::Ask(asking) }
+        if permit == Permit::Probe { Look::NotNow(LEFT_ALONE.into()) } else { Look::Ask(asking) }
     }
 
     /// Asks, again where that may help.
@@ -221,7 +223,7 @@ impl Selection {
     /// What was said as an answer, if this host has the address.
     async fn usable(&self, said: Said) -> Result<Answer, Failure> {
         let Said { ip, ttl, ehlo, flaw } = said;
-        if !local::is_of_one_host(ip) || !local::can_bind(ip) {
+        if !is_of_one_host(ip) || !local::can_bind(ip) {
             let reason = format!("the service chose {ip}, which is no address of this host");
             return Err(Failure { reason, is_outage: false, may_pass: true });
         }
@@ -277,10 +279,6 @@ impl Selection {
         let now = self.clock.now();
         let decision = SourceDecision { ip: key.ip, origin, latency: now.since(started_at), error };
         Source { key, decision: Some(decision), holds_until: holds_until.max(now + DECISION) }
-    }
-
-    fn left_alone(&self) -> Arc<str> {
-        "the service has failed too often and is not asked for now".into()
     }
 
     pub(super) fn reject(&self, ip: IpAddr) {

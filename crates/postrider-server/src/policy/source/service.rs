@@ -7,11 +7,11 @@ use std::time::Duration;
 use hyper::HeaderMap;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use postrider_core::source::IpSelectionExchange;
-use postrider_core::{Clock, SourceQuestion};
+use postrider_core::{Clock, Domain, SourceQuestion};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{host_name, local};
+use super::local;
 use crate::clock::timeout;
 use crate::http::HttpClient;
 
@@ -150,7 +150,7 @@ fn read_answer(text: &str) -> Result<Said, Failure> {
         }
     });
     let ehlo = answer.ehlo.filter(|name| !name.is_empty()).and_then(|name| {
-        let read = host_name(&name);
+        let read = Domain::host_name(name.trim()).map(|name| name.to_string());
         if read.is_none() {
             flaw = Some(format!("its ehlo {name:?} is no host name"));
         }

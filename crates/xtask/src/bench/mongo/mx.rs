@@ -2,19 +2,15 @@
 //!
 //! smtp-sink can wait too, but in whole seconds, and it cannot begin for all at one moment.
 
-use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::bench::process::POLL;
+use crate::bench::mx;
 
 /// From the end of a message to its answer.
 pub(super) const ANSWER_AFTER: Duration = Duration::from_millis(100);
-
-/// Nothing that is still alive is this quiet.
-const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running MX. Dropping it ends it.
 pub(super) struct Mx {
@@ -60,17 +56,7 @@ impl Mx {
 
     /// Waits until it has taken `messages` in all. Fails when nothing moves any more.
     pub(super) fn wait_for(&self, messages: u64) -> Result<(), String> {
-        let (mut last, mut moved_at) = (self.taken(), Instant::now());
-        while last < messages {
-            std::thread::sleep(POLL);
-            let now = self.taken();
-            if now != last {
-                (last, moved_at) = (now, Instant::now());
-            } else if moved_at.elapsed() > STALL_TIMEOUT {
-                return Err(format!("only {now} of {messages} messages arrived at the MX"));
-            }
-        }
-        Ok(())
+        mx::wait_for(messages, "the MX", || self.taken())
     }
 }
 
@@ -111,49 +97,24 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-/// One connection. Commands that were sent together are answered one after the other.
-fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
+fn converse(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     if !shared.is_open() {
         return Ok(());
     }
-    stream.set_nodelay(true)?;
-    let mut input = BufReader::new(stream.try_clone()?);
-    stream.write_all(b"220 mx.example ESMTP\r\n")?;
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        if input.read_until(b'\n', &mut line)? == 0 {
-            return Ok(());
-        }
-        match line.get(..4).unwrap_or_default().to_ascii_uppercase().as_slice() {
-            b"EHLO" => stream.write_all(b"250-mx.example\r\n250-PIPELINING\r\n250 8BITMIME\r\n")?,
-            b"DATA" => {
-                stream.write_all(b"354 go on\r\n")?;
-                read_message(&mut input)?;
-                std::thread::sleep(ANSWER_AFTER);
-                shared.taken.fetch_add(1, Ordering::AcqRel);
-                stream.write_all(b"250 taken\r\n")?;
-            }
-            b"QUIT" => return stream.write_all(b"221 bye\r\n"),
-            _ => stream.write_all(b"250 ok\r\n")?,
-        }
-    }
-}
-
-fn read_message(input: &mut impl BufRead) -> std::io::Result<()> {
-    let mut line = Vec::new();
-    while line != b".\r\n" {
-        line.clear();
-        if input.read_until(b'\n', &mut line)? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-    Ok(())
+    mx::converse(stream, || {
+        std::thread::sleep(ANSWER_AFTER);
+        shared.taken.fetch_add(1, Ordering::AcqRel);
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Write};
+
     use super::*;
+    use crate::bench::process::POLL;
+
+    const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
     #[test]
     fn it_is_silent_until_it_opens_and_counts_what_it_takes() {

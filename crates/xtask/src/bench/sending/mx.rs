@@ -1,19 +1,15 @@
 //! All the MX hosts of a small Internet: one listener for every address of 127.0.0.0/8, which takes mail at some of them and is
 //! silent at the others.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
-use crate::bench::process::POLL;
+use crate::bench::mx;
 
 /// The second octet of hosts that say nothing.
 const DEAD: u8 = 66;
-
-/// Nothing that is still alive is this quiet.
-const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Running hosts. They end with the process.
 pub(super) struct Hosts {
@@ -55,17 +51,7 @@ impl Hosts {
 
     /// Waits until they have taken `messages` in all. Fails when nothing moves any more.
     pub(super) fn wait_for(&self, messages: u64) -> Result<(), String> {
-        let (mut last, mut moved_at) = (self.messages(), Instant::now());
-        while last < messages {
-            std::thread::sleep(POLL);
-            let now = self.messages();
-            if now != last {
-                (last, moved_at) = (now, Instant::now());
-            } else if moved_at.elapsed() > STALL_TIMEOUT {
-                return Err(format!("only {now} of {messages} messages arrived"));
-            }
-        }
-        Ok(())
+        mx::wait_for(messages, "the MX hosts", || self.messages())
     }
 }
 
@@ -77,45 +63,24 @@ fn accept(listener: &TcpListener, counts: &Arc<Counts>) {
     }
 }
 
-/// One connection. Commands that were sent together are answered one after the other.
-fn converse(mut stream: TcpStream, counts: &Counts) -> std::io::Result<()> {
+fn converse(stream: TcpStream, counts: &Counts) -> std::io::Result<()> {
     let is_dead = matches!(stream.local_addr()?.ip(), IpAddr::V4(ip) if ip.octets()[1] == DEAD);
     if is_dead {
         // Until the other side has had enough.
         return std::io::copy(&mut stream.take(1 << 20), &mut std::io::sink()).map(drop);
     }
     counts.connections.fetch_add(1, Ordering::AcqRel);
-    stream.set_nodelay(true)?;
-    let mut input = BufReader::with_capacity(64 << 10, stream.try_clone()?);
-    stream.write_all(b"220 mx.example ESMTP\r\n")?;
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        if input.read_until(b'\n', &mut line)? == 0 {
-            return Ok(());
-        }
-        match line.get(..4).unwrap_or_default().to_ascii_uppercase().as_slice() {
-            b"EHLO" => stream.write_all(b"250-mx.example\r\n250-PIPELINING\r\n250 8BITMIME\r\n")?,
-            b"DATA" => {
-                stream.write_all(b"354 go on\r\n")?;
-                while line != b".\r\n" {
-                    line.clear();
-                    if input.read_until(b'\n', &mut line)? == 0 {
-                        return Ok(());
-                    }
-                }
-                counts.messages.fetch_add(1, Ordering::AcqRel);
-                stream.write_all(b"250 taken\r\n")?;
-            }
-            b"QUIT" => return stream.write_all(b"221 bye\r\n"),
-            _ => stream.write_all(b"250 ok\r\n")?,
-        }
-    }
+    mx::converse(stream, || {
+        counts.messages.fetch_add(1, Ordering::AcqRel);
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Write};
+
     use super::*;
+    use crate::bench::process::POLL;
 
     #[test]
     fn some_take_mail_and_some_are_silent() {
