@@ -87,4 +87,7 @@ pub struct Envelope {
     /// ENVID as it came, in xtext (RFC 3461 section 4.4).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub envelope_id: Option<String>,
+    /// REQUIRETLS (RFC 8689 section 2): it goes only over verified TLS, to hosts that keep to this too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_tls: bool,
 }

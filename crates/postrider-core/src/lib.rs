@@ -4,6 +4,7 @@
 //! resolution, a running server) is a trait in [`ports`].
 
 pub mod address;
+pub mod authentication;
 pub mod bounce;
 pub mod convert;
 pub mod delivery;
@@ -11,6 +12,7 @@ pub mod dkim;
 pub mod dsn;
 pub mod envelope;
 pub mod id;
+pub mod instructions;
 pub mod mailbox;
 pub mod message;
 pub mod mime;
@@ -21,9 +23,11 @@ pub mod time;
 pub mod trace;
 
 pub use address::{Address, AddressError, Domain, ReversePath};
+pub use authentication::AuthenticationResult;
 pub use delivery::{Attempt, Category, DeliveryStatus, EmailStatus, Outcome, Reply, SuppressionReason, TlsInfo};
 pub use envelope::{BodyType, Direction, DsnReturn, Envelope, Notify, Recipient};
 pub use id::ObjectId;
+pub use instructions::{Instructions, Priority};
 pub use message::{Attachment, Bodies, Content, Message, Summary};
 pub use ports::{Clock, Control, ControlError, ResolveError, Resolver};
 pub use retry::RetrySchedule;

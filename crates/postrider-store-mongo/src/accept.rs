@@ -158,7 +158,7 @@ impl Work for Delete {
             digests.find_one(filter.clone()).projection(doc! { "references": 1 }).session(&mut *session).await?;
         let is_in_mailboxes = found.is_some_and(|digest| number(&digest, "references") > 0);
         if is_in_mailboxes {
-            let unset = doc! { "status": "", "search": "", "deliveryCounts": "", "sourceIp": "" };
+            let unset = doc! { "status": "", "search": "", "tags": "", "instructions": "", "deliveryCounts": "", "sourceIp": "" };
             let update = doc! { "$set": { "isListed": false }, "$unset": unset };
             emails.update_one(filter.clone(), update).session(&mut *session).await?;
             let unlisted = doc! { "$set": { "isListed": false, "staysOnRecord": false } };

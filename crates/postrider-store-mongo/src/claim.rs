@@ -103,6 +103,7 @@ fn claimed_email(delivery: &DeliveryDocument) -> Result<ClaimedEmail> {
         id: id(delivery.email),
         created_at: timestamp(delivery.created_at),
         envelope: envelope(delivery.envelope.clone(), &delivery.sender)?,
+        instructions: delivery.instructions.clone().unwrap_or_default(),
         message_id: delivery.message_id.clone(),
         size: u64::try_from(delivery.size).unwrap_or(0),
         is_8bit: delivery.is_8bit,

@@ -2,7 +2,10 @@
 
 use mongodb::bson::{DateTime, oid};
 use postrider_core::bounce::Feedback;
-use postrider_core::{Attachment, Attempt, Category, DeliveryStatus, Direction, EmailStatus, Envelope, Recipient};
+use postrider_core::{
+    Attachment, Attempt, AuthenticationResult, Category, DeliveryStatus, Direction, EmailStatus, Envelope,
+    Instructions, Recipient,
+};
 use serde::{Deserialize, Serialize};
 
 /// One delivery. It carries what sending takes, so that a claim reads nothing else.
@@ -50,6 +53,14 @@ pub(crate) struct DeliveryDocument {
     /// What MAIL said, where it said more than the sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) envelope: Option<Envelope>,
+    /// What the sender asks, where it asks anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) instructions: Option<Instructions>,
+    /// Its place in line, the lower the sooner; `None` for 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rank: Option<i32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tags: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) message_id: Option<String>,
     /// Of the message as it is sent, in bytes.
@@ -114,6 +125,9 @@ pub(crate) struct EmailDocument {
     pub(crate) size: i64,
     pub(crate) return_path_bytes: u32,
     pub(crate) envelope: Option<Envelope>,
+    pub(crate) instructions: Option<Instructions>,
+    #[serde(default)]
+    pub(crate) authentication: Vec<AuthenticationResult>,
     #[serde(default)]
     pub(crate) kept: Vec<Recipient>,
     pub(crate) source_ip: Option<String>,

@@ -102,14 +102,25 @@ impl PreparedEmail {
 
 /// Turns an e-mail into documents. `holds` tells which nodes may be given claims.
 pub(crate) async fn prepare(email: NewEmail, holds: impl Fn(NodeId) -> bool) -> Result<PreparedEmail, StoreError> {
-    let NewEmail { id, created_at, direction, envelope, message, kept, deliveries, filed } = email;
+    let NewEmail {
+        id,
+        created_at,
+        direction,
+        envelope,
+        instructions,
+        authentication,
+        message,
+        kept,
+        deliveries,
+        filed,
+    } = email;
     let claimed_by: Vec<Option<NodeId>> =
         deliveries.iter().map(|delivery| delivery.claimed_by.filter(|&node| holds(node))).collect();
     let stored = |NewDelivery { recipient, due_at, .. }| StoredDelivery {
         recipient,
         status: DeliveryStatus::Queued,
         due_at,
-        queued_at: None,
+        queued_at: (due_at > created_at).then_some(due_at),
         delay_notified: false,
         attempts: Vec::new(),
         feedback: Vec::new(),
@@ -125,6 +136,8 @@ pub(crate) async fn prepare(email: NewEmail, holds: impl Fn(NodeId) -> bool) -> 
         updated_at: created_at,
         direction,
         envelope,
+        instructions,
+        authentication,
         message,
         kept,
         source_ip: None,
@@ -218,6 +231,16 @@ fn email_document(
     document.append(cstr!("is8bit"), summary.is_8bit);
     if let Some(envelope) = told_envelope(envelope) {
         document.append(cstr!("envelope"), raw_bson(envelope)?);
+    }
+    let StoredEmail { instructions, authentication, .. } = email;
+    if !instructions.is_empty() {
+        document.append(cstr!("instructions"), raw_bson(instructions)?);
+    }
+    if !instructions.tags.is_empty() && email.hold.is_listed {
+        document.append(cstr!("tags"), raw_bson(&instructions.tags)?);
+    }
+    if !authentication.is_empty() {
+        document.append(cstr!("authentication"), raw_bson(authentication)?);
     }
     if !email.kept.is_empty() {
         document.append(cstr!("kept"), raw_bson(&email.kept)?);
@@ -328,6 +351,9 @@ fn delivery_document(email: &StoredEmail, number: u32, delivery: &StoredDelivery
         parameters: (recipient.notify.is_some() || recipient.original_recipient.is_some()).then(|| recipient.clone()),
         sender: email.envelope.reverse_path.as_str().to_owned(),
         envelope: told_envelope(&email.envelope).cloned(),
+        instructions: (!email.instructions.is_empty()).then(|| email.instructions.clone()),
+        rank: Some(i32::from(email.instructions.priority.rank())).filter(|&rank| rank != 0),
+        tags: email.instructions.tags.clone(),
         message_id: message.summary.message_id.clone(),
         size: message.raw.len() as i64 - i64::from(message.return_path_bytes),
         is_8bit: message.summary.is_8bit,

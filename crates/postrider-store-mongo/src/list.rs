@@ -94,6 +94,7 @@ async fn scan(
 pub(crate) fn index(filter: &EmailFilter) -> Option<&'static str> {
     let searches = !search::conditions(filter).is_empty();
     match filter.status {
+        _ if filter.tag.is_some() => Some("tags"),
         // A few ids, looked up one by one.
         Some(EmailStatus::Sending) => None,
         // Most e-mails have these: of those that have the text the status is looked up, not the other way around.
@@ -105,7 +106,8 @@ pub(crate) fn index(filter: &EmailFilter) -> Option<&'static str> {
 
 /// What the server leaves out.
 pub(crate) fn conditions(filter: &EmailFilter, sending: &HashSet<oid::ObjectId>) -> Document {
-    let mut conditions = search::conditions(filter);
+    let tagged = filter.tag.as_ref().map(|tag| doc! { "tags": tag });
+    let mut conditions: Vec<Document> = tagged.into_iter().chain(search::conditions(filter)).collect();
     if let Some(from) = filter.from {
         conditions.push(doc! { "_id": { "$gte": lower_bound(from - ID_DISTANCE_MAX) } });
         conditions.push(doc! { "createdAt": { "$gte": date(from) } });

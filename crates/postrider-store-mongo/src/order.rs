@@ -103,6 +103,9 @@ pub(crate) fn filters(selection: &Selection, statuses: &[DeliveryStatus]) -> Vec
     if let Some(domain) = &selection.recipient_domain {
         filters.iter_mut().for_each(|filter| drop(filter.insert("domain", domain.as_str())));
     }
+    if let Some(tag) = &selection.tag {
+        filters.iter_mut().for_each(|filter| drop(filter.insert("tags", tag.as_str())));
+    }
     filters
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use mongodb::bson::{DateTime, Document, doc};
+use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::options::Hint;
 use postrider_core::Timestamp;
 use postrider_store::{ClaimRequest, Membership, StoreError};
@@ -74,10 +74,12 @@ pub(crate) async fn plan(
     membership: Membership,
     cursor: &str,
 ) -> Result<Plan> {
-    let few = due(engine, request.now, None, FEW_MAX + 1).await?;
+    let (few, ranked) =
+        futures_util::try_join!(due(engine, request.now, Line::All, FEW_MAX + 1), ranks(engine, request.now))?;
+    let has_ranked = !ranked.is_empty();
     let is_all = few.len() <= FEW_MAX;
     let mut candidates = if is_all {
-        candidates_of(request, membership, cursor, few)
+        candidates_of(request, membership, cursor, in_line(few, &ranked))
     } else {
         candidates(engine, request, cursor).await?
     };
@@ -92,13 +94,13 @@ pub(crate) async fn plan(
     let mut chosen = Vec::new();
     if !is_all {
         let share = (request.limit / candidates.len().max(1)).max(1);
-        look(engine, request, membership, &mut candidates, share).await?;
+        look(engine, request, membership, has_ranked, &mut candidates, share).await?;
         serve(&mut candidates, request.limit, &mut chosen);
         let left = request.limit - chosen.len();
         let mut open: Vec<Candidate> = candidates.extract_if(.., |candidate| candidate.may_have_more()).collect();
         if left > 0 && !open.is_empty() {
             // Looked at again, for keys behind those that are chosen.
-            look(engine, request, membership, &mut open, share + left).await?;
+            look(engine, request, membership, has_ranked, &mut open, share + left).await?;
             let taken: HashSet<String> = chosen.iter().cloned().collect();
             open.iter_mut().for_each(|candidate| candidate.keys.retain(|key| !taken.contains(key)));
         }
@@ -227,6 +229,7 @@ async fn look(
     engine: &Engine,
     request: &ClaimRequest,
     membership: Membership,
+    has_ranked: bool,
     candidates: &mut [Candidate],
     share: usize,
 ) -> Result<()> {
@@ -236,7 +239,7 @@ async fn look(
     });
     let looks: Vec<(String, usize)> = looks.collect();
     let results: Vec<(Vec<String>, bool)> = stream::iter(looks)
-        .map(|(domain, count)| due_keys(engine, request.now, membership, domain, count))
+        .map(|(domain, count)| due_keys(engine, request.now, membership, has_ranked, domain, count))
         .buffered(DOMAINS_AT_ONCE)
         .try_collect()
         .await?;
@@ -251,6 +254,7 @@ async fn due_keys(
     engine: &Engine,
     now: Timestamp,
     membership: Membership,
+    has_ranked: bool,
     domain: String,
     count: usize,
 ) -> Result<(Vec<String>, bool)> {
@@ -258,27 +262,82 @@ async fn due_keys(
     // Enough that this node's part of them is what it wants, as a rule.
     let limit =
         if nodes == 1 { count } else { count.saturating_mul(nodes).saturating_add(count / 2) }.saturating_add(1);
-    let found = due(engine, now, Some(&domain), limit).await?;
+    let found = if has_ranked {
+        due_by_rank(engine, now, &domain, limit).await?
+    } else {
+        due(engine, now, Line::Domain(&domain), limit).await?
+    };
     let has_more = found.len() == limit;
     let mut keys = prefer(membership, now, found);
     keys.truncate(limit.saturating_sub(1).max(1));
     Ok((keys, has_more))
 }
 
-/// What is due, in all or in one domain, due longest first.
-async fn due(engine: &Engine, now: Timestamp, domain: Option<&str>, limit: usize) -> Result<Vec<Due>> {
-    let mut filter = doc! { "readyAt": { "$gte": BEGINNING, "$lte": date(now) } };
-    if let Some(domain) = domain {
-        filter.insert("domain", domain);
+/// What is due in a domain: the urgent, then what is neither urgent nor can wait, then what can.
+async fn due_by_rank(engine: &Engine, now: Timestamp, domain: &str, limit: usize) -> Result<Vec<Due>> {
+    let mut found = Vec::new();
+    for rank in [doc! { "$lt": 0 }.into(), Bson::Null, doc! { "$gt": 0 }.into()] {
+        if found.len() < limit {
+            found.extend(due(engine, now, Line::Ranked(domain, rank), limit - found.len()).await?);
+        }
     }
+    Ok(found)
+}
+
+/// The ranks of what is due and has one: of so many that one more than [`FEW_MAX`] tells that there are more.
+async fn ranks(engine: &Engine, now: Timestamp) -> Result<HashMap<String, i32>> {
+    let deliveries = engine.collection::<Document>(DELIVERIES);
+    let find = deliveries
+        .find(doc! { "rank": { "$exists": true }, "readyAt": { "$gte": BEGINNING, "$lte": date(now) } })
+        .limit(FEW_MAX as i64 + 1)
+        .projection(doc! { "_id": 1, "rank": 1 })
+        .hint(Hint::Name("ranked".into()));
+    let found = engine.call(collect(find)).await?;
+    let rank = |delivery: Document| Some((delivery.get_str("_id").ok()?.to_owned(), delivery.get_i32("rank").ok()?));
+    Ok(found.into_iter().filter_map(rank).collect())
+}
+
+/// What is due, the most urgent first, and of these what is due longest.
+fn in_line(mut due: Vec<Due>, ranks: &HashMap<String, i32>) -> Vec<Due> {
+    if !ranks.is_empty() {
+        due.sort_by_key(|due| ranks.get(&due.key).copied().unwrap_or(0));
+    }
+    due
+}
+
+/// Of what it is asked what is due.
+enum Line<'a> {
+    All,
+    Domain(&'a str),
+    /// Of a domain, what has such a rank.
+    Ranked(&'a str, Bson),
+}
+
+/// What is due, due longest first, or as the ranks say.
+async fn due(engine: &Engine, now: Timestamp, line: Line<'_>, limit: usize) -> Result<Vec<Due>> {
+    let mut filter = doc! { "readyAt": { "$gte": BEGINNING, "$lte": date(now) } };
+    let mut sort = doc! { "readyAt": 1, "_id": 1 };
+    // Of a domain with little that is due, the index of all would show what others have.
+    let index = match line {
+        Line::All => "due",
+        Line::Domain(domain) => {
+            filter.insert("domain", domain);
+            "claimable"
+        }
+        Line::Ranked(domain, rank) => {
+            filter.insert("domain", domain);
+            filter.insert("rank", rank);
+            sort = doc! { "rank": 1, "readyAt": 1, "_id": 1 };
+            "lines"
+        }
+    };
     let deliveries = engine.collection::<Due>(DELIVERIES);
     let find = deliveries
         .find(filter)
-        .sort(doc! { "readyAt": 1, "_id": 1 })
+        .sort(sort)
         .limit(i64::try_from(limit).unwrap_or(i64::MAX))
         .projection(doc! { "_id": 1, "readyAt": 1, "domain": 1 })
-        // Of a domain with little that is due, the other index would show all that others have.
-        .hint(Hint::Name(if domain.is_some() { "claimable" } else { "due" }.into()));
+        .hint(Hint::Name(index.into()));
     engine.call(collect(find)).await
 }
 

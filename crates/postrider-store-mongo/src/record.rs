@@ -40,6 +40,8 @@ pub(crate) async fn detail(engine: &Engine, id: ObjectId) -> Result<Option<Email
     let records = deliveries.iter().map(|delivery| delivery_record(delivery, &attempts)).collect();
     Ok(Some(EmailDetail {
         envelope: envelope(email.envelope.clone(), &email.sender)?,
+        instructions: email.instructions.clone().unwrap_or_default(),
+        authentication: email.authentication.clone(),
         email: record(email, &deliveries),
         deliveries: records,
         attempts: attempts.into_iter().map(|attempt| (attempt.number, attempt.record)).collect(),
@@ -157,6 +159,7 @@ fn record(email: EmailDocument, deliveries: &[DeliveryState]) -> EmailRecord {
         created_at: timestamp(email.created_at),
         updated_at: timestamp(email.updated_at),
         attachments: email.attachments,
+        tags: email.instructions.map(|instructions| instructions.tags).unwrap_or_default(),
     }
 }
 

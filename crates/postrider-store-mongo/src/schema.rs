@@ -11,7 +11,7 @@ use crate::failure::{is_duplicate, store_error};
 
 /// The version of this program's schema, kept in the document `schema` of `meta`. Each step from one version to the next
 /// stands in [`prepare`] or in [`crate::users::upgrade`], and may be carried out twice.
-pub(crate) const VERSION: i64 = 4;
+pub(crate) const VERSION: i64 = 5;
 
 /// E-mails, in the shape that other programs read.
 pub(crate) const EMAILS: &str = "emails";
@@ -85,6 +85,11 @@ pub(crate) fn indexes() -> Vec<(&'static str, Vec<Document>)> {
             vec![
                 doc! { "name": "status", "key": { "status": 1, "_id": -1 } },
                 doc! { "name": "search", "key": { "_id": -1, "createdAt": 1, "direction": 1, "search": 1 } },
+                doc! {
+                    "name": "tags",
+                    "key": { "tags": 1, "_id": -1 },
+                    "partialFilterExpression": { "tags": { "$exists": true } },
+                },
             ],
         ),
         (
@@ -99,6 +104,16 @@ pub(crate) fn indexes() -> Vec<(&'static str, Vec<Document>)> {
                     "name": "due",
                     "key": { "readyAt": 1, "_id": 1, "domain": 1 },
                     "partialFilterExpression": { "readyAt": { "$exists": true } },
+                },
+                doc! {
+                    "name": "lines",
+                    "key": { "domain": 1, "rank": 1, "readyAt": 1, "_id": 1 },
+                    "partialFilterExpression": { "readyAt": { "$exists": true } },
+                },
+                doc! {
+                    "name": "ranked",
+                    "key": { "rank": 1, "readyAt": 1, "_id": 1, "domain": 1 },
+                    "partialFilterExpression": { "rank": { "$exists": true }, "readyAt": { "$exists": true } },
                 },
                 doc! {
                     "name": "owned",

@@ -105,6 +105,8 @@ async fn stored(
         updated_at: timestamp(email.updated_at),
         direction: email.direction,
         envelope: envelope(email.envelope, &email.sender)?,
+        instructions: email.instructions.unwrap_or_default(),
+        authentication: email.authentication,
         message: Message::parse(raw, email.return_path_bytes),
         kept: email.kept,
         source_ip: email.source_ip.and_then(|text| text.parse().ok()),

@@ -204,6 +204,8 @@ fn email(message: Message, domain: usize, node: Option<NodeId>) -> NewEmail {
             reverse_path: ReversePath(Some(Address::parse("sender@example.com").unwrap())),
             ..Envelope::default()
         },
+        instructions: Default::default(),
+        authentication: Vec::new(),
         message,
         kept: Vec::new(),
         deliveries: vec![NewDelivery { recipient, claimed_by: node, due_at: now }],

@@ -202,6 +202,8 @@ fn email(message: Message, users: &[UserId]) -> NewEmail {
             reverse_path: ReversePath(Some(Address::parse("sender@example.com").unwrap())),
             ..Envelope::default()
         },
+        instructions: Default::default(),
+        authentication: Vec::new(),
         message,
         kept: Vec::new(),
         deliveries: Vec::new(),

@@ -65,6 +65,8 @@ fn email(raw: Bytes) -> NewEmail {
         created_at: NOW,
         direction: Direction::Outbound,
         envelope: Envelope { reverse_path: ReversePath::NULL, ..Envelope::default() },
+        instructions: Default::default(),
+        authentication: Vec::new(),
         message: Message::parse(raw, 0),
         kept: Vec::new(),
         deliveries: vec![NewDelivery { recipient, claimed_by: None, due_at: NOW }],

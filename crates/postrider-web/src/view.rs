@@ -4,11 +4,13 @@
 pub mod directory;
 mod suppression;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use postrider_core::bounce::Feedback;
 use postrider_core::{
-    Attachment, Attempt, Category, Content, Direction, EmailStatus, ObjectId, Reply, Timestamp, TlsInfo,
+    Attachment, Attempt, AuthenticationResult, Category, Content, Direction, EmailStatus, ObjectId, Priority, Reply,
+    Timestamp, TlsInfo,
 };
 use postrider_store::{DeliveryRecord, EmailDetail, EmailPage, EmailRecord};
 use serde::Serialize;
@@ -49,6 +51,7 @@ pub struct EmailView {
     source_ip: Option<IpAddr>,
     created_at: Timestamp,
     updated_at: Timestamp,
+    tags: Vec<String>,
 }
 
 /// One e-mail with all that is known of it.
@@ -57,6 +60,14 @@ pub struct EmailView {
 pub struct EmailDetailView {
     #[serde(flatten)]
     email: EmailView,
+    priority: Priority,
+    metadata: BTreeMap<String, String>,
+    /// When it is given up, where the sender said so.
+    expires_at: Option<Timestamp>,
+    /// It goes over verified TLS only (RFC 8689).
+    require_tls: bool,
+    /// What was found out about who it is from.
+    authentication: Vec<AuthenticationResult>,
     text: Option<String>,
     html: Option<String>,
     headers: Vec<HeaderView>,
@@ -116,7 +127,7 @@ impl EmailPageView {
 impl EmailDetailView {
     /// `content` is the e-mail's message, opened.
     pub fn new(detail: EmailDetail, content: Content) -> Self {
-        let EmailDetail { email, deliveries, attempts, .. } = detail;
+        let EmailDetail { email, envelope, instructions, authentication, deliveries, attempts } = detail;
         let mut deliveries: Vec<(u32, DeliveryView)> =
             deliveries.into_iter().map(|delivery| (delivery.number, DeliveryView::from(delivery))).collect();
         for (number, attempt) in attempts {
@@ -126,6 +137,11 @@ impl EmailDetailView {
         }
         Self {
             email: EmailView::from(email),
+            priority: instructions.priority,
+            metadata: instructions.metadata,
+            expires_at: instructions.expires_at,
+            require_tls: envelope.require_tls,
+            authentication,
             text: content.text,
             html: content.html,
             headers: content.headers.into_iter().map(|(name, value)| HeaderView { name, value }).collect(),
@@ -152,6 +168,7 @@ impl From<EmailRecord> for EmailView {
             source_ip: email.source_ip,
             created_at: email.created_at,
             updated_at: email.updated_at,
+            tags: email.tags,
         }
     }
 }

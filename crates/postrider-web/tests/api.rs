@@ -16,8 +16,8 @@ use bytes::Bytes;
 use postrider_core::ports::{ListenerStatus, SmtpStats};
 use postrider_core::source::{IpSelectionExchange, IpSelectionStats, IpSelectionTest};
 use postrider_core::{
-    Address, Attempt, Category, Clock, Control, ControlError, Direction, Envelope, Message, ObjectId, Outcome,
-    Recipient, Reply, ReversePath, SourceDecision, SourceOrigin, SourceQuestion, Timestamp,
+    Address, Attempt, Category, Clock, Control, ControlError, Direction, Envelope, Instructions, Message, ObjectId,
+    Outcome, Recipient, Reply, ReversePath, SourceDecision, SourceOrigin, SourceQuestion, Timestamp,
 };
 use postrider_store::{DeliveryId, NewDelivery, NewEmail, Next, Settle, Settlement, SqliteOptions, SqliteStore, Store};
 use postrider_web::{Web, router};
@@ -182,11 +182,16 @@ impl House {
     /// An e-mail to one recipient elsewhere, claimed by the house's node or left to the queue.
     async fn accept(&self, recipient: &str, is_claimed: bool) -> ObjectId {
         let id = ObjectId::new(NOW);
+        let mut instructions = Instructions { priority: "high".parse().unwrap(), ..Instructions::default() };
+        instructions.add_tag("news").unwrap();
+        instructions.add_metadata("order", "17").unwrap();
         let email = NewEmail {
             id,
             created_at: NOW,
             direction: Direction::Outbound,
             envelope: Envelope { reverse_path: ReversePath::parse("a@example.com").unwrap(), ..Envelope::default() },
+            instructions,
+            authentication: Vec::new(),
             message: Message::parse(Bytes::from_static(RAW.as_bytes()), 0),
             kept: Vec::new(),
             deliveries: vec![NewDelivery {
@@ -256,6 +261,7 @@ async fn an_email_in_a_list_and_alone() {
             "sourceIp",
             "status",
             "subject",
+            "tags",
             "updatedAt"
         ]
     );
@@ -265,6 +271,9 @@ async fn an_email_in_a_list_and_alone() {
     assert_eq!(email["size"], RAW.len());
 
     let alone = house.get(&format!("/api/emails/{id}")).await.json();
+    assert_eq!((&alone["tags"], &alone["metadata"]["order"]), (&json!(["news"]), &json!("17")));
+    assert_eq!((&alone["priority"], &alone["requireTls"]), (&json!(4), &json!(false)));
+    assert_eq!(alone["authentication"], json!([]));
     assert_eq!(alone["text"], "It works.\r\n");
     assert_eq!(alone["html"], Value::Null);
     assert_eq!(alone["headers"][0], json!({ "name": "Subject", "value": "Hello <b>World</b>" }));

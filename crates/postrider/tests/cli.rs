@@ -71,6 +71,8 @@ async fn serve_one(data_dir: &Path, claimed: bool) -> (SqliteStore, ObjectId) {
         created_at: now,
         direction: Direction::Outbound,
         envelope: Envelope { reverse_path: ReversePath::parse("a@example.com").unwrap(), ..Envelope::default() },
+        instructions: Default::default(),
+        authentication: Vec::new(),
         message: Message::parse(RAW.into(), 0),
         kept: Vec::new(),
         deliveries: vec![NewDelivery {

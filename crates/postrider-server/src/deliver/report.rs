@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use postrider_core::dsn::{self, Report, ReportKind, ReportedRecipient};
 use postrider_core::mailbox::Digest;
-use postrider_core::{Attempt, Direction, Envelope, Message, ObjectId, Recipient, ReversePath, Timestamp};
+use postrider_core::{
+    Attempt, Direction, Envelope, Instructions, Message, ObjectId, Recipient, ReversePath, Timestamp,
+};
 use postrider_core::{envelope::BodyType, trace};
 use postrider_store::{ClaimedDelivery, ClaimedEmail, Filed, Filing, NewDelivery, NewEmail};
 
@@ -106,7 +108,18 @@ fn addressed(report: &Report<'_>, recipient: Recipient, addressing: &Addressing<
     } else {
         (Direction::Outbound, Vec::new(), vec![NewDelivery { recipient, claimed_by: None, due_at: now }])
     };
-    NewEmail { id, created_at: now, direction, envelope, message, kept, deliveries, filed }
+    NewEmail {
+        id,
+        created_at: now,
+        direction,
+        envelope,
+        instructions: Instructions::default(),
+        authentication: Vec::new(),
+        message,
+        kept,
+        deliveries,
+        filed,
+    }
 }
 
 /// Tells the sender that recipients who asked for it have their mail: it is kept here (RFC 3461 section 5.2.4).

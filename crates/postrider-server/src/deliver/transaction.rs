@@ -150,7 +150,7 @@ fn transaction(
     message: Bytes,
     capabilities: &Capabilities,
 ) -> Transaction {
-    let Envelope { reverse_path, body, smtputf8, dsn_return, envelope_id } = &email.envelope;
+    let Envelope { reverse_path, body, smtputf8, dsn_return, envelope_id, .. } = &email.envelope;
     let address = |address: &postrider_core::Address| {
         if capabilities.smtputf8 { address.as_str().to_owned() } else { address.to_ascii_domain() }
     };

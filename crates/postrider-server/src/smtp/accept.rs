@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use postrider_core::mailbox::Digest;
 use postrider_core::trace::{self, HeaderScan, RECEIVED_FIELDS_MAX};
-use postrider_core::{Address, Direction, Envelope, Message, ObjectId, Recipient, Timestamp};
+use postrider_core::{Address, Direction, Envelope, Instructions, Message, ObjectId, Recipient, Timestamp};
 use postrider_store::{Accepted, ClaimedDelivery, ClaimedEmail, Filed, NewDelivery, NewEmail};
 use postrider_wire::smtp::reply::Reply;
 use tracing::{error, info, warn};
@@ -162,6 +162,8 @@ async fn store(
         created_at: now,
         direction: if elsewhere.is_empty() { Direction::Inbound } else { Direction::Outbound },
         envelope,
+        instructions: Instructions::default(),
+        authentication: Vec::new(),
         message,
         deliveries: elsewhere.into_iter().map(|recipient| NewDelivery { recipient, claimed_by, due_at: now }).collect(),
         kept,
@@ -261,6 +263,7 @@ impl Handed {
             id,
             created_at: now,
             envelope: envelope.clone(),
+            instructions: Instructions::default(),
             message_id: message.summary.message_id.clone(),
             size: relayed.len() as u64,
             is_8bit: message.summary.is_8bit,

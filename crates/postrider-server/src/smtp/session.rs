@@ -354,6 +354,7 @@ impl Session {
                 wire::DsnReturn::Headers => DsnReturn::Headers,
             }),
             envelope_id: command.envelope_id,
+            require_tls: false,
         };
         self.transaction = Some(Box::new(Transaction::new(envelope, command.size.unwrap_or(0))));
         Verdict::Accept

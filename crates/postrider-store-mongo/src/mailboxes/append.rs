@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mongodb::ClientSession;
 use mongodb::bson::{DateTime, Document, doc, oid};
 use postrider_core::mailbox::NamedFlags;
-use postrider_core::{Direction, Envelope};
+use postrider_core::{Direction, Envelope, Instructions};
 use postrider_store::{Append, AppendMessage, Appended, EmailHold, StoreError, StoredEmail, Usage};
 
 use super::documents::{EntryDocument, entry_key, positive};
@@ -49,6 +49,8 @@ pub(crate) async fn prepare(engine: &Engine, append: Append) -> Result<PreparedA
             updated_at: now,
             direction: Direction::Inbound,
             envelope: Envelope::default(),
+            instructions: Instructions::default(),
+            authentication: Vec::new(),
             message,
             kept: Vec::new(),
             source_ip: None,

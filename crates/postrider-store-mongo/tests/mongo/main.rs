@@ -93,6 +93,8 @@ fn email(raw: impl Into<Bytes>, recipients: &[&str]) -> NewEmail {
             reverse_path: ReversePath(Some(Address::parse("Ann@example.org").unwrap())),
             ..Envelope::default()
         },
+        instructions: Default::default(),
+        authentication: Vec::new(),
         message: Message::parse(raw.into(), 0),
         kept: Vec::new(),
         deliveries: recipients.iter().map(delivery).collect(),

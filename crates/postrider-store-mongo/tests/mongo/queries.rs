@@ -40,7 +40,20 @@ async fn no_query_scans_a_collection() {
         explained.insert(shape, plan);
     }
     let used = |name: &str| explained.values().any(|plan| plan.contains(&format!("\"indexName\": \"{name}\"")));
-    for name in ["claimable", "due", "owned", "resting", "status", "search", "name", "changed", "deleted"] {
+    for name in [
+        "claimable",
+        "due",
+        "lines",
+        "ranked",
+        "tags",
+        "owned",
+        "resting",
+        "status",
+        "search",
+        "name",
+        "changed",
+        "deleted",
+    ] {
         assert!(used(name), "nothing uses the index {name}: {:#?}", explained.keys());
     }
 }
@@ -70,6 +83,8 @@ async fn everything(store: &MongoStore) {
         }
     }
     store.claim(request(node, 5)).await.unwrap();
+    much_that_is_urgent(store).await;
+    store.claim(request(node, 5)).await.unwrap();
     lists(store).await;
     store.queue_stats(NOW).await.unwrap();
     store.email(claimed[0].email).await.unwrap().unwrap();
@@ -84,6 +99,17 @@ async fn everything(store: &MongoStore) {
     store.leave(node).await.unwrap();
 }
 
+/// More than a claim looks at one by one.
+async fn much_that_is_urgent(store: &MongoStore) {
+    let many: Vec<String> = (0..2_100).map(|n| format!("r{n}@d{}.example", n % 3)).collect();
+    let mut new = small(&many.iter().map(String::as_str).collect::<Vec<_>>());
+    new.instructions.priority = "high".parse().unwrap();
+    new.instructions.add_tag("news").unwrap();
+    store.accept(new).await.unwrap();
+    let tagged = Selection { tag: Some("news".into()), ..Selection::default() };
+    store.order(tagged, Order::Retry, NOW).await.unwrap();
+}
+
 async fn lists(store: &MongoStore) {
     let text = || Some("small".to_owned());
     let mut filters = vec![
@@ -92,6 +118,7 @@ async fn lists(store: &MongoStore) {
         EmailFilter { sender: text(), recipient: text(), ..EmailFilter::default() },
         EmailFilter { domain: Some(Domain::parse("two.example").unwrap()), ..EmailFilter::default() },
         EmailFilter { direction: Some(Direction::Outbound), ..EmailFilter::default() },
+        EmailFilter { tag: Some("news".into()), ..EmailFilter::default() },
         EmailFilter { from: Some(NOW), to: Some(NOW + LEASE), ..EmailFilter::default() },
     ];
     for &status in EmailStatus::ALL {

@@ -21,11 +21,51 @@ pub(super) async fn claims_come_in_the_order_of_due_time(harness: &dyn Harness) 
     assert_eq!(claim_all(&store, node, 100).await, rest);
 }
 
+pub(super) async fn the_more_urgent_is_claimed_first(harness: &dyn Harness) {
+    let (store, node) = open_with_node(harness).await;
+    let mut ids = Vec::new();
+    for (seconds, priority) in [(1, -9), (2, 0), (3, 9), (4, 0), (5, 4), (200, 9)] {
+        ids.push(accept(&store, urgent(seconds, &["a@one.example"], priority)).await);
+    }
+    accept(&store, urgent(300, &["a@two.example"], 9)).await;
+    let two = accept(&store, email(6, &["b@two.example"])).await;
+    let expected: Vec<_> = [2, 4, 1, 3, 0].into_iter().map(|n| delivery(ids[n], 0)).collect();
+    // What is urgent and not due hides nothing that is due, and each domain has its turn.
+    let claimed = claim(&store, request(node, 100, 4)).await;
+    let of_one = |claimed: &[DeliveryId]| claimed.iter().filter(|id| id.email != two).copied().collect::<Vec<_>>();
+    assert_eq!(of_one(&claimed), expected[..3]);
+    assert!(claimed.contains(&delivery(two, 0)));
+    assert_eq!(claim_all(&store, node, 100).await, expected[3..]);
+    store.release(node, vec![expected[0], expected[4]]).await.unwrap();
+    settle(&store, node, expected[2], 101, Next::Retry { at: at(150) }).await;
+    let again = claim_all(&store, node, 250).await;
+    assert_eq!(again, [expected[0], delivery(ids[5], 0), expected[2], expected[4]], "also what was tried before");
+}
+
+pub(super) async fn the_most_urgent_of_very_many_is_claimed_first(harness: &dyn Harness) {
+    let (store, node) = open_with_node(harness).await;
+    let many: Vec<String> = (0..500).map(|n| format!("r{n}@d{}.example", n % 3)).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    for seconds in 0..6 {
+        accept(&store, email(seconds, &many)).await;
+    }
+    let last = accept(&store, urgent(50, &["a@d0.example", "b@d1.example"], 1)).await;
+    let claimed = claim(&store, request(node, 100, 9)).await;
+    assert_eq!(claimed.len(), 9);
+    assert!(claimed.contains(&delivery(last, 0)) && claimed.contains(&delivery(last, 1)), "{claimed:?}");
+}
+
 pub(super) async fn what_is_not_due_is_not_claimed(harness: &dyn Harness) {
     let (store, node) = open_with_node(harness).await;
     let id = accept(&store, email(50, &["a@one.example"])).await;
     assert!(claim_all(&store, node, 49).await.is_empty());
     assert_eq!(claim_all(&store, node, 50).await, [delivery(id, 0)]);
+    let mut later = email(60, &["a@one.example"]);
+    later.deliveries[0].due_at = at(70);
+    let later = accept(&store, later).await;
+    assert!(claim_all(&store, node, 69).await.is_empty());
+    let claimed = store.claim(request(node, 70, 10)).await.unwrap();
+    assert_eq!((claimed.emails[0].id, claimed.emails[0].deliveries[0].queued_at), (later, at(70)));
 }
 
 pub(super) async fn claims_carry_what_sending_takes(harness: &dyn Harness) {
@@ -34,12 +74,15 @@ pub(super) async fn claims_carry_what_sending_takes(harness: &dyn Harness) {
     new.deliveries[1].recipient.notify = Some(Notify { success: true, failure: false, delay: true });
     new.deliveries[1].recipient.original_recipient = Some("rfc822;b+2Bx@one.example".into());
     new.envelope.envelope_id = Some("e1".into());
+    new.envelope.require_tls = true;
+    new.instructions = instructions();
     new.message = postrider_core::Message::parse("Return-Path: <>\r\nMessage-ID: <x@y>\r\n\r\n\u{e4}".into(), 17);
     let expected = new.clone();
     accept(&store, new).await;
     let claimed = store.claim(request(node, 2, 10)).await.unwrap();
     let [email] = &claimed.emails[..] else { panic!("one e-mail, not {claimed:?}") };
     assert_eq!((email.id, email.created_at, &email.envelope), (expected.id, at(1), &expected.envelope));
+    assert_eq!(email.instructions, instructions());
     assert_eq!(email.message_id.as_deref(), Some("x@y"));
     assert_eq!(email.size, expected.message.raw.len() as u64 - 17, "without the Return-Path field");
     assert!(email.is_8bit);

@@ -49,13 +49,17 @@ pub(super) async fn an_email_shows_all_that_was_accepted(harness: &dyn Harness) 
         smtputf8: true,
         dsn_return: Some(DsnReturn::Headers),
         envelope_id: Some("env+2B".into()),
+        require_tls: true,
     };
     new.kept = vec![Recipient::new(address("kept@here.example"))];
+    (new.instructions, new.authentication) = (instructions(), authentication());
     let summary = new.message.summary.clone();
     let (envelope, id) = (new.envelope.clone(), accept(&store, new).await);
     let detail = detail(&store, id).await;
     let record = &detail.email;
     assert_eq!(detail.envelope, envelope);
+    assert_eq!((&detail.instructions, &detail.authentication), (&instructions(), &authentication()));
+    assert_eq!(record.tags, instructions().tags);
     assert_eq!(record.id, id);
     assert_eq!(record.message_id.as_deref(), Some("m@x"));
     assert_eq!(record.subject.as_deref(), Some("Grüße"));
@@ -200,7 +204,9 @@ pub(super) async fn dropped_calls_are_done_wholly_or_not_at_all(harness: &dyn Ha
 
 pub(super) async fn deleting_leaves_nothing(harness: &dyn Harness) {
     let (store, node) = open_with_node(harness).await;
-    let id = accept(&store, claimed_email(1, &["a@one.example", "b@two.example"], node)).await;
+    let mut new = claimed_email(1, &["a@one.example", "b@two.example"], node);
+    new.instructions.add_tag("x").unwrap();
+    let id = accept(&store, new).await;
     let other = accept(&store, email(2, &["c@one.example"])).await;
     settle(&store, node, delivery(id, 0), 3, Next::Retry { at: at(10) }).await;
     assert!(store.delete(id).await.unwrap());
@@ -217,4 +223,6 @@ pub(super) async fn deleting_leaves_nothing(harness: &dyn Harness) {
     again.id = id;
     accept(&store, again).await;
     assert!(detail(&store, id).await.attempts.is_empty());
+    let tagged = EmailFilter { tag: Some("x".into()), ..EmailFilter::default() };
+    assert_eq!(listed(&store, tagged).await, [], "its tags are gone too");
 }

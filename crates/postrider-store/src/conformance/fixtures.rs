@@ -7,8 +7,8 @@ use bytes::Bytes;
 use postrider_core::mailbox::{Flags, MailboxName, NamedFlags, UidSet};
 use postrider_core::source::{SourceDecision, SourceOrigin};
 use postrider_core::{
-    Address, Attempt, Category, Direction, Domain, Envelope, Message, ObjectId, Outcome, Recipient, Reply, ReversePath,
-    Timestamp, TlsInfo,
+    Address, Attempt, AuthenticationResult, Category, Direction, Domain, Envelope, Instructions, Message, ObjectId,
+    Outcome, Priority, Recipient, Reply, ReversePath, Timestamp, TlsInfo,
 };
 
 use super::Harness;
@@ -40,6 +40,8 @@ pub(super) fn email(seconds: i64, recipients: &[&str]) -> NewEmail {
         created_at,
         direction: if recipients.is_empty() { Direction::Inbound } else { Direction::Outbound },
         envelope: Envelope { reverse_path: ReversePath(Some(address("sender@example.com"))), ..Envelope::default() },
+        instructions: Instructions::default(),
+        authentication: Vec::new(),
         message: Message::parse(raw, 0),
         kept: Vec::new(),
         deliveries: recipients
@@ -67,6 +69,35 @@ pub(super) fn filed_email(seconds: i64, users: &[UserId]) -> NewEmail {
         filings: users.iter().map(filing).collect(),
         stays_on_record: false,
     });
+    new
+}
+
+/// All that a sender can ask.
+pub(super) fn instructions() -> Instructions {
+    let mut instructions =
+        Instructions { priority: Priority::new(-3).unwrap(), expires_at: Some(at(9_000)), ..Instructions::default() };
+    instructions.add_tag("b\u{fc}cher").unwrap();
+    instructions.add_tag("a $.tag").unwrap();
+    instructions.add_metadata("order.id", "17").unwrap();
+    instructions
+}
+
+pub(super) fn authentication() -> Vec<AuthenticationResult> {
+    let properties = [("header.d".to_owned(), "example.org".to_owned())].into();
+    let dkim = AuthenticationResult {
+        method: "dkim".into(),
+        result: "fail".into(),
+        properties,
+        reason: Some("changed".into()),
+    };
+    let spf = AuthenticationResult { method: "spf".into(), result: "none".into(), properties: [].into(), reason: None };
+    vec![dkim, spf]
+}
+
+/// An e-mail to be sent with this priority.
+pub(super) fn urgent(seconds: i64, recipients: &[&str], priority: i8) -> NewEmail {
+    let mut new = email(seconds, recipients);
+    new.instructions.priority = Priority::new(priority).unwrap();
     new
 }
 

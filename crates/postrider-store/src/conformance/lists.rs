@@ -36,6 +36,7 @@ pub(super) async fn lists_filter_by_each_field(harness: &dyn Harness) {
     let kept = accept(&store, kept).await;
     let mut sent = email(2, &["alice@one.example", "bob@two.example"]);
     sent.envelope.reverse_path = ReversePath(Some(address("News@List.example")));
+    sent.instructions.add_tag("a.b$").unwrap();
     let sent = accept(&store, sent).await;
     let filter = EmailFilter::default;
     let cases = [
@@ -52,6 +53,11 @@ pub(super) async fn lists_filter_by_each_field(harness: &dyn Harness) {
         (EmailFilter { domain: Some(domain("list.EXAMPLE")), ..filter() }, vec![sent]),
         (EmailFilter { domain: Some(domain("xn--bcher-kva.example")), ..filter() }, vec![kept]),
         (EmailFilter { domain: Some(domain("example")), ..filter() }, vec![]),
+        (EmailFilter { tag: Some("a.b$".into()), ..filter() }, vec![sent]),
+        (EmailFilter { tag: Some("a.b$".into()), direction: Some(Direction::Inbound), ..filter() }, vec![]),
+        (EmailFilter { tag: Some("a.b".into()), ..filter() }, vec![]),
+        (EmailFilter { tag: Some("a.b$".into()), status: Some(EmailStatus::Queued), ..filter() }, vec![sent]),
+        (EmailFilter { tag: Some("a.b$".into()), sender: Some("NEWS".into()), ..filter() }, vec![sent]),
         (
             EmailFilter {
                 direction: Some(Direction::Outbound),

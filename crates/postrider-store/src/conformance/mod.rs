@@ -104,6 +104,8 @@ checks! { $
     }
     claims {
         claims_come_in_the_order_of_due_time
+        the_more_urgent_is_claimed_first
+        the_most_urgent_of_very_many_is_claimed_first
         what_is_not_due_is_not_claimed
         claims_carry_what_sending_takes
         no_delivery_is_claimed_twice

@@ -116,7 +116,9 @@ pub(super) async fn selections_restrict(harness: &dyn Harness) {
     let mut other = email(1, &["a@one.example", "a@two.example"]);
     other.envelope.reverse_path = postrider_core::ReversePath::NULL;
     let other = accept(&store, other).await;
-    let id = accept(&store, claimed_email(2, &["b@one.example", "b@two.example"], node)).await;
+    let mut tagged = claimed_email(2, &["b@one.example", "b@two.example"], node);
+    tagged.instructions.add_tag("News").unwrap();
+    let id = accept(&store, tagged).await;
     settle(&store, node, delivery(id, 0), 3, Next::Retry { at: at(100) }).await;
     store.release(node, vec![delivery(id, 1)]).await.unwrap();
     let one = Selection { recipient_domain: Some(domain("one.example")), ..Selection::default() };
@@ -132,6 +134,11 @@ pub(super) async fn selections_restrict(harness: &dyn Harness) {
         (Selection { sender: Some(String::new()), ..Selection::default() }, 2),
         (Selection { sender: Some("sender".into()), ..Selection::default() }, 0),
         (Selection { sender: Some(String::new()), ..of(id) }, 0),
+        (Selection { tag: Some("News".into()), ..Selection::default() }, 2),
+        (Selection { tag: Some("News".into()), ..one.clone() }, 1),
+        (Selection { tag: Some("news".into()), ..Selection::default() }, 0),
+        (Selection { tag: Some("News".into()), ..of(other) }, 0),
+        (Selection { tag: Some("News".into()), ..of(id) }, 2),
         (Selection { status: Some(DeliveryStatus::Deferred), ..Selection::default() }, 1),
         (Selection { status: Some(DeliveryStatus::Queued), ..one }, 1),
         (Selection { status: Some(DeliveryStatus::Sent), ..Selection::default() }, 0),

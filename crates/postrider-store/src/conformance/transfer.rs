@@ -68,6 +68,7 @@ async fn received(store: &Arc<dyn Store>) {
         smtputf8: true,
         dsn_return: Some(DsnReturn::Headers),
         envelope_id: Some("env+2B".into()),
+        require_tls: true,
     };
     new.kept = vec![Recipient {
         address: address("kept@here.example"),
@@ -75,6 +76,7 @@ async fn received(store: &Arc<dyn Store>) {
         original_recipient: Some("rfc822;x".into()),
     }];
     new.deliveries[0].recipient.notify = Some(Notify { success: true, failure: false, delay: true });
+    (new.instructions, new.authentication) = (instructions(), authentication());
     let id = accept(store, new.clone()).await;
     order(store, id, Order::Cancel, 1).await;
     let alone = NewEmail {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use postrider_core::bounce::Feedback;
 use postrider_core::{
-    Attachment, Attempt, Category, DeliveryStatus, Direction, Domain, EmailStatus, Envelope, Message, ObjectId,
-    Recipient, Reply, Timestamp, TlsInfo,
+    Attachment, Attempt, AuthenticationResult, Category, DeliveryStatus, Direction, Domain, EmailStatus, Envelope,
+    Instructions, Message, ObjectId, Recipient, Reply, Timestamp, TlsInfo,
 };
 use serde::{Deserialize, Serialize};
 
@@ -108,6 +108,8 @@ pub struct StoredEmail {
     pub updated_at: Timestamp,
     pub direction: Direction,
     pub envelope: Envelope,
+    pub instructions: Instructions,
+    pub authentication: Vec<AuthenticationResult>,
     pub message: Message,
     pub kept: Vec<Recipient>,
     /// The address that the last attempt left from.
@@ -144,6 +146,10 @@ pub struct NewEmail {
     pub created_at: Timestamp,
     pub direction: Direction,
     pub envelope: Envelope,
+    /// What the sender asks of us.
+    pub instructions: Instructions,
+    /// What was found out about who it is from; empty where nobody looked.
+    pub authentication: Vec<AuthenticationResult>,
     pub message: Message,
     /// Recipients kept here: nothing is delivered elsewhere for them.
     pub kept: Vec<Recipient>,
@@ -160,7 +166,7 @@ pub struct NewDelivery {
     /// The node that begins with it at once, without claiming it in a second step; `None` leaves it to the queue, and so
     /// does a node that is not registered.
     pub claimed_by: Option<NodeId>,
-    /// Not tried before. The acceptance time for a delivery that is due at once.
+    /// Not tried before, and its expiry counts from here. The acceptance time for a delivery that is due at once.
     pub due_at: Timestamp,
 }
 
@@ -199,6 +205,7 @@ pub struct ClaimedEmail {
     pub id: ObjectId,
     pub created_at: Timestamp,
     pub envelope: Envelope,
+    pub instructions: Instructions,
     pub message_id: Option<String>,
     /// Of the raw message, in bytes, without the Return-Path field.
     pub size: u64,
@@ -210,7 +217,8 @@ pub struct ClaimedEmail {
 pub struct ClaimedDelivery {
     pub number: u32,
     pub recipient: Recipient,
-    /// What its expiry counts from: the acceptance, or the last [`Order::Retry`] that started it again.
+    /// What its expiry counts from: the acceptance, the time before which it was not to be tried, or the last
+    /// [`Order::Retry`] that started it again.
     pub queued_at: Timestamp,
     /// Attempts made before this claim.
     pub attempts: u32,
@@ -255,6 +263,8 @@ pub struct Selection {
     pub recipient_domain: Option<Domain>,
     /// The whole address, without regard to ASCII case; empty for the null reverse-path.
     pub sender: Option<String>,
+    /// One of [`Instructions::tags`], as it was given.
+    pub tag: Option<String>,
     pub status: Option<DeliveryStatus>,
 }
 
@@ -309,6 +319,8 @@ pub struct EmailRecord {
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub attachments: Vec<Attachment>,
+    /// [`Instructions::tags`].
+    pub tags: Vec<String>,
 }
 
 /// One e-mail with all that is kept of it but the message itself.
@@ -316,6 +328,8 @@ pub struct EmailRecord {
 pub struct EmailDetail {
     pub email: EmailRecord,
     pub envelope: Envelope,
+    pub instructions: Instructions,
+    pub authentication: Vec<AuthenticationResult>,
     pub deliveries: Vec<DeliveryRecord>,
     /// In order of delivery number and attempt number.
     pub attempts: Vec<(u32, Attempt)>,
@@ -358,6 +372,8 @@ pub struct EmailFilter {
     pub domain: Option<Domain>,
     /// Words, each of which is part of the subject, of an address or of the Message-ID.
     pub query: Option<String>,
+    /// One of its tags, as it was given.
+    pub tag: Option<String>,
     /// Accepted then or later.
     pub from: Option<Timestamp>,
     /// Accepted before then.

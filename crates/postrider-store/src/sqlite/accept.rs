@@ -5,7 +5,10 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use postrider_core::{DeliveryStatus, Direction, EmailStatus, Envelope, Message, ObjectId, Recipient, Timestamp};
+use postrider_core::{
+    AuthenticationResult, DeliveryStatus, Direction, EmailStatus, Envelope, Instructions, Message, ObjectId, Recipient,
+    Timestamp,
+};
 use rusqlite::params;
 
 use super::batch::Batch;
@@ -52,6 +55,11 @@ pub(super) struct EmailRow {
     kept: Option<String>,
     attachments: Option<String>,
     source_ip: Option<String>,
+    instructions: Option<String>,
+    authentication: Option<String>,
+    tags: Vec<String>,
+    /// Of each of its deliveries.
+    rank: i8,
     hold: u8,
     blob: Blob,
 }
@@ -64,6 +72,8 @@ pub(super) struct EmailParts<'e> {
     pub(super) direction: Direction,
     pub(super) status: EmailStatus,
     pub(super) envelope: &'e Envelope,
+    pub(super) instructions: &'e Instructions,
+    pub(super) authentication: &'e [AuthenticationResult],
     pub(super) message: Message,
     pub(super) kept: &'e [Recipient],
     /// Those who are delivered to elsewhere.
@@ -97,6 +107,8 @@ pub(super) async fn prepare(email: NewEmail) -> Result<PreparedEmail, StoreError
         direction: email.direction,
         status: EmailStatus::of(email.deliveries.iter().map(|_| DeliveryStatus::Queued)),
         envelope: &email.envelope,
+        instructions: &email.instructions,
+        authentication: &email.authentication,
         message: email.message,
         kept: &email.kept,
         recipients: email.deliveries.iter().map(|delivery| &delivery.recipient).collect(),
@@ -122,7 +134,7 @@ impl PreparedEmail {
 
 impl EmailRow {
     pub(super) async fn prepare(parts: EmailParts<'_>) -> Result<Self, StoreError> {
-        let EmailParts { envelope, kept, message, .. } = parts;
+        let EmailParts { envelope, instructions, authentication, kept, message, .. } = parts;
         let recipients = lines(kept.iter().chain(parts.recipients));
         let summary = message.summary;
         Ok(Self {
@@ -146,6 +158,10 @@ impl EmailRow {
                 Some(codes::to_json(&summary.attachments)?)
             },
             source_ip: parts.source_ip.map(|ip| ip.to_string()),
+            instructions: (!instructions.is_empty()).then(|| codes::to_json(instructions)).transpose()?,
+            authentication: (!authentication.is_empty()).then(|| codes::to_json(authentication)).transpose()?,
+            tags: instructions.tags.clone(),
+            rank: instructions.priority.rank(),
             hold: parts.hold,
             blob: compress(&message.raw).await?,
         })
@@ -157,6 +173,11 @@ impl EmailRow {
 
     pub(super) fn bytes(&self) -> usize {
         self.blob.content.len() + ROWS_BYTES
+    }
+
+    /// What [`Instructions::priority`] makes of its deliveries' place in line.
+    pub(super) fn rank(&self) -> i8 {
+        self.rank
     }
 
     /// Of the message, in bytes.
@@ -177,8 +198,9 @@ impl EmailRow {
             .connection
             .prepare_cached(
                 "INSERT INTO emails (seq, id, created_at, updated_at, status, direction, size, return_path_bytes, is_8bit,
-                     sender, recipients, message_id, subject, envelope, kept, attachments, source_ip, entries, hold)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+                     sender, recipients, message_id, subject, envelope, kept, attachments, source_ip, entries, hold,
+                     instructions, authentication)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
             )?
             .execute(params![
                 seq,
@@ -200,7 +222,12 @@ impl EmailRow {
                 self.source_ip,
                 entries as i64,
                 self.hold,
+                self.instructions,
+                self.authentication,
             ])?;
+        for tag in &self.tags {
+            batch.connection.prepare_cached("INSERT INTO tags VALUES (?1, ?2)")?.execute((tag, seq))?;
+        }
         let content: &[u8] = &self.blob.content;
         batch.connection.prepare_cached("INSERT INTO blobs VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
             seq,
@@ -252,7 +279,9 @@ fn insert_deliveries(batch: &mut Batch<'_>, seq: i64, prepared: &PreparedEmail) 
         batch
             .connection
             .prepare_cached(
-                "INSERT INTO deliveries VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, ?7, ?8, NULL, NULL, NULL, NULL)",
+                "INSERT INTO deliveries (email, number, status, owner, due_at, attempts, delay_notified, domain, recipient,
+                     parameters, rank, queued_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, ?7, ?8, ?9, ?10)",
             )?
             .execute(params![
                 seq,
@@ -263,6 +292,8 @@ fn insert_deliveries(batch: &mut Batch<'_>, seq: i64, prepared: &PreparedEmail) 
                 delivery.recipient.domain,
                 delivery.recipient.address,
                 delivery.recipient.parameters,
+                prepared.email.rank,
+                (delivery.due_at > prepared.email.created_at).then_some(delivery.due_at),
             ])?;
         batch.waits(&delivery.recipient.domain, None, Some(DeliveryStatus::Queued));
         if owner.is_none() {

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use postrider_core::{Envelope, Recipient, ReversePath, Timestamp};
+use postrider_core::{Envelope, Instructions, Recipient, ReversePath, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::batch::Batch;
@@ -21,6 +21,12 @@ pub(super) const STEPS_MAX: usize = 20_000;
 
 /// Finding a place in the index costs as much as this many steps from there to the next entry.
 const SEEK_STEPS: usize = 8;
+
+/// Behind all that waits for a domain, whatever its rank.
+const RANK_END: i64 = i64::MAX;
+
+/// Before the first one of a rank.
+const RANK_START: (i64, u8, i64, u32) = (i64::MIN, 0, 0, 0);
 
 /// What a node could claim.
 #[derive(Debug, Default)]
@@ -52,7 +58,9 @@ struct Candidate {
     domain: String,
     /// How many more the node may hold.
     allowance: usize,
-    /// The last one taken: due time, status, e-mail, number, as the index sorts them.
+    /// The place in line that is being served: all that is due of lower ranks was taken.
+    rank: i64,
+    /// The last one taken of it: due time, status, e-mail, number, as the index sorts them.
     last: (i64, u8, i64, u32),
     is_exhausted: bool,
 }
@@ -165,24 +173,24 @@ fn candidates(
     let held: HashMap<&str, usize> = request.held.iter().map(|(domain, count)| (domain.as_str(), *count)).collect();
     let began = walk.began.as_ref().unwrap_or(&walk.cursor);
     let mut found = Vec::new();
-    let mut visit = |domain: &str, due_at: i64| {
+    let mut visit = |domain: &str| {
         let allowance = request.per_domain_max.saturating_sub(held.get(domain).copied().unwrap_or(0));
-        if allowance > 0 && due_at <= request.now.as_millis() {
+        if allowance > 0 {
             let domain = domain.to_owned();
-            found.push(Candidate { domain, allowance, last: (i64::MIN, 0, 0, 0), is_exhausted: false });
+            found.push(Candidate { domain, allowance, rank: i64::MIN, last: RANK_START, is_exhausted: false });
         }
         found.len() <= request.limit
     };
-    let mut steps = Steps { left: steps_max, at: walk.cursor.clone() };
+    let mut steps = Steps { left: steps_max, at: walk.cursor.clone(), has_visited: false };
     // A round that has come around already ends before its beginning; any other goes to the last domain, then around.
     let has_turned = walk.cursor < *began;
-    let is_first_part_done = steps.go(connection, has_turned.then_some(began.as_str()), &mut visit)?;
+    let is_first_part_done = steps.go(connection, request.now, has_turned.then_some(began.as_str()), &mut visit)?;
     let is_done = is_first_part_done && {
         if has_turned || began.is_empty() {
             true
         } else {
             steps.at.clear();
-            steps.go(connection, Some(began), &mut visit)?
+            steps.go(connection, request.now, Some(began), &mut visit)?
         }
     };
     // A round that is done ends where it began: there the next begins.
@@ -199,52 +207,67 @@ struct Steps {
     left: usize,
     /// The last domain that was visited.
     at: String,
+    has_visited: bool,
 }
 
 impl Steps {
-    /// Visits the domains behind `at`, to the last or up to `last`, each with its earliest due time. `false` if `visit`
-    /// said to stop or too many steps were taken.
+    /// Goes through the domains behind `at`, to the last or up to `last`, and visits those with something due. `false` if
+    /// `visit` said to stop or too many steps were taken.
     fn go(
         &mut self,
         connection: &Connection,
+        now: Timestamp,
         last: Option<&str>,
-        visit: &mut impl FnMut(&str, i64) -> bool,
+        visit: &mut impl FnMut(&str) -> bool,
     ) -> rusqlite::Result<bool> {
         let mut statement = connection.prepare_cached(
-            "SELECT domain, due_at FROM deliveries INDEXED BY deliveries_claimable
-             WHERE owner IS NULL AND status <= 1 AND domain > ?1 ORDER BY domain, due_at",
+            "SELECT domain, rank, due_at FROM deliveries INDEXED BY deliveries_claimable
+             WHERE owner IS NULL AND status <= 1 AND (domain, rank) > (?1, ?2) ORDER BY domain, rank, due_at",
         )?;
+        // The first one of each rank of a domain is looked at, until one is due.
+        let mut rank = RANK_END;
         loop {
-            let mut rows = statement.query([&self.at])?;
+            let mut rows = statement.query((&self.at, rank))?;
             self.left = self.left.saturating_sub(SEEK_STEPS);
             let mut same = 0;
             loop {
                 let Some(row) = rows.next()? else { return Ok(true) };
                 self.left = self.left.saturating_sub(1);
                 let domain = row.get_ref(0)?.as_str()?;
-                if domain == self.at {
+                let row_rank = row.get(1)?;
+                if domain == self.at && row_rank <= rank {
                     same += 1;
                     if same == SEEK_STEPS {
                         break;
                     }
                     continue;
                 }
-                if last.is_some_and(|last| domain > last) {
-                    return Ok(true);
+                if domain != self.at {
+                    if last.is_some_and(|last| domain > last) {
+                        return Ok(true);
+                    }
+                    // Each call goes through one domain at least, or a round would never end.
+                    if self.left == 0 && self.has_visited {
+                        return Ok(false);
+                    }
+                    self.at.clear();
+                    self.at.push_str(domain);
+                    self.has_visited = true;
                 }
-                // Each call visits one domain at least, or a round would never end.
-                self.at.clear();
-                self.at.push_str(domain);
-                same = 0;
-                if !visit(domain, row.get(1)?) || self.left == 0 {
-                    return Ok(false);
+                (rank, same) = (row_rank, 0);
+                if row.get::<_, i64>(2)? <= now.as_millis() {
+                    rank = RANK_END;
+                    if !visit(domain) {
+                        return Ok(false);
+                    }
                 }
             }
         }
     }
 }
 
-/// Takes up to `count` deliveries of a domain, those due longest first, and learns whether it has more.
+/// Takes up to `count` deliveries of a domain, the most urgent first and of these those due longest, and learns whether it has
+/// more.
 fn take(
     connection: &Connection,
     now: Timestamp,
@@ -254,22 +277,32 @@ fn take(
 ) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
         "SELECT due_at, status, email, number FROM deliveries INDEXED BY deliveries_claimable
-         WHERE owner IS NULL AND status <= 1 AND domain = ?1 AND due_at >= ?2 AND due_at <= ?3
-             AND (due_at, status, email, number) > (?2, ?4, ?5, ?6)
-         ORDER BY due_at, status, email, number LIMIT ?7",
+         WHERE owner IS NULL AND status <= 1 AND domain = ?1 AND rank = ?2 AND due_at >= ?3 AND due_at <= ?4
+             AND (due_at, status, email, number) > (?3, ?5, ?6, ?7)
+         ORDER BY due_at, status, email, number LIMIT ?8",
     )?;
-    let (due_at, status, email, number) = candidate.last;
-    let limit = i64::try_from(count).unwrap_or(i64::MAX - 1) + 1;
-    let mut rows = statement.query(params![candidate.domain, due_at, now.as_millis(), status, email, number, limit])?;
+    let mut next_rank = connection.prepare_cached(
+        "SELECT rank FROM deliveries INDEXED BY deliveries_claimable
+         WHERE owner IS NULL AND status <= 1 AND domain = ?1 AND rank > ?2 ORDER BY rank LIMIT 1",
+    )?;
     let mut taken = 0;
-    while let Some(row) = rows.next()? {
-        if taken == count {
-            candidate.allowance -= count;
-            return Ok(());
+    loop {
+        let (due_at, status, email, number) = candidate.last;
+        let limit = i64::try_from(count - taken).unwrap_or(i64::MAX - 1) + 1;
+        let (domain, rank) = (&candidate.domain, candidate.rank);
+        let mut rows = statement.query(params![domain, rank, due_at, now.as_millis(), status, email, number, limit])?;
+        while let Some(row) = rows.next()? {
+            if taken == count {
+                candidate.allowance -= count;
+                return Ok(());
+            }
+            candidate.last = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+            chosen.push((candidate.last.2, candidate.last.3));
+            taken += 1;
         }
-        candidate.last = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-        chosen.push((candidate.last.2, candidate.last.3));
-        taken += 1;
+        let next = next_rank.query_row((domain, rank), |row| row.get(0)).optional()?;
+        let Some(next) = next else { break };
+        (candidate.rank, candidate.last) = (next, RANK_START);
     }
     candidate.allowance -= taken;
     candidate.is_exhausted = true;
@@ -303,22 +336,26 @@ fn describe(connection: &Connection, chosen: Vec<(i64, u32)>) -> Result<Vec<Plan
 
 fn email(connection: &Connection, seq: i64) -> Result<ClaimedEmail, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, created_at, sender, envelope, message_id, size - return_path_bytes, is_8bit FROM emails
-         WHERE seq = ?1",
+        "SELECT id, created_at, sender, envelope, message_id, size - return_path_bytes, is_8bit,
+             instructions
+         FROM emails WHERE seq = ?1",
     )?;
-    let (mut email, sender, envelope) = statement.query_row([seq], |row| {
+    let (mut email, sender, [envelope, instructions]) = statement.query_row([seq], |row| {
         let email = ClaimedEmail {
             id: codes::id(row.get(0)?),
             created_at: codes::timestamp(row.get(1)?),
             envelope: Envelope::default(),
+            instructions: Instructions::default(),
             message_id: row.get(4)?,
             size: u64::try_from(row.get::<_, i64>(5)?).unwrap_or(0),
             is_8bit: row.get(6)?,
             deliveries: Vec::new(),
         };
-        Ok((email, row.get::<_, String>(2)?, row.get::<_, Option<String>>(3)?))
+        let told: [Option<String>; 2] = [row.get(3)?, row.get(7)?];
+        Ok((email, row.get::<_, String>(2)?, told))
     })?;
     email.envelope = decode_envelope(&sender, envelope.as_deref())?;
+    email.instructions = codes::from_optional_json(instructions.as_deref())?;
     Ok(email)
 }
 
@@ -359,6 +396,8 @@ mod tests {
             created_at: NOW,
             direction: Direction::Outbound,
             envelope: Envelope::default(),
+            instructions: Instructions::default(),
+            authentication: Vec::new(),
             message: Message::parse("Subject: x\r\n\r\n".into(), 0),
             kept: Vec::new(),
             deliveries: deliveries.iter().map(delivery).collect(),

@@ -104,6 +104,11 @@ pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError
     serde_json::from_str(text).map_err(|error| corrupt(format!("a record is not the JSON it should be: {error}")))
 }
 
+/// What a column says that is empty where there is nothing to say.
+pub(super) fn from_optional_json<T: DeserializeOwned + Default>(text: Option<&str>) -> Result<T, StoreError> {
+    text.map_or_else(|| Ok(T::default()), from_json)
+}
+
 /// A message as the blobs table keeps it.
 #[derive(Debug)]
 pub(super) struct Blob {

@@ -102,7 +102,7 @@ fn scan(
         }
     } else {
         let mut query = Query::of(filter, text.is_some());
-        query.sql.push_str(" ORDER BY seq DESC");
+        query.sql.push_str(if filter.tag.is_some() { " ORDER BY email DESC" } else { " ORDER BY seq DESC" });
         let mut statement = connection.prepare_cached(&query.sql)?;
         let mut rows = statement.query(params_from_iter(query.values))?;
         while let Some(row) = rows.next()? {
@@ -123,12 +123,15 @@ struct Query {
 impl Query {
     fn of(filter: &EmailFilter, with_text: bool) -> Self {
         let columns = if with_text { "seq, sender, recipients, subject, message_id" } else { "seq" };
+        // What has a tag is found by it.
+        let tagged = if filter.tag.is_some() { "tags CROSS JOIN" } else { "" };
         let index = match filter.status.map(codes::email_status_code) {
+            _ if filter.tag.is_some() => "NOT INDEXED",
             Some(0..=4) if filter.status != Some(EmailStatus::Sending) => "INDEXED BY emails_open",
             _ => "NOT INDEXED",
         };
         let mut query = Self {
-            sql: format!("SELECT {columns} FROM emails {index} WHERE hold & 1 AND seq >= ?"),
+            sql: format!("SELECT {columns} FROM {tagged} emails {index} WHERE hold & 1 AND seq >= ?"),
             values: Vec::new(),
         };
         query.values.push(filter.from.map_or(0, |from| sequence::lower_bound(from - ID_DISTANCE_MAX)).into());
@@ -149,6 +152,10 @@ impl Query {
                     query.sql.push_str(" AND status <= 4");
                 }
             }
+        }
+        if let Some(tag) = &filter.tag {
+            query.sql.push_str(" AND tag = ? AND seq = email");
+            query.values.push(tag.clone().into());
         }
         if let Some(direction) = filter.direction {
             query.and("direction = ?", i64::from(codes::direction_code(direction)));

@@ -143,6 +143,10 @@ fn select_everywhere(
             sql.push_str(" AND (SELECT lower(sender) FROM emails WHERE seq = d.email) = lower(?)");
             values.push(sender.clone().into());
         }
+        if let Some(tag) = &selection.tag {
+            sql.push_str(" AND EXISTS (SELECT 1 FROM tags WHERE tag = ? AND email = d.email)");
+            values.push(tag.clone().into());
+        }
         let mut statement = connection.prepare(&sql)?;
         let mut rows = statement.query(params_from_iter(values))?;
         while let Some(row) = rows.next()? {
@@ -166,6 +170,11 @@ fn select_of_email(
         if !sender.is_some_and(|sender| sender.eq_ignore_ascii_case(wanted)) {
             return Ok(());
         }
+    }
+    if let Some(tag) = &selection.tag
+        && !connection.prepare_cached("SELECT 1 FROM tags WHERE tag = ?1 AND email = ?2")?.exists((tag, seq))?
+    {
+        return Ok(());
     }
     let mut statement = connection.prepare_cached("SELECT number, status, domain FROM deliveries WHERE email = ?1")?;
     let mut rows = statement.query([seq])?;

@@ -1,7 +1,7 @@
 //! Reading e-mails: the row that lists show, one with all its deliveries, the message itself, and deleting one.
 
 use postrider_core::bounce::Feedback;
-use postrider_core::{Attempt, DeliveryStatus, EmailStatus, ObjectId, Outcome};
+use postrider_core::{Attempt, DeliveryStatus, EmailStatus, Instructions, ObjectId, Outcome};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::accept;
@@ -51,7 +51,7 @@ pub(super) fn sending(connection: &Connection) -> rusqlite::Result<Sending> {
 pub(super) fn record(connection: &Connection, seq: i64, is_sending: bool) -> Result<EmailRecord, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT id, created_at, updated_at, status, direction, size, sender, recipients, message_id, subject,
-             attachments, source_ip
+             attachments, source_ip, instructions
          FROM emails WHERE seq = ?1",
     )?;
     let mut rows = statement.query([seq])?;
@@ -65,6 +65,8 @@ pub(super) fn record(connection: &Connection, seq: i64, is_sending: bool) -> Res
     let status = if is_sending { EmailStatus::Sending } else { codes::email_status(row.get(3)?)? };
     let attachments: Option<String> = row.get(10)?;
     let source_ip: Option<String> = row.get(11)?;
+    let instructions: Option<String> = row.get(12)?;
+    let instructions: Instructions = codes::from_optional_json(instructions.as_deref())?;
     Ok(EmailRecord {
         id: codes::id(row.get(0)?),
         message_id: row.get(8)?,
@@ -80,7 +82,8 @@ pub(super) fn record(connection: &Connection, seq: i64, is_sending: bool) -> Res
         source_ip: source_ip.and_then(|text| text.parse().ok()),
         created_at: codes::timestamp(row.get(1)?),
         updated_at: codes::timestamp(row.get(2)?),
-        attachments: attachments.as_deref().map_or(Ok(Vec::new()), codes::from_json)?,
+        attachments: codes::from_optional_json(attachments.as_deref())?,
+        tags: instructions.tags,
     })
 }
 
@@ -102,12 +105,14 @@ pub(super) fn detail(connection: &Connection, id: ObjectId) -> Result<Option<Ema
     let Some(seq) = find_listed(&transaction, id)? else { return Ok(None) };
     let attempts = attempts(&transaction, seq)?;
     let (deliveries, is_sending) = deliveries(&transaction, seq, &attempts)?;
-    let (sender, envelope): (String, Option<String>) = transaction
-        .prepare_cached("SELECT sender, envelope FROM emails WHERE seq = ?1")?
-        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (sender, [envelope, instructions, authentication]): (String, [Option<String>; 3]) = transaction
+        .prepare_cached("SELECT sender, envelope, instructions, authentication FROM emails WHERE seq = ?1")?
+        .query_row([seq], |row| Ok((row.get(0)?, [row.get(1)?, row.get(2)?, row.get(3)?])))?;
     Ok(Some(EmailDetail {
         email: record(&transaction, seq, is_sending)?,
         envelope: decode_envelope(&sender, envelope.as_deref())?,
+        instructions: codes::from_optional_json(instructions.as_deref())?,
+        authentication: codes::from_optional_json(authentication.as_deref())?,
         deliveries,
         attempts,
     }))
@@ -197,28 +202,29 @@ pub(super) fn delete(batch: &mut Batch<'_>, id: ObjectId) -> Result<bool, Failur
         purge(batch, seq)?;
         return Ok(true);
     }
-    let status_code = batch
+    let (status_code, instructions): (StatusCode, Option<String>) = batch
         .connection
-        .prepare_cached("SELECT status FROM emails WHERE seq = ?1")?
-        .query_row([seq], |row| row.get(0))?;
+        .prepare_cached("SELECT status, instructions FROM emails WHERE seq = ?1")?
+        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
     batch.forget(seq, status_code);
+    purge_tags(batch, seq, instructions.as_deref())?;
     purge_deliveries(batch, seq)?;
-    batch.connection.prepare_cached("UPDATE emails SET status = ?2, hold = ?3 WHERE seq = ?1")?.execute((
-        seq,
-        codes::email_status_code(EmailStatus::Received),
-        accept::HOLD_NONE,
-    ))?;
+    batch
+        .connection
+        .prepare_cached("UPDATE emails SET status = ?2, hold = ?3, instructions = NULL WHERE seq = ?1")?
+        .execute((seq, codes::email_status_code(EmailStatus::Received), accept::HOLD_NONE))?;
     Ok(true)
 }
 
 /// Deletes an e-mail and all that belongs to it.
 pub(super) fn purge(batch: &mut Batch<'_>, seq: i64) -> Result<(), Failure> {
-    let deleted: Option<(StatusCode, u8)> = batch
+    let deleted: Option<(StatusCode, u8, Option<String>)> = batch
         .connection
-        .prepare_cached("DELETE FROM emails WHERE seq = ?1 RETURNING status, hold")?
-        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))
+        .prepare_cached("DELETE FROM emails WHERE seq = ?1 RETURNING status, hold, instructions")?
+        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
-    let Some((status_code, hold)) = deleted else { return Ok(()) };
+    let Some((status_code, hold, instructions)) = deleted else { return Ok(()) };
+    purge_tags(batch, seq, instructions.as_deref())?;
     for table in ["DELETE FROM blobs WHERE seq = ?1", "DELETE FROM digests WHERE seq = ?1"] {
         batch.connection.prepare_cached(table)?.execute([seq])?;
     }
@@ -228,6 +234,14 @@ pub(super) fn purge(batch: &mut Batch<'_>, seq: i64) -> Result<(), Failure> {
     }
     if hold & accept::HOLD_LISTED != 0 {
         batch.forget(seq, status_code);
+    }
+    Ok(())
+}
+
+fn purge_tags(batch: &mut Batch<'_>, seq: i64, instructions: Option<&str>) -> Result<(), Failure> {
+    let instructions: Instructions = codes::from_optional_json(instructions).map_err(Failure::Undo)?;
+    for tag in instructions.tags {
+        batch.connection.prepare_cached("DELETE FROM tags WHERE tag = ?1 AND email = ?2")?.execute((tag, seq))?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Each step leads from the version that is its position to the next. Steps are never changed, only added.
-const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8];
 
 /// The version of this program's schema, kept in `PRAGMA user_version`.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -155,6 +155,21 @@ CREATE TABLE notes (
 /// What came back after a delivery was sent.
 const VERSION_7: &str = "
 ALTER TABLE deliveries ADD COLUMN feedback TEXT;    -- JSON, where there is any
+";
+
+/// What senders ask of us: how urgent a message is, its tags; and what was found out about who it is from.
+const VERSION_8: &str = "
+ALTER TABLE emails ADD COLUMN instructions TEXT;    -- JSON, where there are any
+ALTER TABLE emails ADD COLUMN authentication TEXT;  -- JSON, where there is any
+ALTER TABLE deliveries ADD COLUMN rank INTEGER NOT NULL DEFAULT 0;  -- the lower, the sooner
+DROP INDEX deliveries_claimable;
+CREATE INDEX deliveries_claimable ON deliveries (domain, rank, due_at, status) WHERE owner IS NULL AND status <= 1;
+
+CREATE TABLE tags (
+    tag TEXT NOT NULL,
+    email INTEGER NOT NULL,
+    PRIMARY KEY (tag, email)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The suppression list.

@@ -69,7 +69,8 @@ fn export(connection: &Connection, after: Option<ObjectId>, count: usize) -> Res
     let mut statement = transaction.prepare_cached(
         "SELECT e.seq, e.id, e.created_at, e.updated_at, e.direction, e.sender, e.envelope, e.kept, e.source_ip,
              e.message_id, e.subject, e.attachments, e.is_8bit,
-             b.encoding, b.size, b.return_path_bytes, b.content, e.hold, d.content
+             b.encoding, b.size, b.return_path_bytes, b.content, e.hold, d.content,
+             e.instructions, e.authentication
          FROM emails AS e NOT INDEXED JOIN blobs AS b ON b.seq = e.seq LEFT JOIN digests AS d ON d.seq = e.seq
          WHERE e.seq > ?1 ORDER BY e.seq",
     )?;
@@ -105,6 +106,8 @@ fn email(row: &Row<'_>, deliveries: Vec<StoredDelivery>) -> Result<StoredEmail, 
         updated_at: codes::timestamp(row.get(3)?),
         direction: codes::direction(row.get(4)?),
         envelope: decode_envelope(&sender, optional(6)?.as_deref())?,
+        instructions: codes::from_optional_json(optional(19)?.as_deref())?,
+        authentication: codes::from_optional_json(optional(20)?.as_deref())?,
         message: Message { raw, return_path_bytes: row.get(15)?, summary },
         kept: kept.as_deref().map_or(Ok(Vec::new()), codes::from_json)?,
         source_ip: source_ip.and_then(|text| text.parse().ok()),
@@ -181,6 +184,8 @@ async fn prepare(email: StoredEmail) -> Result<PreparedTransfer, StoreError> {
         direction: email.direction,
         status: EmailStatus::of(email.deliveries.iter().map(|delivery| delivery.status)),
         envelope: &email.envelope,
+        instructions: &email.instructions,
+        authentication: &email.authentication,
         message: email.message,
         kept: &email.kept,
         recipients: email.deliveries.iter().map(|delivery| &delivery.recipient).collect(),
@@ -218,7 +223,7 @@ fn import(batch: &mut Batch<'_>, emails: &[PreparedTransfer]) -> Result<usize, F
             append::insert_digest(batch, (prepared.email.id(), seq), digest)?;
         }
         for (number, delivery) in (0u32..).zip(&prepared.deliveries) {
-            insert_delivery(batch, (seq, number), delivery)?;
+            insert_delivery(batch, (seq, number), prepared.email.rank(), delivery)?;
         }
         new += 1;
     }
@@ -228,6 +233,7 @@ fn import(batch: &mut Batch<'_>, emails: &[PreparedTransfer]) -> Result<usize, F
 fn insert_delivery(
     batch: &mut Batch<'_>,
     (seq, number): (i64, u32),
+    rank: i8,
     prepared: &PreparedDelivery,
 ) -> Result<(), Failure> {
     let PreparedDelivery { delivery, recipient, records, .. } = prepared;
@@ -236,8 +242,8 @@ fn insert_delivery(
         .connection
         .prepare_cached(
             "INSERT INTO deliveries (email, number, status, owner, due_at, attempts, delay_notified, domain, recipient,
-                 parameters, last_category, queued_at, tried_at, feedback)
-             VALUES (?1, ?2, ?3, NULL, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                 parameters, last_category, queued_at, tried_at, feedback, rank)
+             VALUES (?1, ?2, ?3, NULL, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
         .execute(params![
             seq,
@@ -253,6 +259,7 @@ fn insert_delivery(
             delivery.queued_at.map(|at| at.as_millis()),
             last.map(|attempt| (attempt.started_at + attempt.duration).as_millis()),
             prepared.feedback,
+            rank,
         ])?;
     for (attempt, record) in (1i64..).zip(records) {
         batch

@@ -75,6 +75,8 @@ fn email(n: i64, recipients: &[&str]) -> NewEmail {
         created_at,
         direction: if recipients.is_empty() { Direction::Inbound } else { Direction::Outbound },
         envelope: Envelope { reverse_path: ReversePath::parse("ann@example.com").unwrap(), ..Envelope::default() },
+        instructions: Default::default(),
+        authentication: Vec::new(),
         message: Message::parse(format!("Subject: mail {n}\r\n\r\nText {n}\r\n").into(), 0),
         kept: Vec::new(),
         deliveries: recipients.iter().map(recipient).map(delivery).collect(),

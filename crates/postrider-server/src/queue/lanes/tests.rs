@@ -63,6 +63,7 @@ fn job() -> Job {
         id: NodeId::default(),
         created_at: Timestamp::default(),
         envelope: Envelope::default(),
+        instructions: Default::default(),
         message_id: None,
         size: 0,
         is_8bit: false,

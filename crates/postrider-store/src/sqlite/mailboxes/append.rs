@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use postrider_core::mailbox::{Flags, NamedFlags};
-use postrider_core::{Direction, EmailStatus, Envelope, ObjectId, Timestamp};
+use postrider_core::{Direction, EmailStatus, Envelope, Instructions, ObjectId, Timestamp};
 
 use super::expunge::{self, Which};
 use super::touched::{Slot, arrival};
@@ -41,6 +41,8 @@ pub(super) async fn prepare(append: Append) -> Result<PreparedAppend, StoreError
             direction: Direction::Inbound,
             status: EmailStatus::Received,
             envelope: &Envelope::default(),
+            instructions: &Instructions::default(),
+            authentication: &[],
             message,
             kept: &[],
             recipients: Vec::new(),

@@ -17,7 +17,7 @@ const LIMIT_MAX: u64 = 100;
 const PAGE_MAX: u64 = 1_000_000;
 
 const PARAMETERS: &[&str] =
-    &["page", "limit", "status", "direction", "sender", "recipient", "domain", "q", "from", "to"];
+    &["page", "limit", "status", "direction", "sender", "recipient", "domain", "tag", "q", "from", "to"];
 
 /// What a query asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,6 +45,7 @@ impl Request {
                 sender: parameters.text("sender"),
                 recipient: parameters.text("recipient"),
                 domain: parameters.parsed("domain")?,
+                tag: parameters.text("tag"),
                 query: parameters.text("q"),
                 from: parameters.read("from", time)?,
                 to: parameters.read("to", time)?,
@@ -86,7 +87,7 @@ mod tests {
     #[test]
     fn reads_every_parameter() {
         let request = parse(
-            "page=3&limit=100&status=deferred&direction=outbound&sender=a%40b&recipient=c&domain=Example.ORG&q=two+words\
+            "page=3&limit=100&status=deferred&direction=outbound&sender=a%40b&recipient=c&domain=Example.ORG&tag=News&q=two+words\
              &from=2026-11-22&to=2026-11-22T14:39:40.123%2B01:00",
         );
         let filter = EmailFilter {
@@ -95,6 +96,7 @@ mod tests {
             sender: Some("a@b".into()),
             recipient: Some("c".into()),
             domain: Some(Domain::parse("example.org").unwrap()),
+            tag: Some("News".into()),
             query: Some("two words".into()),
             from: Some(Timestamp::from_millis(1_795_305_600_000)),
             to: Some(Timestamp::from_millis(1_795_354_780_123)),
@@ -104,7 +106,7 @@ mod tests {
 
     #[test]
     fn empty_values_do_not_restrict() {
-        let request = parse("page=1&limit=20&status=&direction=&sender=&recipient=&domain=&q=&from=&to=");
+        let request = parse("page=1&limit=20&status=&direction=&sender=&recipient=&domain=&tag=&q=&from=&to=");
         assert_eq!(request, Ok(Request { filter: EmailFilter::default(), page: 1, limit: 20 }));
         assert_eq!(request, Request::parse(&"/api/emails".parse().unwrap()));
     }

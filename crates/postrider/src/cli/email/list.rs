@@ -27,6 +27,9 @@ pub(in crate::cli) struct ListArgs {
     /// Only from or to this domain
     #[arg(long)]
     domain: Option<Domain>,
+    /// Only with this tag
+    #[arg(long)]
+    tag: Option<String>,
     /// Only with all these words in subject, addresses or Message-ID
     #[arg(long, short, value_name = "WORDS")]
     query: Option<String>,
@@ -86,6 +89,7 @@ impl ListArgs {
             sender: self.sender,
             recipient: self.recipient,
             domain: self.domain,
+            tag: self.tag,
             query: self.query,
             from: self.from,
             to: self.to,

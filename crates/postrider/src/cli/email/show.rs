@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use postrider_core::bounce::Feedback;
-use postrider_core::{Attempt, Category, Content, ObjectId, Outcome};
+use postrider_core::{
+    Attempt, AuthenticationResult, Category, Content, Envelope, Instructions, ObjectId, Outcome, Priority,
+};
 use postrider_store::{DeliveryRecord, EmailDetail, EmailRecord, Store};
 use postrider_web::view::EmailDetailView;
 
@@ -21,8 +23,10 @@ pub(super) async fn run(store: &dyn Store, id: ObjectId, output: &mut Output) ->
     if output.is_json() {
         return output.json(&EmailDetailView::new(detail, content));
     }
-    let EmailDetail { email, deliveries, attempts, .. } = &detail;
+    let EmailDetail { email, envelope, instructions, authentication, deliveries, attempts } = &detail;
     show_email(email, output)?;
+    show_instructions(instructions, envelope, output)?;
+    show_authentication(authentication, output)?;
     for delivery in deliveries {
         let attempts = attempts.iter().filter(|(number, _)| *number == delivery.number).map(|(_, attempt)| attempt);
         show_delivery(delivery, attempts, output)?;
@@ -44,6 +48,43 @@ fn show_email(email: &EmailRecord, output: &mut Output) -> Result<(), Failure> {
     field("Size", &format!("{} bytes", email.size), output)?;
     field("Accepted", &email.created_at.to_string(), output)?;
     field("Changed", &email.updated_at.to_string(), output)
+}
+
+/// What the sender asked.
+fn show_instructions(instructions: &Instructions, envelope: &Envelope, output: &mut Output) -> Result<(), Failure> {
+    let Instructions { priority, tags, metadata, expires_at } = instructions;
+    if *priority != Priority::NORMAL {
+        field("Priority", &priority.get().to_string(), output)?;
+    }
+    if !tags.is_empty() {
+        field("Tags", &tags.join(", "), output)?;
+    }
+    for (name, value) in metadata {
+        field("Metadata", &format!("{name}={value}"), output)?;
+    }
+    if let Some(at) = expires_at {
+        field("Expires", &at.to_string(), output)?;
+    }
+    if envelope.require_tls {
+        field("Requires", "verified TLS (REQUIRETLS)", output)?;
+    }
+    Ok(())
+}
+
+/// What was found out about who it is from.
+fn show_authentication(results: &[AuthenticationResult], output: &mut Output) -> Result<(), Failure> {
+    for AuthenticationResult { method, result, properties, reason } in results {
+        let mut text = format!("{method}={result}");
+        // Writing to a String does not fail.
+        for (name, value) in properties {
+            let _ = write!(text, " {name}={value}");
+        }
+        if let Some(reason) = reason {
+            let _ = write!(text, " ({reason})");
+        }
+        field("Verified", &one_line(&text), output)?;
+    }
+    Ok(())
 }
 
 fn show_delivery<'a>(

@@ -5,7 +5,10 @@ use std::io;
 use std::net::IpAddr;
 
 use postrider_core::bounce::Feedback;
-use postrider_core::{Attachment, Attempt, Direction, EmailStatus, Envelope, ObjectId, Recipient, Timestamp};
+use postrider_core::{
+    Attachment, Attempt, AuthenticationResult, Direction, EmailStatus, Envelope, Instructions, ObjectId, Recipient,
+    Timestamp,
+};
 use postrider_store::{StoredDelivery, StoredEmail};
 use ring::digest::{Context, SHA256};
 use serde::Serialize;
@@ -95,6 +98,8 @@ struct Canonical<'e> {
     updated_at: Timestamp,
     direction: Direction,
     envelope: &'e Envelope,
+    instructions: &'e Instructions,
+    authentication: &'e [AuthenticationResult],
     size: usize,
     return_path_bytes: u32,
     message_id: Option<&'e str>,
@@ -127,6 +132,8 @@ fn hash(email: &StoredEmail) -> Hash {
         updated_at,
         direction,
         envelope,
+        instructions,
+        authentication,
         message,
         kept,
         source_ip,
@@ -141,6 +148,8 @@ fn hash(email: &StoredEmail) -> Hash {
         updated_at: *updated_at,
         direction: *direction,
         envelope,
+        instructions,
+        authentication,
         size: message.raw.len(),
         return_path_bytes: message.return_path_bytes,
         message_id: summary.message_id.as_deref(),
@@ -192,7 +201,7 @@ impl io::Write for Hasher {
 mod tests {
     use std::time::Duration;
 
-    use postrider_core::{Address, DeliveryStatus, Message, Outcome, Reply, ReversePath};
+    use postrider_core::{Address, AuthenticationResult, DeliveryStatus, Message, Outcome, Reply, ReversePath};
 
     use super::*;
 
@@ -227,6 +236,8 @@ mod tests {
             updated_at: at,
             direction: Direction::Outbound,
             envelope: Envelope { reverse_path: ReversePath::NULL, ..Envelope::default() },
+            instructions: Default::default(),
+            authentication: Vec::new(),
             message: Message::parse("Subject: x\r\n\r\ntext".into(), 0),
             kept: Vec::new(),
             source_ip: None,
@@ -237,12 +248,22 @@ mod tests {
     #[test]
     fn any_change_changes_the_hash() {
         let later = Timestamp::from_millis(1_800_000_000_001);
-        let changes: [fn(&mut StoredEmail, Timestamp); 20] = [
+        let changes: [fn(&mut StoredEmail, Timestamp); 22] = [
             |email, _| email.id = ObjectId::from_bytes([8; 12]),
             |email, later| email.created_at = later,
             |email, later| email.updated_at = later,
             |email, _| email.direction = Direction::Inbound,
             |email, _| email.envelope.smtputf8 = true,
+            |email, _| email.instructions.tags.push("news".into()),
+            |email, _| {
+                let result = AuthenticationResult {
+                    method: "spf".into(),
+                    result: "pass".into(),
+                    properties: Default::default(),
+                    reason: None,
+                };
+                email.authentication.push(result);
+            },
             |email, _| email.message.raw = "Subject: x\r\n\r\nTEXT".into(),
             |email, _| email.message.return_path_bytes = 3,
             |email, _| email.message.summary.subject = None,

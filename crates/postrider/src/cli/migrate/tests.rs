@@ -55,6 +55,8 @@ fn email(n: usize) -> NewEmail {
         created_at: now,
         direction: Direction::Outbound,
         envelope: Envelope { reverse_path: ReversePath::NULL, ..Envelope::default() },
+        instructions: Default::default(),
+        authentication: Vec::new(),
         message: Message::parse(format!("Subject: {n}\r\n\r\nText {n}\r\n").into(), 0),
         kept: Vec::new(),
         deliveries: vec![NewDelivery { recipient, claimed_by: None, due_at: now }],

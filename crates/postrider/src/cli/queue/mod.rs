@@ -21,6 +21,7 @@ pub(super) enum QueueCommand {
     /// Queue held ones
     Release(order::SelectionArgs),
     /// Give queued, deferred and held ones up, without telling the sender
+    #[command(visible_alias = "purge")]
     Cancel(order::SelectionArgs),
 }
 

@@ -21,11 +21,14 @@ pub(in crate::cli) struct SelectionArgs {
     /// From this address
     #[arg(long, value_name = "ADDRESS")]
     sender: Option<String>,
+    /// With this tag
+    #[arg(long)]
+    tag: Option<String>,
     /// In this state
     #[arg(long)]
     status: Option<DeliveryStatus>,
     /// All there are; of `retry`, all that wait: for what failed or was cancelled name ids or --status
-    #[arg(long, conflicts_with_all = ["ids", "domain", "sender", "status"])]
+    #[arg(long, conflicts_with_all = ["ids", "domain", "sender", "tag", "status"])]
     all: bool,
 }
 
@@ -46,6 +49,7 @@ pub(super) async fn run(
             emails: args.ids.clone(),
             recipient_domain: args.domain.clone(),
             sender: args.sender.clone(),
+            tag: args.tag.clone(),
             status,
         };
         let done = store.order(selection, order, Timestamp::system()).await?;
@@ -98,7 +102,7 @@ mod tests {
     use super::*;
 
     fn args(status: Option<DeliveryStatus>, ids: Vec<ObjectId>) -> SelectionArgs {
-        SelectionArgs { all: status.is_none() && ids.is_empty(), ids, domain: None, sender: None, status }
+        SelectionArgs { all: status.is_none() && ids.is_empty(), ids, domain: None, sender: None, tag: None, status }
     }
 
     #[test]
