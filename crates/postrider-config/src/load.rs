@@ -164,6 +164,7 @@ fn blank() -> Settings {
         dkim_algorithms: Vec::new(),
         verify_incoming: false,
         dmarc_reject: false,
+        dmarc_quarantine: false,
         tls_cert_file: None,
         tls_key_file: None,
         tls_extra_ca_file: None,

@@ -152,6 +152,7 @@ pub struct Settings {
     pub dkim_algorithms: Vec<DkimAlgorithm>,
     pub verify_incoming: bool,
     pub dmarc_reject: bool,
+    pub dmarc_quarantine: bool,
     pub tls_cert_file: Option<PathBuf>,
     pub tls_key_file: Option<PathBuf>,
     /// Authorities trusted beside the built-in ones.

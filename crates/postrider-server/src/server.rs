@@ -37,7 +37,7 @@ use crate::smtp::{self, Context};
 use crate::stats::Stats;
 use crate::tls::{self, ServerTls, TlsError};
 use crate::users::Logins;
-use crate::verify::Verifier;
+use crate::verify::{Obedience, Verifier};
 
 /// How often the certificate's files are looked at.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(10);
@@ -177,7 +177,7 @@ impl Server {
             recipients,
             signers,
             verifier: verifier.filter(|_| settings.verify_incoming),
-            rejects_by_dmarc: settings.dmarc_reject,
+            dmarc: Obedience { rejects: settings.dmarc_reject, quarantines: settings.dmarc_quarantine },
             rejects_unknown_recipients: settings.unknown_recipients == postrider_config::UnknownRecipients::Reject,
             draining: is_draining,
         });

@@ -193,7 +193,7 @@ fn user(id: UserId, n: usize) -> User {
 
 fn email(message: Message, users: &[UserId]) -> NewEmail {
     let now = Timestamp::system();
-    let filings = users.iter().map(|&user| Filing { user, enforces_quota: true }).collect();
+    let filings = users.iter().map(|&user| Filing { user, special_use: None, enforces_quota: true }).collect();
     NewEmail {
         id: ObjectId::new(now),
         created_at: now,

@@ -421,7 +421,7 @@ fn user(id: UserId) -> User {
 
 /// One that is in a user's INBOX, and nowhere else.
 fn filed(user: UserId) -> NewEmail {
-    let filings = vec![Filing { user, enforces_quota: false }];
+    let filings = vec![Filing { user, special_use: None, enforces_quota: false }];
     let filed = Filed { digest: Bytes::from_static(b"digest"), filings, stays_on_record: false };
     NewEmail { deliveries: Vec::new(), filed: Some(filed), ..small() }
 }

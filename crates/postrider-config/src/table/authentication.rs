@@ -36,4 +36,11 @@ pub(super) const AUTHENTICATION: &[Setting] = &[
         Kind::Switch(|settings, on| settings.dmarc_reject = on),
         "Refuse mail that fails DMARC where its author's domain says `p=reject`. Some mailing lists fail it with honest mail.",
     ),
+    Setting::new(
+        "DMARC_QUARANTINE",
+        "true",
+        Kind::Switch(|settings, on| settings.dmarc_quarantine = on),
+        "Put mail that fails DMARC into the mailbox for junk of each user, instead of INBOX, where its author's domain says \
+         `p=quarantine`; or `p=reject`, and it is not refused because of `DMARC_REJECT`. A user who has no such mailbox gets one.",
+    ),
 ];

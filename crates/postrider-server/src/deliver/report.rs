@@ -94,7 +94,10 @@ fn addressed(report: &Report<'_>, recipient: Recipient, addressing: &Addressing<
         Home::Here(users) if !users.is_empty() => Some(Filed {
             digest: Digest::of(&raw).as_bytes().clone(),
             // News of the user's own mail comes through however full the mailbox is.
-            filings: users.iter().map(|user| Filing { user: user.user, enforces_quota: false }).collect(),
+            filings: users
+                .iter()
+                .map(|user| Filing { user: user.user, special_use: None, enforces_quota: false })
+                .collect(),
             stays_on_record: false,
         }),
         _ => None,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use postrider_core::mailbox::Digest;
+use postrider_core::mailbox::{Digest, SpecialUse};
 use postrider_core::trace::{self, HeaderScan, RECEIVED_FIELDS_MAX};
 use postrider_core::{Address, Direction, Envelope, Instructions, Message, ObjectId, Recipient, Timestamp};
 use postrider_store::{Accepted, ClaimedDelivery, ClaimedEmail, Filed, NewDelivery, NewEmail};
@@ -21,7 +21,7 @@ use crate::memory::MemoryShare;
 use crate::outage;
 use crate::parse::parse;
 use crate::queue::{HeldMessage, Reservation, count_domains};
-use crate::verify::{Bringer, without_forged};
+use crate::verify::{Bringer, Disposition, Verdicts, without_forged};
 
 /// A mail transaction as it comes together.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ pub(super) async fn accept(
         warn!(received_fields = scan.received_fields, "refused: the message goes in circles");
         return Err(Reply::MAIL_LOOP);
     }
-    let (raw, results) = verified(context, &transaction, client, raw, policy).await?;
+    let Verified { raw, results, disposition } = verified(context, &transaction, client, raw, policy).await?;
     let mut fields =
         if policy.completes_messages() { missing_fields(context, &transaction, scan) } else { String::new() };
     fields.push_str(&results);
@@ -118,7 +118,8 @@ pub(super) async fn accept(
     let signer = signer(context, &transaction, &raw, scan).await?;
     let (trace_bytes, now) = (transaction.trace_bytes, transaction.started_at);
     let return_path_bytes = transaction.return_path_bytes as u32;
-    let filings = Filings::of(&transaction.recipients, policy.enforces_quota());
+    let junk = (disposition == Disposition::Quarantine).then_some(SpecialUse::Junk);
+    let filings = Filings::of(&transaction.recipients, junk, policy.enforces_quota());
     let (bytes, is_filed) = (raw.len(), !filings.all().is_empty());
     let parsed = parse(bytes, move || {
         // The signatures cover all that stands below them.
@@ -298,17 +299,25 @@ async fn success_notice(context: &Context, email: &NewEmail) -> Option<NewEmail>
     }
 }
 
-/// Verifies a message of a stranger: gives it without what it says in this host's name, and the field that says what was
-/// found.
+/// A message that was verified where it had to be.
+struct Verified {
+    /// Without what it says in this host's name.
+    raw: BytesMut,
+    /// The field that says what was found.
+    results: String,
+    disposition: Disposition,
+}
+
+/// Verifies a message of a stranger. The error refuses it.
 async fn verified(
     context: &Context,
     transaction: &Transaction,
     client: Client<'_>,
     raw: BytesMut,
     policy: &Policy,
-) -> Result<(BytesMut, String), Reply> {
+) -> Result<Verified, Reply> {
     let Some(verifier) = context.verifier.as_ref().filter(|_| policy.verifies_messages()) else {
-        return Ok((raw, String::new()));
+        return Ok(Verified { raw, results: String::new(), disposition: Disposition::None });
     };
     let bringer = Bringer {
         peer: client.peer,
@@ -318,12 +327,14 @@ async fn verified(
     };
     let raw = raw.freeze();
     let verdicts = verifier.verify(context.clock.as_ref(), &bringer, raw.slice(transaction.trace_bytes..)).await;
-    info!(email = %transaction.id, spf = verdicts.spf, dmarc = verdicts.dmarc, author = verdicts.author, "verified");
-    if context.rejects_by_dmarc && verdicts.is_to_be_rejected() {
+    let disposition = verdicts.disposition(context.dmarc);
+    let Verdicts { spf, dmarc, author, .. } = &verdicts;
+    info!(email = %transaction.id, spf, dmarc, author, ?disposition, "verified");
+    if disposition == Disposition::Reject {
         return Err(Reply::DMARC_FAILED);
     }
     let raw = without_forged(BytesMut::from(raw), transaction.trace_bytes, &context.hostname);
-    Ok((raw, verdicts.field(&bringer)))
+    Ok(Verified { raw, results: verdicts.field(&bringer), disposition })
 }
 
 /// Who signs a message: only what goes elsewhere, which by policy only those whom this server trusts may send.

@@ -1,6 +1,7 @@
 //! Into whose mailboxes a message goes, and what that means for each recipient that was named.
 
 use postrider_core::Recipient;
+use postrider_core::mailbox::SpecialUse;
 use postrider_store::{Accepted, Filing, FilingRefusal};
 use postrider_wire::smtp::reply::Reply;
 
@@ -15,15 +16,19 @@ pub(super) struct Filings {
 }
 
 impl Filings {
-    /// A user whom several recipients reach gets one copy.
-    pub(super) fn of(recipients: &[(Recipient, Destination)], enforces_quota: bool) -> Self {
+    /// A user whom several recipients reach gets one copy. `special_use` is that of the mailbox it goes to, if not INBOX.
+    pub(super) fn of(
+        recipients: &[(Recipient, Destination)],
+        special_use: Option<SpecialUse>,
+        enforces_quota: bool,
+    ) -> Self {
         let mut all: Vec<Filing> = Vec::new();
         let of_recipients = recipients.iter().map(|(_, destination)| {
             let Destination::Kept(users) = destination else { return Vec::new() };
             let index_of = |user| {
                 let known = all.iter().position(|filing| filing.user == user);
                 known.unwrap_or_else(|| {
-                    all.push(Filing { user, enforces_quota });
+                    all.push(Filing { user, special_use, enforces_quota });
                     all.len() - 1
                 })
             };
@@ -75,7 +80,7 @@ mod tests {
     fn each_user_gets_one_copy() {
         let (elsewhere, _) = recipient(&[]);
         let recipients = [recipient(&[1, 2]), (elsewhere, Destination::Elsewhere), recipient(&[2, 3]), recipient(&[])];
-        let filings = Filings::of(&recipients, true);
+        let filings = Filings::of(&recipients, None, true);
         let users: Vec<u8> = filings.all().iter().map(|filing| filing.user.as_bytes()[0]).collect();
         assert_eq!(users, [1, 2, 3]);
         assert_eq!(filings.of_recipients, [vec![0, 1], vec![], vec![1, 2], vec![]]);
@@ -83,7 +88,7 @@ mod tests {
 
     #[test]
     fn each_recipient_has_its_own_truth() {
-        let filings = Filings::of(&[recipient(&[1]), recipient(&[1, 2]), recipient(&[3]), recipient(&[])], true);
+        let filings = Filings::of(&[recipient(&[1]), recipient(&[1, 2]), recipient(&[3]), recipient(&[])], None, true);
         let told = |accepted: &Accepted| -> Vec<u16> {
             (0..4).map(|n| filings.outcome(n, accepted).map_or_else(|reply| reply.code, |()| 250)).collect()
         };

@@ -22,7 +22,7 @@ use crate::queue::Queue;
 use crate::stats::Stats;
 use crate::tls::ServerTls;
 use crate::users::Logins;
-use crate::verify::Verifier;
+use crate::verify::{Obedience, Verifier};
 
 pub(crate) use service::Service;
 
@@ -44,8 +44,7 @@ pub(crate) struct Context {
     pub(crate) signers: Arc<Signers>,
     /// `None`: mail from the world is not verified.
     pub(crate) verifier: Option<Verifier>,
-    /// Whether mail is refused where its author's domain says so.
-    pub(crate) rejects_by_dmarc: bool,
+    pub(crate) dmarc: Obedience,
     pub(crate) rejects_unknown_recipients: bool,
     /// True once the server is shutting down.
     pub(crate) draining: watch::Receiver<bool>,

@@ -73,10 +73,32 @@ pub(crate) struct Signed {
     pub(crate) selector: String,
 }
 
+/// How far the wishes of authors' domains are followed, by setting.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Obedience {
+    pub(crate) rejects: bool,
+    pub(crate) quarantines: bool,
+}
+
+/// What is done about a message that fails DMARC, in the words of its reports (RFC 9990).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Disposition {
+    None,
+    /// It goes to the mailboxes for junk.
+    Quarantine,
+    Reject,
+}
+
 impl Verdicts {
-    /// Whether the author's domain wants the message refused.
-    pub(crate) fn is_to_be_rejected(&self) -> bool {
-        self.dmarc == "fail" && self.policy == "reject"
+    /// What is done about the message, by what its author's domain wishes. Where nothing is refused, a domain that wishes it
+    /// has its mail put aside (RFC 9989 section 5.4 leaves it to the receiver).
+    pub(crate) fn disposition(&self, obedience: Obedience) -> Disposition {
+        match self.policy {
+            _ if self.dmarc != "fail" => Disposition::None,
+            "reject" if obedience.rejects => Disposition::Reject,
+            "reject" | "quarantine" if obedience.quarantines => Disposition::Quarantine,
+            _ => Disposition::None,
+        }
     }
 
     /// Nothing is known.

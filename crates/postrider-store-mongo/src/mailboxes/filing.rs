@@ -1,4 +1,4 @@
-//! Putting new e-mails into INBOXes, in the transaction that stores them.
+//! Putting new e-mails into mailboxes, in the transaction that stores them.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,6 +8,7 @@ use postrider_core::mailbox::Flags;
 use postrider_store::{Accepted, FilingRefusal, Usage};
 
 use super::ledger::{Ledger, NewEntry};
+use super::special;
 use crate::codes;
 use crate::email::PreparedEmail;
 use crate::engine::Engine;
@@ -39,12 +40,14 @@ pub(crate) async fn file(
         ledger.load_inboxes(engine, session, &users).await?
     };
     inboxes.iter().for_each(|(user, inbox)| engine.courtesy.know(*user, *inbox));
-    emails.iter().map(|email| file_one(email, &inboxes, ledger)).collect()
+    let others = special::load(engine, session, emails, ledger).await?;
+    emails.iter().map(|email| file_one(email, &inboxes, &others, ledger)).collect()
 }
 
 fn file_one(
     email: &PreparedEmail,
     inboxes: &HashMap<oid::ObjectId, oid::ObjectId>,
+    others: &special::Found,
     ledger: &mut Ledger,
 ) -> Result<Accepted, Failure> {
     let mut accepted = Accepted::default();
@@ -66,7 +69,8 @@ fn file_one(
             accepted.refused.insert(index, FilingRefusal::OverQuota);
             continue;
         }
-        ledger.add(inbox, entry).map_err(Failure::Refused)?;
+        let other = filing.special_use.and_then(|special_use| others.get(&(user, special_use)));
+        ledger.add(*other.unwrap_or(&inbox), entry).map_err(Failure::Refused)?;
     }
     Ok(accepted)
 }

@@ -4,7 +4,7 @@
 //! way, and the later begins anew from what the earlier has left: that makes UIDs unique, the order of modseqs that of commits,
 //! and counts true.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use mongodb::ClientSession;
 use mongodb::bson::{Bson, DateTime, Document, doc, oid};
@@ -44,6 +44,8 @@ pub(crate) struct Ledger {
     flagged: BTreeMap<(i64, i64), Vec<String>>,
     /// How many entries more refer to an e-mail, or less.
     references: BTreeMap<oid::ObjectId, i64>,
+    /// Users who have other mailboxes now.
+    furnished: BTreeSet<oid::ObjectId>,
 }
 
 /// A mailbox as it will be.
@@ -111,7 +113,8 @@ impl Ledger {
         Ok(inboxes)
     }
 
-    fn hold(&mut self, found: Vec<MailboxDocument>) {
+    /// Takes in mailboxes that were read, or made, in this transaction.
+    pub(crate) fn hold(&mut self, found: Vec<MailboxDocument>) {
         for document in found {
             let held = Held {
                 modseq_before: document.highest_modseq,
@@ -152,6 +155,17 @@ impl Ledger {
     /// The highest modseq from before the transaction.
     pub(crate) fn modseq_before(&self, mailbox: oid::ObjectId) -> i64 {
         self.mailboxes.get(&mailbox).map_or(0, |held| held.modseq_before)
+    }
+
+    pub(crate) fn account(&self, user: oid::ObjectId) -> Option<&AccountDocument> {
+        self.accounts.get(&user)
+    }
+
+    /// A mailbox was made for this user, whose account says so from now on.
+    pub(crate) fn made(&mut self, account: AccountDocument, mailbox: MailboxDocument) {
+        self.furnished.insert(account.user);
+        self.accounts.insert(account.user, account);
+        self.hold(vec![mailbox]);
     }
 
     pub(crate) fn has_account(&self, user: oid::ObjectId) -> bool {
@@ -279,6 +293,7 @@ impl Ledger {
             let MailboxDocument { id: mailbox, user, .. } = held.document;
             written.changes.push(MailboxChange::Messages { user: id(user), mailbox: id(mailbox) });
         }
+        written.changes.extend(self.furnished.iter().map(|user| MailboxChange::Mailboxes { user: id(*user) }));
         let mut updates = Vec::with_capacity(changed.len());
         for held in changed {
             updates.push(held.update(engine, session).await?);

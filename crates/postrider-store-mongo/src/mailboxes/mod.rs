@@ -13,6 +13,7 @@ mod metadata;
 mod names;
 mod read;
 pub(crate) mod removals;
+mod special;
 mod transfer;
 
 use async_trait::async_trait;

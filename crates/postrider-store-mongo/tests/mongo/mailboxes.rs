@@ -36,7 +36,7 @@ async fn mailbox(store: &MongoStore, user: UserId, name: &str) -> MailboxId {
 }
 
 fn filed(users: &[UserId]) -> NewEmail {
-    let filings = users.iter().map(|&user| Filing { user, enforces_quota: true }).collect();
+    let filings = users.iter().map(|&user| Filing { user, special_use: None, enforces_quota: true }).collect();
     let filed = Filed { digest: Bytes::from_static(b"digest"), filings, stays_on_record: false };
     NewEmail { filed: Some(filed), ..small(&[]) }
 }

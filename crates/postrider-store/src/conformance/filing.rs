@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use postrider_core::ObjectId;
-use postrider_core::mailbox::{Flags, NamedFlags};
+use postrider_core::mailbox::{Flags, NamedFlags, SpecialUse};
 
 use super::Harness;
 use super::fixtures::*;
@@ -91,6 +91,55 @@ pub(super) async fn a_filing_is_refused_by_itself(harness: &dyn Harness) {
     let refused = BTreeMap::from([(2, FilingRefusal::OverQuota)]);
     assert_eq!(store.accept(with(&[room, room, room], false, true)).await, Ok(Accepted { refused }));
     assert_eq!(uids(&store, mailbox(&store, room, "INBOX").await.id).await, [1, 2, 3]);
+}
+
+pub(super) async fn an_email_is_filed_by_the_use_of_mailboxes(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let users = [add_user(&store, "ann@example.org").await, add_user(&store, "bob@example.org").await];
+    let [ann, bob] = users;
+    let junk = |seconds, users: &[UserId]| {
+        let mut new = filed_email(seconds, users);
+        let filings = new.filed.iter_mut().flat_map(|filed| &mut filed.filings);
+        filings.for_each(|filing| filing.special_use = Some(SpecialUse::Junk));
+        new
+    };
+    let uids_in = async |user, text: &str| uids(&store, mailbox(&store, user, text).await.id).await;
+    // The use counts, not the name.
+    let renamed = RenameMailbox { user: ann, from: name("Junk"), to: name("Spam/All"), now: at(3) };
+    store.rename_mailbox(renamed).await.unwrap();
+    accept(&store, junk(5, &users)).await;
+    assert_eq!((uids_in(ann, "Spam/All").await, uids_in(bob, "Junk").await), (vec![1], vec![1]));
+    assert_eq!(uids_in(ann, "INBOX").await, [0u32; 0]);
+    assert_eq!(store.usage(bob).await.unwrap().messages, 1);
+    // Each copy has its own.
+    let mut mixed = junk(6, &users);
+    mixed.filed.as_mut().unwrap().filings[0].special_use = None;
+    accept(&store, mixed).await;
+    assert_eq!((uids_in(ann, "INBOX").await, uids_in(bob, "Junk").await), (vec![1], vec![1, 2]));
+    // Without one for the use, the one of its name.
+    let cat = add_user(&store, "cat@example.org").await;
+    assert!(store.delete_mailbox(mailbox(&store, cat, "Junk").await.id).await.unwrap());
+    create(&store, cat, "Junk").await;
+    accept(&store, junk(7, &[cat])).await;
+    assert_eq!(uids_in(cat, "Junk").await, [1]);
+    assert_eq!(mailbox(&store, cat, "Junk").await.special_use, None);
+    // Without either, a new one.
+    let old = mailbox(&store, bob, "Junk").await;
+    assert!(store.delete_mailbox(old.id).await.unwrap());
+    store.subscribe(bob, &name("Junk"), false).await.unwrap();
+    let count = store.mailboxes(bob).await.unwrap().len();
+    let mut heard = store.mailbox_changes();
+    accept(&store, junk(8, &[bob, bob])).await;
+    wait_for(&mut heard, |change| change == MailboxChange::Mailboxes { user: bob }).await;
+    let made = mailbox(&store, bob, "Junk").await;
+    assert_eq!((made.special_use, made.counts.messages), (Some(SpecialUse::Junk), 2));
+    assert!(made.id != old.id && made.uid_validity > old.uid_validity);
+    assert!(store.subscriptions(bob).await.unwrap().contains(&name("Junk")));
+    assert_eq!(store.mailboxes(bob).await.unwrap().len(), count + 1);
+    assert!(create(&store, bob, "more").await.uid_validity > made.uid_validity);
+    let mut refused = junk(9, &[ObjectId::from_bytes([9; 12])]);
+    refused.filed.as_mut().unwrap().stays_on_record = true;
+    assert_eq!(store.accept(refused).await.unwrap().refused, BTreeMap::from([(0, FilingRefusal::NoUser)]));
 }
 
 pub(super) async fn notifications_are_filed(harness: &dyn Harness) {

@@ -62,7 +62,7 @@ pub(super) fn claimed_email(seconds: i64, recipients: &[&str], node: NodeId) -> 
 /// An e-mail for these users alone, put into their INBOXes whatever their quotas.
 pub(super) fn filed_email(seconds: i64, users: &[UserId]) -> NewEmail {
     let mut new = email(seconds, &[]);
-    let filing = |user: &UserId| Filing { user: *user, enforces_quota: false };
+    let filing = |user: &UserId| Filing { user: *user, special_use: None, enforces_quota: false };
     new.kept = vec![Recipient::new(address("kept@example.org"))];
     new.filed = Some(Filed {
         digest: digest_of(&new.message.raw),
@@ -357,6 +357,15 @@ pub(super) async fn listed(store: &Arc<dyn Store>, filter: EmailFilter) -> Vec<O
     let page = store.list(&filter, 1, 1_000).await.unwrap();
     assert_eq!(page.total, page.emails.len() as u64, "the total of {filter:?}");
     page.emails.into_iter().map(|email| email.id).collect()
+}
+
+/// Waits until a change is told that is one of those expected.
+pub(super) async fn wait_for(
+    heard: &mut tokio::sync::broadcast::Receiver<MailboxChange>,
+    is_expected: impl Fn(MailboxChange) -> bool,
+) {
+    let wait = async { while !is_expected(heard.recv().await.unwrap()) {} };
+    tokio::time::timeout(std::time::Duration::from_secs(20), wait).await.expect("the change is told");
 }
 
 /// Numbers that look random and are the same in every run.

@@ -205,12 +205,3 @@ pub(super) async fn what_happens_in_mailboxes_is_told(harness: &dyn Harness) {
     wait_for(&mut heard_beside, move |change| messages(change) || change == MailboxChange::Anything).await;
     beside.close().await.unwrap();
 }
-
-/// Waits until a change is told that is one of those expected.
-async fn wait_for(
-    heard: &mut tokio::sync::broadcast::Receiver<MailboxChange>,
-    is_expected: impl Fn(MailboxChange) -> bool,
-) {
-    let wait = async { while !is_expected(heard.recv().await.unwrap()) {} };
-    tokio::time::timeout(std::time::Duration::from_secs(20), wait).await.expect("the change is told");
-}

@@ -182,6 +182,13 @@ pub(super) async fn a_user_has_so_many_mailboxes(harness: &dyn Harness) {
     let one_more = NewMailbox { user: ann, name: name("one more"), special_use: None, now: at(3) };
     assert!(matches!(store.create_mailbox(one_more.clone()).await, Err(StoreError::Limit(_))));
     assert_eq!(store.mailboxes(ann).await.unwrap().len(), MAILBOXES_PER_USER_MAX);
+    // Mail for a use that no mailbox is for goes to INBOX then.
+    assert!(store.delete_mailbox(mailbox(&store, ann, "Junk").await.id).await.unwrap());
+    create(&store, ann, "last").await;
+    let mut junk = filed_email(5, &[ann]);
+    junk.filed.as_mut().unwrap().filings[0].special_use = Some(SpecialUse::Junk);
+    accept(&store, junk).await;
+    assert_eq!(uids(&store, mailbox(&store, ann, "INBOX").await.id).await, [1]);
     assert!(store.delete_mailbox(mailbox(&store, ann, "m1/1").await.id).await.unwrap());
     store.create_mailbox(one_more).await.unwrap();
 }

@@ -196,6 +196,7 @@ checks! { $
     filing {
         a_filed_email_is_in_each_inbox
         a_filing_is_refused_by_itself
+        an_email_is_filed_by_the_use_of_mailboxes
         notifications_are_filed
         appended_messages_have_what_was_given
         appends_are_all_or_nothing

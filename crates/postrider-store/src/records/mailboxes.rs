@@ -125,10 +125,13 @@ pub struct Filed {
     pub stays_on_record: bool,
 }
 
-/// One user's copy of a new e-mail. It goes to INBOX, without flags, its internal date the acceptance.
+/// One user's copy of a new e-mail. It has no flags, and its internal date is the acceptance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Filing {
     pub user: UserId,
+    /// The use of the mailbox that it goes to: the one that the user has for it, else the one that is called so. Where there is
+    /// neither it is made in the same commit, and subscribed to. INBOX if `None`, and where the user can have no more mailboxes.
+    pub special_use: Option<SpecialUse>,
     /// Whether it is refused where it would pass the user's quota.
     pub enforces_quota: bool,
 }

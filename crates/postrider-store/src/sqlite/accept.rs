@@ -259,7 +259,8 @@ pub(super) fn insert(batch: &mut Batch<'_>, prepared: &PreparedEmail) -> Result<
         insert_deliveries(batch, seq, prepared)?;
         return Ok(Accepted::default());
     };
-    let (slots, accepted) = append::choose(batch, &filed.filings, email.size())?;
+    let created_at = Timestamp::from_millis(email.created_at);
+    let (slots, accepted) = append::choose(batch, &filed.filings, (email.size(), created_at))?;
     if slots.is_empty() && !filed.stays_on_record {
         return Ok(accepted);
     }
@@ -267,7 +268,6 @@ pub(super) fn insert(batch: &mut Batch<'_>, prepared: &PreparedEmail) -> Result<
     insert_deliveries(batch, seq, prepared)?;
     if !slots.is_empty() {
         append::insert_digest(batch, (email.id, seq), &filed.digest)?;
-        let created_at = Timestamp::from_millis(email.created_at);
         append::file(batch, (email.id, seq), (email.size(), created_at), &slots)?;
     }
     Ok(accepted)

@@ -51,6 +51,7 @@ mod mongodb_outage;
 mod mongodb_reader;
 mod nodes;
 mod process;
+mod quarantine;
 mod shutdown;
 mod simulator;
 mod smtp_auth;

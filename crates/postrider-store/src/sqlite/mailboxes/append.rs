@@ -5,6 +5,7 @@ use postrider_core::mailbox::{Flags, NamedFlags};
 use postrider_core::{Direction, EmailStatus, Envelope, Instructions, ObjectId, Timestamp};
 
 use super::expunge::{self, Which};
+use super::names;
 use super::touched::{Slot, arrival};
 use crate::error::StoreError;
 use crate::records::*;
@@ -108,31 +109,36 @@ fn put_all(batch: &mut Batch<'_>, slot: Slot, modseq: Modseq, append: &PreparedA
     Ok(uids)
 }
 
-/// To which INBOXes a new e-mail of this size goes, and which filings are refused.
+/// To which mailboxes a new e-mail of this size goes, and which filings are refused.
 pub(in crate::sqlite) fn choose(
     batch: &mut Batch<'_>,
     filings: &[Filing],
-    size: u32,
-) -> Result<(Vec<Slot>, Accepted), StoreError> {
+    (size, now): (u32, Timestamp),
+) -> Result<(Vec<Slot>, Accepted), Failure> {
     let (mut slots, mut accepted) = (Vec::with_capacity(filings.len()), Accepted::default());
     for (n, filing) in filings.iter().enumerate() {
-        let Some((slot, quota)) = batch.mailboxes.inbox(filing.user)? else {
+        let Some((inbox, quota)) = batch.mailboxes.inbox(filing.user)? else {
             accepted.refused.insert(n, FilingRefusal::NoUser);
             continue;
         };
         // A user may get more than one copy.
-        let messages = 1 + slots.iter().filter(|other| **other == slot).count() as u64;
+        let copies = slots.iter().filter(|other| batch.mailboxes[**other].user == filing.user);
+        let messages = 1 + copies.count() as u64;
         let more = Usage { bytes: messages * u64::from(size), messages };
         if filing.enforces_quota && !batch.mailboxes.has_room(filing.user, quota, more, Usage::default())? {
             accepted.refused.insert(n, FilingRefusal::OverQuota);
             continue;
         }
+        let slot = match filing.special_use {
+            Some(special_use) => names::of_use(batch, filing.user, special_use, now)?.unwrap_or(inbox),
+            None => inbox,
+        };
         slots.push(slot);
     }
     Ok((slots, accepted))
 }
 
-/// Puts a new e-mail into INBOXes.
+/// Puts a new e-mail into mailboxes.
 pub(in crate::sqlite) fn file(
     batch: &mut Batch<'_>,
     email: (ObjectId, i64),

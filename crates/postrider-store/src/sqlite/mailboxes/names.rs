@@ -4,6 +4,7 @@ use postrider_core::mailbox::{MailboxName, SpecialUse};
 use postrider_core::{ObjectId, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _};
 
+use super::touched::Slot;
 use super::{copy, read, removal};
 use crate::error::StoreError;
 use crate::records::*;
@@ -42,6 +43,39 @@ pub(super) fn create(batch: &mut Batch<'_>, new: &NewMailbox) -> Result<MailboxR
         }
     }
     insert(batch, new.user, &new.name, new.special_use, new.now)
+}
+
+/// Where mail of that use goes ([`Filing::special_use`]); `None` where the user can have no mailbox for it.
+pub(super) fn of_use(
+    batch: &mut Batch<'_>,
+    user: UserId,
+    special_use: SpecialUse,
+    now: Timestamp,
+) -> Result<Option<Slot>, Failure> {
+    let known: Option<[u8; 12]> = batch
+        .connection
+        .prepare_cached(
+            "SELECT id FROM mailboxes WHERE user = ?1 AND (special_use = ?2 OR name = ?2)
+             ORDER BY special_use IS ?2 DESC LIMIT 1",
+        )?
+        .query_row((user.as_bytes(), special_use.as_str()), |row| row.get(0))
+        .optional()?;
+    if let Some(id) = known {
+        return Ok(batch.mailboxes.find(MailboxId::from_bytes(id))?);
+    }
+    let name = MailboxName::parse(special_use.as_str()).map_err(corrupt)?;
+    match create(batch, &NewMailbox { user, name: name.clone(), special_use: Some(special_use), now }) {
+        Ok(made) => {
+            // One subscription too many is no reason to file it elsewhere.
+            match subscribe(batch, user, &name, true) {
+                Ok(()) | Err(Failure::Refused(_)) => {}
+                Err(failure) => return Err(failure),
+            }
+            Ok(batch.mailboxes.find(made.id)?)
+        }
+        Err(Failure::Refused(StoreError::Limit(_))) => Ok(None),
+        Err(failure) => Err(failure.undoing()),
+    }
 }
 
 fn insert(

@@ -154,7 +154,7 @@ async fn fill_mailboxes(store: &dyn Store) {
     let ann = ObjectId::from_bytes([1; 12]);
     let now = Timestamp::system();
     for n in 0..2 * EXPORT_ENTRIES + 10 {
-        let filings = vec![Filing { user: ann, enforces_quota: false }];
+        let filings = vec![Filing { user: ann, special_use: None, enforces_quota: false }];
         let filed = Filed { digest: "digest".into(), filings, stays_on_record: n % 7 == 0 };
         let mut new = NewEmail { filed: Some(filed), ..email(n) };
         (new.direction, new.deliveries) = (Direction::Inbound, Vec::new());
