@@ -19,6 +19,7 @@ pub mod mime;
 pub mod ports;
 pub mod retry;
 pub mod source;
+pub mod spf;
 pub mod time;
 pub mod trace;
 

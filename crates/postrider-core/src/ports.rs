@@ -42,6 +42,19 @@ pub struct MxRecord {
     pub exchange: String,
 }
 
+/// The version of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IpVersion {
+    V4,
+    V6,
+}
+
+impl IpVersion {
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
 /// Looks names up. Implementations cache as the records' time to live allows.
 #[async_trait]
 pub trait Resolver: Send + Sync + fmt::Debug {
@@ -50,6 +63,13 @@ pub trait Resolver: Send + Sync + fmt::Debug {
 
     /// The A and AAAA records of a host. An error only if there is neither.
     async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError>;
+
+    /// The A or the AAAA records of a host alone.
+    async fn addresses_of(&self, host: &str, version: IpVersion) -> Result<Vec<IpAddr>, ResolveError> {
+        let mut addresses = self.addresses(host).await?;
+        addresses.retain(|address| IpVersion::of(*address) == version);
+        if addresses.is_empty() { Err(ResolveError::NoRecords) } else { Ok(addresses) }
+    }
 
     /// The TXT records of a name, the strings of each joined.
     async fn texts(&self, name: &str) -> Result<Vec<String>, ResolveError>;

@@ -1,16 +1,17 @@
 //! The resolver: hickory, with the system's servers or those of `DNS_SERVERS`.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::{RData, RecordType};
+use hickory_proto::rr::{Name, RData, RecordType};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
-use postrider_core::ports::MxRecord;
+use postrider_core::ports::{IpVersion, MxRecord};
 use postrider_core::{ResolveError, Resolver};
 
 use crate::verify::Verifier;
@@ -20,7 +21,7 @@ const QUESTION_TIMEOUT: Duration = Duration::from_secs(3);
 const TRIES: usize = 2;
 
 /// Looks names up over DNS and keeps answers for as long as they say.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct DnsResolver {
     resolver: TokioResolver,
 }
@@ -51,15 +52,28 @@ impl DnsResolver {
 
     /// A verifier of incoming mail that shares this resolver and its cache.
     pub fn verifier(&self) -> Verifier {
-        Verifier::new(self.resolver.clone())
+        Verifier::new(self.resolver.clone(), Arc::new(self.clone()))
     }
 
     async fn lookup(&self, name: &str, kind: RecordType) -> Result<Vec<RData>, ResolveError> {
-        // The final dot keeps the system's search list out of it.
-        let name = if name.ends_with('.') { name.to_owned() } else { format!("{name}.") };
+        let name = fully_qualified(name)?;
         let lookup = self.resolver.lookup(name, kind).await.map_err(resolve_error)?;
         Ok(lookup.answers().iter().filter(|r| r.record_type() == kind).map(|record| record.data.clone()).collect())
     }
+}
+
+/// A name that the system's search list has no part in. In ASCII its labels are taken as they are: a backslash in one is no
+/// escape.
+fn fully_qualified(name: &str) -> Result<Name, ResolveError> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let parsed = if name.is_ascii() {
+        Name::from_labels(name.split('.').filter(|_| !name.is_empty()).map(str::as_bytes))
+    } else {
+        Name::from_utf8(name)
+    };
+    let mut parsed = parsed.map_err(|_| ResolveError::NoSuchDomain)?;
+    parsed.set_fqdn(true);
+    Ok(parsed)
 }
 
 fn name_server(server: SocketAddr) -> NameServerConfig {
@@ -119,6 +133,12 @@ impl Resolver for DnsResolver {
         Err(temporary.or(errors[0].as_ref()).cloned().unwrap_or(ResolveError::NoRecords))
     }
 
+    async fn addresses_of(&self, host: &str, version: IpVersion) -> Result<Vec<IpAddr>, ResolveError> {
+        let kind = if version == IpVersion::V4 { RecordType::A } else { RecordType::AAAA };
+        let addresses: Vec<IpAddr> = self.lookup(host, kind).await?.iter().filter_map(RData::ip_addr).collect();
+        if addresses.is_empty() { Err(ResolveError::NoRecords) } else { Ok(addresses) }
+    }
+
     async fn texts(&self, name: &str) -> Result<Vec<String>, ResolveError> {
         let records = self.lookup(name, RecordType::TXT).await?;
         let texts: Vec<String> = records
@@ -132,7 +152,7 @@ impl Resolver for DnsResolver {
     }
 
     async fn names(&self, address: IpAddr) -> Result<Vec<String>, ResolveError> {
-        let name = hickory_proto::rr::Name::from(address).to_ascii();
+        let name = Name::from(address).to_ascii();
         let records = self.lookup(&name, RecordType::PTR).await?;
         Ok(records
             .into_iter()

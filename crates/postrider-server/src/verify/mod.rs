@@ -3,6 +3,7 @@
 //! Looks at the message and asks DNS; what follows is decided elsewhere.
 
 mod field;
+mod spf;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,11 +11,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mail_auth::dmarc::{Policy, verify::DmarcParameters};
-use mail_auth::spf::verify::SpfParameters;
 use mail_auth::{
-    ArcOutput, AuthenticatedMessage, DkimOutput, DkimResult, DmarcResult, MessageAuthenticator, SpfResult,
+    ArcOutput, AuthenticatedMessage, DkimOutput, DkimResult, DmarcResult, MessageAuthenticator, SpfOutput,
 };
-use postrider_core::{Clock, ReversePath};
+use postrider_core::spf::SpfResult;
+use postrider_core::{Clock, Resolver, ReversePath};
 use tokio::sync::Semaphore;
 
 pub(crate) use field::without_forged;
@@ -37,6 +38,7 @@ const THREADS_MAX: usize = 32;
 #[derive(Clone)]
 pub struct Verifier {
     authenticator: MessageAuthenticator,
+    resolver: Arc<dyn Resolver>,
     threads: Arc<Semaphore>,
 }
 
@@ -109,8 +111,10 @@ impl Verdicts {
 }
 
 impl Verifier {
-    pub(crate) fn new(resolver: hickory_resolver::TokioResolver) -> Self {
-        Self { authenticator: MessageAuthenticator(resolver), threads: Arc::new(Semaphore::new(THREADS_MAX)) }
+    /// One that asks by both, which are the same resolver.
+    pub(crate) fn new(hickory: hickory_resolver::TokioResolver, resolver: Arc<dyn Resolver>) -> Self {
+        let threads = Arc::new(Semaphore::new(THREADS_MAX));
+        Self { authenticator: MessageAuthenticator(hickory), resolver, threads }
     }
 
     /// Verifies a message, which is given without the trace fields of this host.
@@ -133,30 +137,23 @@ impl Verifier {
     }
 
     async fn verdicts(&self, bringer: &Bringer, message: &[u8]) -> Verdicts {
-        let Bringer { peer, helo, reverse_path, hostname } = bringer;
-        let sender = reverse_path.0.as_ref().map(|address| address.to_ascii_domain());
+        let Bringer { peer, helo, reverse_path, .. } = bringer;
+        let sender = reverse_path.0.as_ref().map(|address| (address.local_part(), address.domain()));
         // RFC 7208 section 2.4: who sends a notification is known by its EHLO.
-        let (spf, sender_domain) = match &sender {
-            Some(sender) => {
-                let parameters = SpfParameters::verify_mail_from(*peer, helo, hostname, sender);
-                (
-                    self.authenticator.verify_spf(parameters).await,
-                    sender.rsplit_once('@').map_or("", |(_, domain)| domain),
-                )
-            }
-            None => {
-                (self.authenticator.verify_spf(SpfParameters::verify_ehlo(*peer, helo, hostname)).await, helo.as_str())
-            }
-        };
+        let (local_part, sender_domain) =
+            sender.as_ref().map_or(("postmaster", helo.as_str()), |(local_part, domain)| (*local_part, domain.as_str()));
+        let client = spf::Client { ip: *peer, helo, local_part, domain: sender_domain };
+        let spf = spf::check(self.resolver.as_ref(), client).await;
         let Some(mut parsed) = AuthenticatedMessage::parse(message) else {
-            return Verdicts { spf: spf_word(spf.result()), dmarc: "none", ..Verdicts::unknown() };
+            return Verdicts { spf: spf.as_str(), dmarc: "none", ..Verdicts::unknown() };
         };
         parsed.dkim_headers.truncate(SIGNATURES_MAX);
         let dkim = self.authenticator.verify_dkim(&parsed).await;
         let arc = self.authenticator.verify_arc(&parsed).await;
-        let dmarc = self.authenticator.verify_dmarc(DmarcParameters::new(&parsed, &dkim, sender_domain, &spf)).await;
+        let of_spf = spf_output(sender_domain, spf);
+        let dmarc = self.authenticator.verify_dmarc(DmarcParameters::new(&parsed, &dkim, sender_domain, &of_spf)).await;
         Verdicts {
-            spf: spf_word(spf.result()),
+            spf: spf.as_str(),
             dkim: dkim.iter().filter_map(signed).collect(),
             arc: arc_word(&arc),
             dmarc: match dmarc.result() {
@@ -200,16 +197,17 @@ fn dkim_word(result: &DkimResult) -> Option<&'static str> {
     }
 }
 
-fn spf_word(result: SpfResult) -> &'static str {
-    match result {
-        SpfResult::Pass => "pass",
-        SpfResult::Fail => "fail",
-        SpfResult::SoftFail => "softfail",
-        SpfResult::Neutral => "neutral",
-        SpfResult::TempError => "temperror",
-        SpfResult::PermError => "permerror",
-        SpfResult::None => "none",
-    }
+/// What DMARC is told of SPF.
+fn spf_output(domain: &str, result: SpfResult) -> SpfOutput {
+    SpfOutput::new(domain.to_owned()).with_result(match result {
+        SpfResult::None => mail_auth::SpfResult::None,
+        SpfResult::Neutral => mail_auth::SpfResult::Neutral,
+        SpfResult::Pass => mail_auth::SpfResult::Pass,
+        SpfResult::Fail => mail_auth::SpfResult::Fail,
+        SpfResult::SoftFail => mail_auth::SpfResult::SoftFail,
+        SpfResult::TempError => mail_auth::SpfResult::TempError,
+        SpfResult::PermError => mail_auth::SpfResult::PermError,
+    })
 }
 
 impl std::fmt::Debug for Verifier {

@@ -63,7 +63,7 @@ async fn spf_as_the_rfc_says() {
     zone.a("here.test", "127.0.0.1".parse().unwrap()).a("there.test", "192.0.2.1".parse().unwrap());
     zone.mx("mx.test", 10, "here.test");
     zone.txt("included.test", "v=spf1 ip4:127.0.0.1 -all").txt("excluded.test", "v=spf1 -all");
-    zone.a("1.0.0.127.listed.test", "127.0.0.2".parse().unwrap());
+    zone.a("1.0.0.127.listed.test", "127.0.0.2".parse().unwrap()).a("a.users.test", "127.0.0.2".parse().unwrap());
     let chain = |n: usize| format!("v=spf1 include:chain{}.test -all", n + 1);
     for n in 0..12 {
         zone.txt(&format!("chain{n}.test"), &chain(n));
@@ -89,14 +89,18 @@ async fn spf_as_the_rfc_says() {
         ("v=spf1 exists:%{i}.listed.test -all", "fail"),
         ("v=spf1 include:chain0.test -all", "permerror"),
         ("v=spf10 -all", "none"),
+        ("v=spf1 ip4:127.0.0.1 unheard-of", "permerror"),
+        ("v=spf1 ip4:127.0.0.1/33", "permerror"),
+        ("v=spf1 exists:%{l}.users.test -all", "pass"),
+        ("v=spf1 a:no1.test a:no2.test a:no3.test +all", "permerror"),
     ];
     for (number, (record, expected)) in cases.iter().enumerate() {
         let domain = format!("case{number}.test");
         zone.txt(&domain, record);
         assert_eq!(spf(&postrider, &domain).await, *expected, "{record}");
     }
-    zone.fail("broken.test", Failure::ServFail);
-    for (domain, expected) in [("unheard.test", "none"), ("broken.test", "temperror")] {
+    zone.txt("two.test", "v=spf1 -all").txt("two.test", "v=spf1 +all").fail("broken.test", Failure::ServFail);
+    for (domain, expected) in [("unheard.test", "none"), ("two.test", "permerror"), ("broken.test", "temperror")] {
         assert_eq!(spf(&postrider, domain).await, expected, "{domain}");
     }
 }
