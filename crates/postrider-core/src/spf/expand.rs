@@ -198,8 +198,12 @@ fn dotted(ip: IpAddr) -> String {
     match ip {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => {
-            let digits: Vec<String> =
-                ip.octets().iter().flat_map(|octet| [octet >> 4, octet & 15]).map(|digit| format!("{digit:x}")).collect();
+            let digits: Vec<String> = ip
+                .octets()
+                .iter()
+                .flat_map(|octet| [octet >> 4, octet & 15])
+                .map(|digit| format!("{digit:x}"))
+                .collect();
             digits.join(".")
         }
     }

@@ -139,7 +139,9 @@ mod tests {
 
     #[test]
     fn a_record_is_told_from_other_texts() {
-        for text in ["", "v=spf", "v=spf10", "v=spf1a -all", "v=spf1\t-all", " v=spf1 -all", "spf1 -all", "v=spf2.0/pra"] {
+        for text in
+            ["", "v=spf", "v=spf10", "v=spf1a -all", "v=spf1\t-all", " v=spf1 -all", "spf1 -all", "v=spf2.0/pra"]
+        {
             assert_eq!(parsed(text), Ok(None), "{text}");
         }
         for text in ["v=spf1", "V=SPF1", "v=spf1 ", "v=spf1    -all   "] {
@@ -151,7 +153,8 @@ mod tests {
 
     #[test]
     fn terms_are_read() {
-        let record = parsed("v=spf1 a MX:mx.test/24//64 -Ip4:192.0.2.0/24 ~ip6:2001:DB8:: ?exists:%{i}.test All").unwrap();
+        let record =
+            parsed("v=spf1 a MX:mx.test/24//64 -Ip4:192.0.2.0/24 ~ip6:2001:DB8:: ?exists:%{i}.test All").unwrap();
         let record = record.unwrap();
         let [a, mx, ip4, ip6, exists, all] = &record.directives[..] else { panic!("{record:?}") };
         let whole = Prefixes { v4: 32, v6: 128 };
@@ -162,22 +165,83 @@ mod tests {
         assert!(matches!(ip6.mechanism, Mechanism::Ip6 { prefix: 128, .. }));
         assert!(matches!(exists.mechanism, Mechanism::Exists(_)));
         let qualifiers = [a, ip4, ip6, exists, all].map(|directive| directive.qualifier);
-        let expected =
-            [Qualifier::Pass, Qualifier::Fail, Qualifier::SoftFail, Qualifier::Neutral, Qualifier::Pass];
+        let expected = [Qualifier::Pass, Qualifier::Fail, Qualifier::SoftFail, Qualifier::Neutral, Qualifier::Pass];
         assert_eq!(qualifiers, expected);
     }
 
     #[test]
     fn what_the_grammar_does_not_have_is_refused() {
         let wrong = [
-            "all.", "all:x.test", "all/8", "al", "-", "--all", "+-all", "include", "include:", "include/24", "include:x.test/24",
-            "exists", "exists:", "exists:x.test/24", "a:", "a/", "a/33", "a/024", "a//129", "a/-1", "a/24/64", "a//64/24",
-            "a:x.test/", "a:x.test//", "a:x", "a:x.test:80", "a:x.test-", "a:x.1", "mx:", "mx//",
-            "mx/33", "ptr:", "ptr/24", "ptr:x.test/24", "ip4", "ip4:", "ip4:192.0.2", "ip4:192.0.2.1/", "ip4:192.0.2.1/33",
-            "ip4:192.0.2.01", "ip4:192.0.2.256", "ip4:192.0.2.1/08", "ip4:2001:db8::", "ip4/24", "ip6", "ip6:", "ip6:1",
-            "ip6:2001:db8::/129", "ip6:192.0.2.1", "redirect:x.test", "redirect=", "redirect=x.test/8", "exp=", "exp:x.test",
-            "exp=x", "unknown", "unknown:x.test", "1x=y", "x/y=z", "x:y=z", "x=%", "x=%{", "x=%{q}", "a:%{c}.test",
-            "a:%{s0}.test", "a:%{i}x", "ip4:192.0.2.1\tall", "a:\u{e9}.test", "\u{fffd}all", "=x",
+            "all.",
+            "all:x.test",
+            "all/8",
+            "al",
+            "-",
+            "--all",
+            "+-all",
+            "include",
+            "include:",
+            "include/24",
+            "include:x.test/24",
+            "exists",
+            "exists:",
+            "exists:x.test/24",
+            "a:",
+            "a/",
+            "a/33",
+            "a/024",
+            "a//129",
+            "a/-1",
+            "a/24/64",
+            "a//64/24",
+            "a:x.test/",
+            "a:x.test//",
+            "a:x",
+            "a:x.test:80",
+            "a:x.test-",
+            "a:x.1",
+            "mx:",
+            "mx//",
+            "mx/33",
+            "ptr:",
+            "ptr/24",
+            "ptr:x.test/24",
+            "ip4",
+            "ip4:",
+            "ip4:192.0.2",
+            "ip4:192.0.2.1/",
+            "ip4:192.0.2.1/33",
+            "ip4:192.0.2.01",
+            "ip4:192.0.2.256",
+            "ip4:192.0.2.1/08",
+            "ip4:2001:db8::",
+            "ip4/24",
+            "ip6",
+            "ip6:",
+            "ip6:1",
+            "ip6:2001:db8::/129",
+            "ip6:192.0.2.1",
+            "redirect:x.test",
+            "redirect=",
+            "redirect=x.test/8",
+            "exp=",
+            "exp:x.test",
+            "exp=x",
+            "unknown",
+            "unknown:x.test",
+            "1x=y",
+            "x/y=z",
+            "x:y=z",
+            "x=%",
+            "x=%{",
+            "x=%{q}",
+            "a:%{c}.test",
+            "a:%{s0}.test",
+            "a:%{i}x",
+            "ip4:192.0.2.1\tall",
+            "a:\u{e9}.test",
+            "\u{fffd}all",
+            "=x",
         ];
         for term in wrong {
             let text = format!("v=spf1 {term} -all");
@@ -187,10 +251,36 @@ mod tests {
             assert!(parsed(&format!("v=spf1 {twice}")).is_err(), "{twice}");
         }
         let right = [
-            "a/0", "a//0", "a/32//128", "a//64", "a:x.test/24", "a:x.test//64", "a:x.test.", "a:museum.x-y", "a:a/b.test/24",
-            "mx:x:80.test", "a:%{d}", "a:_x.%{d2r.-}", "ptr", "ptr:x.test", "ip6:::1", "ip6:::ffff:192.0.2.1/96", "ip4:0.0.0.0/0",
-            "exists:%{ir}.%{v}.x.test", "include:%{d}", "a:%%%_%-.test", "x.y-z_1=", "x=a:b/c", "REDIRECT=x.test", "Exp=x.test",
-            "x=%{s}", "a:foo!@#$^&*().test", "a:x-.test1", "a:.test", "a:x..test", "a:1.test1a",
+            "a/0",
+            "a//0",
+            "a/32//128",
+            "a//64",
+            "a:x.test/24",
+            "a:x.test//64",
+            "a:x.test.",
+            "a:museum.x-y",
+            "a:a/b.test/24",
+            "mx:x:80.test",
+            "a:%{d}",
+            "a:_x.%{d2r.-}",
+            "ptr",
+            "ptr:x.test",
+            "ip6:::1",
+            "ip6:::ffff:192.0.2.1/96",
+            "ip4:0.0.0.0/0",
+            "exists:%{ir}.%{v}.x.test",
+            "include:%{d}",
+            "a:%%%_%-.test",
+            "x.y-z_1=",
+            "x=a:b/c",
+            "REDIRECT=x.test",
+            "Exp=x.test",
+            "x=%{s}",
+            "a:foo!@#$^&*().test",
+            "a:x-.test1",
+            "a:.test",
+            "a:x..test",
+            "a:1.test1a",
         ];
         for term in right {
             assert!(parsed(&format!("v=spf1 {term} -all")).is_ok(), "{term}");

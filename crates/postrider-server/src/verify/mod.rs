@@ -140,8 +140,9 @@ impl Verifier {
         let Bringer { peer, helo, reverse_path, .. } = bringer;
         let sender = reverse_path.0.as_ref().map(|address| (address.local_part(), address.domain()));
         // RFC 7208 section 2.4: who sends a notification is known by its EHLO.
-        let (local_part, sender_domain) =
-            sender.as_ref().map_or(("postmaster", helo.as_str()), |(local_part, domain)| (*local_part, domain.as_str()));
+        let (local_part, sender_domain) = sender
+            .as_ref()
+            .map_or(("postmaster", helo.as_str()), |(local_part, domain)| (*local_part, domain.as_str()));
         let client = spf::Client { ip: *peer, helo, local_part, domain: sender_domain };
         let spf = spf::check(self.resolver.as_ref(), client).await;
         let Some(mut parsed) = AuthenticatedMessage::parse(message) else {

@@ -7,9 +7,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 
 use postrider_core::ports::IpVersion;
-use postrider_core::spf::{
-    MacroString, Mechanism, Prefixes, SpfRecord, SpfResult, Values, is_in_network,
-};
+use postrider_core::spf::{MacroString, Mechanism, Prefixes, SpfRecord, SpfResult, Values, is_in_network};
 use postrider_core::{ResolveError, Resolver};
 
 /// Terms that ask the DNS, in all records of one evaluation (section 4.6.4).

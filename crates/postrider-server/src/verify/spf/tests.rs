@@ -25,7 +25,11 @@ impl Zone {
     fn find(&self, name: &str, kind: &'static str) -> Result<Vec<String>, ResolveError> {
         let mut name = name.trim_end_matches('.').to_ascii_lowercase();
         for _ in 0..8 {
-            if self.0.get(&(name.clone(), "FAIL")).is_some_and(|kinds| kinds.iter().any(|of| of.is_empty() || of == kind)) {
+            if self
+                .0
+                .get(&(name.clone(), "FAIL"))
+                .is_some_and(|kinds| kinds.iter().any(|of| of.is_empty() || of == kind))
+            {
                 return Err(ResolveError::Temporary("SERVFAIL".into()));
             }
             if let Some(found) = self.0.get(&(name.clone(), kind)) {
