@@ -1,12 +1,18 @@
 //! What a sender asks of us beyond the envelope: how urgent a message is, until when it is worth sending, and what it is called.
 //!
-//! None of this reaches the recipient.
+//! None of this reaches the recipient. A program that hands its mail in by SMTP says it in fields of the message whose names
+//! begin with `X-Postrider-`; they are taken out.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::mime::{Fields, decode_words};
 use crate::time::Timestamp;
+
+/// What the names of fields begin with that are for this server.
+pub const FIELD_PREFIX: &str = "X-Postrider-";
 
 /// How urgent a message is, from -9 to 9, the higher the sooner (RFC 6710 section 4.1); 0 where nothing is said.
 ///
@@ -77,6 +83,8 @@ pub enum InstructionError {
     TooManyTags,
     #[error("a time is RFC 3339, as 2026-11-22T13:39:40Z")]
     Time,
+    #[error("there is no such field: there are Tags, Metadata (name=value), Priority, Not-Before and Expires-At")]
+    NoSuchField,
     #[error(
         "metadata has {METADATA_MAX} entries at most, names up to {METADATA_NAME_BYTES_MAX} bytes, values up to {METADATA_VALUE_BYTES_MAX}"
     )]
@@ -143,6 +151,57 @@ impl Instructions {
     }
 }
 
+/// What a message's fields ask, and where they stand.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Asked {
+    pub instructions: Instructions,
+    /// It is not to be sent before then.
+    pub not_before: Option<Timestamp>,
+    /// In the header section, in order: to be taken out.
+    pub fields: Vec<Range<usize>>,
+}
+
+impl Asked {
+    /// Reads the fields of a header section that are for this server: `X-Postrider-Tags` (names with commas between them),
+    /// `-Metadata` (one `name=value`), `-Priority`, `-Not-Before` and `-Expires-At` (RFC 3339). The first two may come more
+    /// than once; of the others the last counts. With the error, the name of the field.
+    pub fn of(header: &[u8]) -> Result<Self, (String, InstructionError)> {
+        let mut asked = Self::default();
+        for field in Fields::new(header) {
+            let name = String::from_utf8_lossy(field.name);
+            let Some(what) = name.get(..FIELD_PREFIX.len()).filter(|start| start.eq_ignore_ascii_case(FIELD_PREFIX))
+            else {
+                continue;
+            };
+            let value = decode_words(field.value);
+            asked
+                .read(&name[what.len()..].to_ascii_lowercase(), value.trim())
+                .map_err(|error| (name.into_owned(), error))?;
+            asked.fields.push(field.start..field.start + field.line.len());
+        }
+        Ok(asked)
+    }
+
+    fn read(&mut self, what: &str, value: &str) -> Result<(), InstructionError> {
+        let time = || Timestamp::parse_rfc3339(value).ok_or(InstructionError::Time);
+        match what {
+            "tags" => value
+                .split(',')
+                .filter(|tag| !tag.trim().is_empty())
+                .try_for_each(|tag| self.instructions.add_tag(tag))?,
+            "metadata" => {
+                let (name, value) = value.split_once('=').ok_or(InstructionError::Metadata)?;
+                self.instructions.add_metadata(name.trim(), value.trim())?;
+            }
+            "priority" => self.instructions.priority = value.parse()?,
+            "not-before" => self.not_before = Some(time()?),
+            "expires-at" => self.instructions.expires_at = Some(time()?),
+            _ => return Err(InstructionError::NoSuchField),
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,6 +241,37 @@ mod tests {
         (0..METADATA_MAX).for_each(|n| instructions.add_metadata(&n.to_string(), "x").unwrap());
         assert_eq!(instructions.add_metadata("one more", "x"), Err(InstructionError::Metadata));
         assert_eq!(instructions.add_metadata("7", "y"), Ok(()), "in place of another");
+    }
+
+    #[test]
+    fn fields_are_read_and_found() {
+        let header = b"From: a\r\nx-postrider-tags: invoice, =?utf-8?q?M=C3=A4rz?=,\r\n\tinvoice\r\nX-Postrider-Metadata: order = 17=b\r\n\
+            X-Postrider-Priority: high\r\nTo: b\r\nX-Postrider-Not-Before: 2026-12-24T18:00:00+01:00\r\n\
+            X-Postrider-Expires-At: 2026-12-26\r\n\r\nX-Postrider-Tags: body\r\n";
+        let asked = Asked::of(header).unwrap();
+        assert_eq!(asked.instructions.tags, ["invoice", "M\u{e4}rz"]);
+        assert_eq!(asked.instructions.metadata, [("order".to_owned(), "17=b".to_owned())].into());
+        assert_eq!(asked.instructions.priority, Priority(4));
+        assert_eq!(asked.not_before, Timestamp::parse_rfc3339("2026-12-24T17:00:00Z"));
+        assert_eq!(asked.instructions.expires_at, Timestamp::parse_rfc3339("2026-12-26"));
+        let mut left = header.to_vec();
+        asked.fields.iter().rev().for_each(|field| drop(left.drain(field.clone())));
+        assert_eq!(left, b"From: a\r\nTo: b\r\n\r\nX-Postrider-Tags: body\r\n");
+    }
+
+    #[test]
+    fn fields_that_say_nothing_right_are_named() {
+        for (field, error) in [
+            ("X-Postrider-Priority: 10", InstructionError::Priority),
+            ("X-Postrider-Not-Before: tomorrow", InstructionError::Time),
+            ("X-Postrider-Metadata: order", InstructionError::Metadata),
+            ("X-Postrider-Tag: a", InstructionError::NoSuchField),
+            ("X-POSTRIDER-: a", InstructionError::NoSuchField),
+        ] {
+            let name = field.split(':').next().unwrap().to_owned();
+            assert_eq!(Asked::of(format!("{field}\r\n\r\n").as_bytes()), Err((name, error)), "{field}");
+        }
+        assert_eq!(Asked::of(b"X-Postrid\xc3\xa9r: a\r\nX-Other: b\r\n\r\n"), Ok(Asked::default()));
     }
 
     #[test]

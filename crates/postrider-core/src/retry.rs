@@ -22,16 +22,15 @@ impl RetrySchedule {
     /// what failed together does not come back together.
     pub const JITTER: f64 = 0.1;
 
-    /// When to try again after attempt number `attempts` (the first is 1) has failed at `now`; `None` when the delivery,
-    /// accepted at `accepted_at`, expires before that. `random` is in 0..1.
-    pub fn next_attempt(
-        &self,
-        attempts: u32,
-        accepted_at: Timestamp,
-        now: Timestamp,
-        random: f64,
-    ) -> Option<Timestamp> {
-        let expires_at = accepted_at + self.expire;
+    /// When a delivery is given up that is in the queue since `queued_at`; `wanted`: when its sender wants that at the latest.
+    pub fn expires_at(&self, queued_at: Timestamp, wanted: Option<Timestamp>) -> Timestamp {
+        let expires_at = queued_at + self.expire;
+        wanted.map_or(expires_at, |wanted| wanted.min(expires_at))
+    }
+
+    /// When to try again after attempt number `attempts` (the first is 1) has failed at `now`; `None` when the delivery
+    /// expires before that. `random` is in 0..1.
+    pub fn next_attempt(&self, attempts: u32, expires_at: Timestamp, now: Timestamp, random: f64) -> Option<Timestamp> {
         if now >= expires_at {
             return None;
         }
@@ -57,16 +56,18 @@ mod tests {
     #[test]
     fn doubles_up_to_the_maximum() {
         let start = Timestamp::from_millis(0);
+        let end = SCHEDULE.expires_at(start, None);
         let waits: Vec<u64> =
-            (1..12).map(|n| SCHEDULE.next_attempt(n, start, start, 0.5).unwrap().since(start).as_secs()).collect();
+            (1..12).map(|n| SCHEDULE.next_attempt(n, end, start, 0.5).unwrap().since(start).as_secs()).collect();
         assert_eq!(waits, [60, 120, 240, 480, 960, 1920, 3840, 7680, 14_400, 14_400, 14_400]);
-        assert!(SCHEDULE.next_attempt(u32::MAX, start, start, 0.0).is_some());
+        assert!(SCHEDULE.next_attempt(u32::MAX, end, start, 0.0).is_some());
     }
 
     #[test]
     fn jitter_stays_within_a_tenth() {
         let start = Timestamp::from_millis(0);
-        let wait = |random| SCHEDULE.next_attempt(1, start, start, random).unwrap().since(start);
+        let wait =
+            |random| SCHEDULE.next_attempt(1, SCHEDULE.expires_at(start, None), start, random).unwrap().since(start);
         assert_eq!(wait(0.0), Duration::from_secs(54));
         assert_eq!(wait(1.0), Duration::from_secs(66));
     }
@@ -75,7 +76,12 @@ mod tests {
     fn the_last_attempt_is_at_expiry_and_none_comes_after() {
         let start = Timestamp::from_millis(0);
         let late = start + Duration::from_secs(431_990);
-        assert_eq!(SCHEDULE.next_attempt(50, start, late, 0.5), Some(start + SCHEDULE.expire));
-        assert_eq!(SCHEDULE.next_attempt(51, start, start + SCHEDULE.expire, 0.5), None);
+        let end = SCHEDULE.expires_at(start, None);
+        assert_eq!(end, start + SCHEDULE.expire);
+        assert_eq!(SCHEDULE.next_attempt(50, end, late, 0.5), Some(end));
+        assert_eq!(SCHEDULE.next_attempt(51, end, end, 0.5), None);
+        let wanted = start + Duration::from_secs(90);
+        assert_eq!(SCHEDULE.expires_at(start, Some(wanted)), wanted);
+        assert_eq!(SCHEDULE.expires_at(start, Some(end + Duration::from_secs(1))), end);
     }
 }

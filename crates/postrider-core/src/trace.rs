@@ -7,6 +7,7 @@ use memchr::memmem;
 
 use crate::address::{Address, ReversePath};
 use crate::id::ObjectId;
+use crate::instructions;
 use crate::time::Timestamp;
 
 /// A message with more Received fields than this is going in circles (RFC 5321 section 6.3).
@@ -79,6 +80,8 @@ pub struct HeaderScan {
     pub from_fields: usize,
     /// Where the last of them begins.
     pub from_at: usize,
+    /// Whether a field is for this server: [`crate::instructions::FIELD_PREFIX`].
+    pub has_instructions: bool,
 }
 
 impl HeaderScan {
@@ -100,6 +103,11 @@ impl HeaderScan {
                 b'f' | b'F' if is(b"from") => {
                     scan.from_fields += 1;
                     scan.from_at = line_start;
+                }
+                b'x' | b'X' => {
+                    let prefix = instructions::FIELD_PREFIX.as_bytes();
+                    let start = line.get(..prefix.len());
+                    scan.has_instructions |= start.is_some_and(|start| start.eq_ignore_ascii_case(prefix));
                 }
                 _ => {}
             }
@@ -166,6 +174,8 @@ mod tests {
         );
         let scan = HeaderScan::of(b"To: a\r\nFrom: b\r\n\r\nFrom: body\r\n");
         assert_eq!((scan.from_fields, scan.from_at), (1, 7));
+        assert!(HeaderScan::of(b"To: a\r\nx-postrider-tags: b\r\n\r\n").has_instructions);
+        assert!(!HeaderScan::of(b"X-Postride: a\r\nX-\r\n\r\nX-Postrider-Tags: body\r\n").has_instructions);
         assert_eq!(HeaderScan::of(b"\r\nDate: body\r\n"), HeaderScan::default());
         assert_eq!(HeaderScan::of(b""), HeaderScan::default());
         assert_eq!(header_end(b"a: b\r\n"), 6);

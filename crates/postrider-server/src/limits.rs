@@ -30,6 +30,8 @@ pub struct Limits {
     pub session_time_max: Duration,
     /// Recipients of one message.
     pub recipients_max: usize,
+    /// How long a message may be held for later (RFC 4865), from its acceptance.
+    pub hold_max: Duration,
     /// Faulty commands in one session.
     pub errors_max: usize,
     /// One text line of a message, in bytes, without its CRLF.
@@ -76,6 +78,7 @@ impl Default for Limits {
             write_timeout: Duration::from_secs(300),
             session_time_max: Duration::from_secs(24 * 3600),
             recipients_max: 1000,
+            hold_max: Duration::from_secs(365 * 24 * 3600),
             errors_max: 20,
             text_line_bytes_max: 1 << 20,
             imap_login_timeout: Duration::from_secs(180),

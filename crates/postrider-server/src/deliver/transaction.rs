@@ -171,6 +171,7 @@ fn transaction(
             DsnReturn::Headers => client::DsnReturn::Headers,
         }),
         envelope_id: envelope_id.clone(),
+        priority: Some(email.instructions.priority.get()).filter(|&priority| priority != 0),
         recipients: indexes
             .iter()
             .map(|&index| {

@@ -70,13 +70,14 @@ impl Holdings {
     }
 
     /// Takes room for deliveries that are to be accepted with a claim, all or nothing. A message with more recipients than
-    /// there is room may pass the limit, or it could never be sent.
-    pub(super) fn try_hold(&mut self, domains: &[(Domain, usize)]) -> bool {
-        let max = self.per_domain_max;
+    /// there is room may pass the limit, or it could never be sent. What is urgent passes by what waits, and may take as much
+    /// room again.
+    pub(super) fn try_hold(&mut self, domains: &[(Domain, usize)], is_urgent: bool) -> bool {
+        let max = self.per_domain_max * if is_urgent { 2 } else { 1 };
         let has_room = self.room() > 0
             && domains.iter().all(|(domain, _)| {
                 self.held.get(domain).copied().unwrap_or(0) < max
-                    && !self.backlog.contains(domain)
+                    && (is_urgent || !self.backlog.contains(domain))
                     && !self.unserved.contains_key(domain)
             });
         if has_room {
@@ -197,14 +198,14 @@ mod tests {
     #[test]
     fn new_mail_does_not_overtake_what_waits_in_the_store() {
         let mut holdings = Holdings::new(100, 4);
-        assert!(holdings.try_hold(&domain(4)));
-        assert!(!holdings.try_hold(&domain(1)));
+        assert!(holdings.try_hold(&domain(4), false));
+        assert!(!holdings.try_hold(&domain(1), false));
         assert!(!holdings.note_backlog([name()]), "there is no room to claim it");
         assert!(!holdings.unhold(&domain(1)), "one free place is not worth a claim");
         assert!(holdings.unhold(&domain(1)), "half of them are");
-        assert!(!holdings.try_hold(&domain(1)), "what is in the store goes first");
+        assert!(!holdings.try_hold(&domain(1), false), "what is in the store goes first");
         holdings.end_claim(Vec::new(), false, holdings.backlog_notes());
-        assert!(holdings.try_hold(&domain(1)));
+        assert!(holdings.try_hold(&domain(1), false));
     }
 
     #[test]
@@ -214,11 +215,11 @@ mod tests {
         let notes = holdings.backlog_notes();
         assert!(!holdings.note_backlog([name()]));
         assert!(!holdings.end_claim(Vec::new(), false, notes), "there is no room yet");
-        assert!(!holdings.try_hold(&domain(1)), "it still goes first");
+        assert!(!holdings.try_hold(&domain(1), false), "it still goes first");
         assert!(holdings.unhold(&domain(1)), "and is claimed as soon as half is free");
         assert!(holdings.end_claim(Vec::new(), false, notes), "or at once where it is free already");
         assert!(!holdings.end_claim(Vec::new(), false, holdings.backlog_notes()));
-        assert!(holdings.try_hold(&domain(1)));
+        assert!(holdings.try_hold(&domain(1), false));
     }
 
     #[test]
@@ -249,7 +250,7 @@ mod tests {
         holdings.note_unserved(domain(2), after(0));
         assert_eq!(holdings.held(after(59)), domain(4), "it counts as full");
         assert!(!holdings.unhold(&domain(2)));
-        assert!(!holdings.try_hold(&domain(1)));
+        assert!(!holdings.try_hold(&domain(1), false));
         assert!(!holdings.note_backlog([name()]));
         assert!(!holdings.end_claim(vec![name()], false, 0), "or claiming and giving back would never end");
         holdings.set_per_domain_max(3);
@@ -267,7 +268,7 @@ mod tests {
         assert_eq!(holdings.held(after(119)), domain(4));
         assert!(holdings.note_served(|| domain(1)));
         assert!(!holdings.note_served(|| domain(1)));
-        assert!(holdings.try_hold(&domain(1)));
+        assert!(holdings.try_hold(&domain(1), false));
         holdings.note_unserved(vec![(Domain::parse("b.example").unwrap(), 1)], after(0));
         assert_eq!(holdings.held(after(120)), domain(1), "what nobody sends to is not remembered for ever");
     }
@@ -275,7 +276,19 @@ mod tests {
     #[test]
     fn a_node_without_a_part_holds_nothing() {
         let mut holdings = Holdings::new(100, 0);
-        assert!(!holdings.try_hold(&domain(1)));
+        assert!(!holdings.try_hold(&domain(1), false));
         assert!(!holdings.note_backlog([name()]));
+    }
+
+    #[test]
+    fn what_is_urgent_passes_by_what_waits() {
+        let mut holdings = Holdings::new(100, 4);
+        assert!(holdings.try_hold(&domain(4), false));
+        holdings.note_backlog([Domain::parse("a.example").unwrap()]);
+        assert!(!holdings.try_hold(&domain(1), false));
+        for _ in 0..4 {
+            assert!(holdings.try_hold(&domain(1), true));
+        }
+        assert!(!holdings.try_hold(&domain(1), true), "but not without end");
     }
 }

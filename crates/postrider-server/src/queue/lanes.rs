@@ -7,7 +7,7 @@ use std::ops::AddAssign as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postrider_core::{Domain, Timestamp};
+use postrider_core::{Domain, Priority, Timestamp};
 use postrider_store::{Membership, NodeId};
 
 use super::Job;
@@ -174,9 +174,9 @@ impl Lanes {
     }
 
     /// Takes room for deliveries that are to be accepted with a claim; see [`Holdings::try_hold`]. In whose name.
-    pub(super) fn try_hold(&mut self, domains: &[(Domain, usize)]) -> Option<NodeId> {
+    pub(super) fn try_hold(&mut self, domains: &[(Domain, usize)], priority: Priority) -> Option<NodeId> {
         let node = self.node?;
-        self.holdings.try_hold(domains).then_some(node)
+        self.holdings.try_hold(domains, priority > Priority::NORMAL).then_some(node)
     }
 
     /// Gives room back that was taken in this node's name; see [`Holdings::unhold`].
@@ -198,7 +198,7 @@ impl Lanes {
             return Pushed::NotOurs(job);
         }
         self.holdings.note_served(|| job.domains());
-        lane.jobs.push_back(job);
+        lane.line_up(job);
         self.worker_for(&route.key).map_or(Pushed::Waits, Pushed::Start)
     }
 
@@ -304,7 +304,7 @@ impl Lanes {
         if !is_current {
             return PutBack { job: None, surplus };
         }
-        lane.jobs.push_front(job);
+        lane.line_up_first(job);
         PutBack { job: None, surplus }
     }
 
@@ -322,7 +322,7 @@ impl Lanes {
         if lane.connected.by(&job.source.key) > 0 && lane.share > 0 {
             // It takes fewer connections at once than we tried.
             lane.workers_max = lane.connected.all();
-            lane.jobs.push_front(job);
+            lane.line_up_first(job);
             return Unconnected::LeftToOthers;
         }
         if lane.connected.all() == 0 {

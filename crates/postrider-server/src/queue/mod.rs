@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use postrider_core::{Domain, RetrySchedule, Timestamp};
+use postrider_core::{Domain, Priority, RetrySchedule, Timestamp};
 use postrider_store::{ClaimRequest, ClaimedEmail, DeliveryId, Membership, NodeId, Store, StoreError};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -117,6 +117,13 @@ pub(crate) struct Job {
     pub(crate) node: NodeId,
 }
 
+impl Job {
+    /// Its place in line: the lower, the sooner.
+    fn rank(&self) -> i8 {
+        self.email.instructions.priority.rank()
+    }
+}
+
 /// A message in memory, and its share of the budget.
 #[derive(Debug, Clone)]
 pub(crate) struct HeldMessage {
@@ -200,11 +207,11 @@ impl Queue {
 
     /// Makes room for deliveries to these domains, to be accepted with this node's claim. `None`: leave them to the
     /// store, the queue will claim them when it can; what is waiting there already goes first.
-    pub(crate) fn reserve(self: &Arc<Self>, domains: Vec<(Domain, usize)>) -> Option<Reservation> {
+    pub(crate) fn reserve(self: &Arc<Self>, domains: Vec<(Domain, usize)>, priority: Priority) -> Option<Reservation> {
         if self.stopping.load(Ordering::Relaxed) {
             return None;
         }
-        let node = self.lanes().try_hold(&domains)?;
+        let node = self.lanes().try_hold(&domains, priority)?;
         Some(Reservation { queue: self.clone(), domains, node, used: false })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use postrider_core::{Address, Domain, Outcome};
+use postrider_core::{Address, Category, Domain, Outcome};
 use postrider_store::{ClaimedEmail, NodeId, Suppression};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -78,9 +78,14 @@ impl Queue {
         }
     }
 
-    /// Fails the deliveries to suppressed addresses, without a connection, and goes on with the others. `listed`: for each
+    /// Fails what has come too late, and the deliveries to suppressed addresses, without a connection, and goes on with the others. `listed`: for each
     /// delivery why its recipient is suppressed.
     fn sift(self: &Arc<Self>, mut unrouted: Unrouted, listed: &[Option<Arc<Suppression>>]) {
+        if let Some(at) = unrouted.email.instructions.expires_at.filter(|&at| at <= self.now()) {
+            let reason = format!("its sender wanted it to be sent by {at} or not at all");
+            let outcome = Outcome::Failed { category: Category::Expired, reply: None, reason };
+            return self.settle_unrouted(unrouted.job(unrouted.deliveries.clone(), Source::default()), outcome);
+        }
         let why = |index: usize| listed.get(index).and_then(Option::as_ref);
         let (suppressed, others): (Vec<usize>, Vec<usize>) =
             unrouted.deliveries.iter().partition(|&&index| why(index).is_some());

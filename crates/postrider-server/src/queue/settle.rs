@@ -76,12 +76,11 @@ impl Queue {
         let mut suppressions = Vec::new();
         for (index, mut attempt) in attempts {
             let delivery = &job.email.deliveries[index];
-            let next = self.next(delivery, &mut attempt, now, random);
+            let next = self.next(self.expires_at(job, delivery), &mut attempt, now, random);
             log_outcome(job, delivery, &attempt, next);
             let report = self.report_kind(job, delivery, next, peer_reports, now);
             if let Some(kind) = report {
-                let retry_until =
-                    matches!(next, Next::Retry { .. }).then(|| delivery.queued_at + self.options.retry.expire);
+                let retry_until = matches!(next, Next::Retry { .. }).then(|| self.expires_at(job, delivery));
                 reported.push((kind, Reported { delivery, attempt: attempt.clone(), retry_until }));
             }
             if self.options.suppressions.lists_bounces()
@@ -102,13 +101,18 @@ impl Queue {
         Settle { settlements, notifications, suppressions }
     }
 
+    /// When a delivery is given up.
+    fn expires_at(&self, job: &Job, delivery: &ClaimedDelivery) -> Timestamp {
+        self.options.retry.expires_at(delivery.queued_at, job.email.instructions.expires_at)
+    }
+
     /// What follows an attempt. One that would be tried again too late becomes a failure.
-    fn next(&self, delivery: &ClaimedDelivery, attempt: &mut Attempt, now: Timestamp, random: f64) -> Next {
+    fn next(&self, expires_at: Timestamp, attempt: &mut Attempt, now: Timestamp, random: f64) -> Next {
         match &mut attempt.outcome {
             Outcome::Delivered { .. } => Next::Sent,
             Outcome::Failed { .. } => Next::Failed,
             Outcome::Deferred { reply, reason, .. } => {
-                let at = self.options.retry.next_attempt(attempt.number, delivery.queued_at, now, random);
+                let at = self.options.retry.next_attempt(attempt.number, expires_at, now, random);
                 if let Some(at) = at {
                     return Next::Retry { at };
                 }

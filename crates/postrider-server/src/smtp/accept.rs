@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 
 use super::Context;
 use super::filings::Filings;
+use super::instructions::Wishes;
 use super::policy::{Destination, Policy, store_failed, store_reply};
 use crate::clock::timeout;
 use crate::deliver::report::{self, Addressing};
@@ -27,6 +28,7 @@ use crate::verify::{Bringer, Disposition, Verdicts, without_forged};
 #[derive(Debug)]
 pub(super) struct Transaction {
     pub(super) envelope: Envelope,
+    pub(super) wishes: Wishes,
     /// As announced; 0 where it was not.
     pub(super) message_bytes: u64,
     pub(super) recipients: Vec<(Recipient, Destination)>,
@@ -40,9 +42,10 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
-    pub(super) fn new(envelope: Envelope, message_bytes: u64) -> Self {
+    pub(super) fn new(envelope: Envelope, wishes: Wishes, message_bytes: u64) -> Self {
         Self {
             envelope,
+            wishes,
             message_bytes,
             recipients: Vec::new(),
             named: Vec::new(),
@@ -96,14 +99,18 @@ pub(super) struct Client<'a> {
 /// Keeps a whole message and hands it to the queue. Returns once it is durable; otherwise with the reply that says why not.
 pub(super) async fn accept(
     context: &Arc<Context>,
-    transaction: Transaction,
+    mut transaction: Transaction,
     client: Client<'_>,
-    raw: BytesMut,
+    mut raw: BytesMut,
     share: MemoryShare,
     policy: &Policy,
 ) -> Result<Taken, Reply> {
     let has_header = has_header(&raw[transaction.trace_bytes..]);
-    let scan = if has_header { HeaderScan::of(&raw[transaction.trace_bytes..]) } else { HeaderScan::default() };
+    let mut scan = if has_header { HeaderScan::of(&raw[transaction.trace_bytes..]) } else { HeaderScan::default() };
+    if scan.has_instructions && policy.takes_instructions() {
+        raw = take_instructions(context, &mut transaction, raw)?;
+        scan = HeaderScan::of(&raw[transaction.trace_bytes..]);
+    }
     if scan.received_fields > RECEIVED_FIELDS_MAX {
         warn!(received_fields = scan.received_fields, "refused: the message goes in circles");
         return Err(Reply::MAIL_LOOP);
@@ -141,8 +148,10 @@ async fn store(
     filings: &Filings,
     share: MemoryShare,
 ) -> Result<Taken, Reply> {
-    let Transaction { envelope, recipients, named, id, started_at, .. } = transaction;
+    let Transaction { envelope, wishes, recipients, named, id, started_at, .. } = transaction;
     let now = started_at;
+    let Wishes { instructions, not_before } = wishes;
+    let due_at = not_before.map_or(now, |at| at.max(now));
     let stays_on_record = recipients.iter().any(|(_, destination)| !destination.is_in_mailboxes());
     let filed = digest.map(|digest| Filed { digest, filings: filings.all().to_vec(), stays_on_record });
     let (kept, elsewhere): (Vec<_>, Vec<_>) =
@@ -151,22 +160,27 @@ async fn store(
     let elsewhere: Vec<Recipient> = elsewhere.into_iter().map(|(recipient, _)| recipient).collect();
 
     let domains = count_domains(elsewhere.iter().map(|recipient| recipient.address.domain()));
-    let reservation = if domains.is_empty() { None } else { context.queue.reserve(domains.clone()) };
+    let reservation = if domains.is_empty() || due_at > now {
+        None
+    } else {
+        context.queue.reserve(domains.clone(), instructions.priority)
+    };
     let claimed_by = reservation.as_ref().map(Reservation::node);
     let size = message.raw.len();
     // The store holds the message too until it has answered: the bytes count until then, whoever else holds them.
     let share = Arc::new(share);
-    let handed_on =
-        reservation.map(|reservation| Handed::new(reservation, id, now, &envelope, &elsewhere, &message, &share));
+    let handed_on = reservation.map(|reservation| {
+        Handed::new(reservation, (id, now), (&envelope, &instructions), &elsewhere, &message, &share)
+    });
     let email = NewEmail {
         id,
         created_at: now,
         direction: if elsewhere.is_empty() { Direction::Inbound } else { Direction::Outbound },
         envelope,
-        instructions: Instructions::default(),
+        instructions,
         authentication: Vec::new(),
         message,
-        deliveries: elsewhere.into_iter().map(|recipient| NewDelivery { recipient, claimed_by, due_at: now }).collect(),
+        deliveries: elsewhere.into_iter().map(|recipient| NewDelivery { recipient, claimed_by, due_at }).collect(),
         kept,
         filed,
     };
@@ -194,7 +208,7 @@ async fn store(
     if let Some(handed) = handed_on {
         handed.submit(context);
     }
-    if !is_claimed && !domains.is_empty() {
+    if !is_claimed && !domains.is_empty() && due_at <= now {
         context.queue.left_in_store(domains.into_iter().map(|(domain, _)| domain));
     }
     // Before the client reads 250: after a crash between the two it sends the report again.
@@ -244,9 +258,8 @@ struct Handed {
 impl Handed {
     fn new(
         reservation: Reservation,
-        id: ObjectId,
-        now: Timestamp,
-        envelope: &Envelope,
+        (id, now): (ObjectId, Timestamp),
+        (envelope, instructions): (&Envelope, &Instructions),
         recipients: &[Recipient],
         message: &Message,
         share: &Arc<MemoryShare>,
@@ -264,7 +277,7 @@ impl Handed {
             id,
             created_at: now,
             envelope: envelope.clone(),
-            instructions: Instructions::default(),
+            instructions: instructions.clone(),
             message_id: message.summary.message_id.clone(),
             size: relayed.len() as u64,
             is_8bit: message.summary.is_8bit,
@@ -355,6 +368,17 @@ async fn signer(
 /// last of our own fields, and put into it what we did not say: such a message is all body, behind an empty line of ours.
 fn has_header(message: &[u8]) -> bool {
     !message.starts_with(b" ") && !message.starts_with(b"\t")
+}
+
+/// Takes the fields that are for this server out of a message.
+fn take_instructions(context: &Context, transaction: &mut Transaction, raw: BytesMut) -> Result<BytesMut, Reply> {
+    let Transaction { wishes, trace_bytes, started_at, .. } = transaction;
+    let raw = wishes.take_fields(raw, *trace_bytes, context.limits.hold_max, *started_at)?;
+    let is_held = wishes.not_before.is_some_and(|at| at > *started_at);
+    if is_held && transaction.recipients.iter().any(|(_, destination)| destination.is_here()) {
+        return Err(Reply::NOT_HELD_HERE);
+    }
+    Ok(raw)
 }
 
 /// The Date and Message-ID that a message lacks (RFC 6409 section 8).

@@ -2,6 +2,7 @@
 
 mod accept;
 mod filings;
+mod instructions;
 pub(crate) mod policy;
 mod service;
 mod session;

@@ -103,6 +103,7 @@ impl Policies {
                     // would let anyone make this server write to anyone. Who is not offered DSN tells its sender itself
                     // (section 5.2.2), so nothing is lost by not offering it to them.
                     dsn: listener != Listener::Mx || is_trusted,
+                    priorities: listener != Listener::Mx,
                     auth: match listener {
                         Listener::Mx => AuthPolicy::Never,
                         _ if is_loopback => AuthPolicy::Always,
@@ -172,6 +173,12 @@ impl Policy {
     /// submit them, not where the world delivers.
     pub(crate) fn completes_messages(&self) -> bool {
         self.listener != Listener::Mx && !self.listener.is_lmtp()
+    }
+
+    /// Whether a client may say what is to be done with its messages (RFC 4865, RFC 6710, and fields for this server): where
+    /// they are submitted.
+    pub(crate) fn takes_instructions(&self) -> bool {
+        self.completes_messages()
     }
 
     /// Whether it is asked if messages are from whom they say: where the world delivers.

@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::Context;
 use super::accept::{self, Taken, Transaction};
+use super::instructions::{Wishes, future_release};
 use super::policy::{self, Policy};
 use crate::clock::timeout;
 use crate::handshake::{channel_binding, handshake};
@@ -47,9 +48,12 @@ pub(crate) async fn run(context: Arc<Context>, policy: Policy, tcp: TcpStream, p
         return turn_away(&context, &mut stream, &reply).await;
     }
     let facts = policy.listener.has_implicit_tls().then(|| tls_facts(&stream));
-    let wire = wire::Session::new(policy.wire.clone(), facts);
+    let mut wire = wire::Session::new(policy.wire.clone(), facts);
     let tls = stream.tls_info();
     let started_at = context.clock.now();
+    if policy.takes_instructions() {
+        wire.offer_future_release(future_release(context.limits.hold_max, started_at));
+    }
     let mut session = Session {
         context: context.clone(),
         policy,
@@ -339,6 +343,10 @@ impl Session {
         if let Err(reply) = self.policy.may_send(self.user.is_some()) {
             return Verdict::Reject(reply);
         }
+        let wishes = match Wishes::of_command(&command, self.context.limits.hold_max, self.context.clock.now()) {
+            Ok(wishes) => wishes,
+            Err(reply) => return Verdict::Reject(reply),
+        };
         let Ok(reverse_path) = ReversePath::parse(&command.reverse_path) else {
             return Verdict::Reject(Reply::BAD_REVERSE_PATH);
         };
@@ -356,7 +364,7 @@ impl Session {
             envelope_id: command.envelope_id,
             require_tls: false,
         };
-        self.transaction = Some(Box::new(Transaction::new(envelope, command.size.unwrap_or(0))));
+        self.transaction = Some(Box::new(Transaction::new(envelope, wishes, command.size.unwrap_or(0))));
         Verdict::Accept
     }
 
@@ -385,7 +393,11 @@ impl Session {
             }),
             original_recipient: command.original_recipient,
         };
-        self.transaction.as_mut().ok_or(Reply::MAIL_FIRST)?.add(recipient, destination);
+        let transaction = self.transaction.as_mut().ok_or(Reply::MAIL_FIRST)?;
+        if transaction.wishes.not_before.is_some() && destination.is_here() {
+            return Err(Reply::NOT_HELD_HERE);
+        }
+        transaction.add(recipient, destination);
         Ok(())
     }
 

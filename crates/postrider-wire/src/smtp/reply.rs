@@ -125,6 +125,11 @@ impl fmt::Display for Reply {
 /// The table: everything our server says, but for greeting, EHLO and SASL challenges, which are made where they belong.
 impl Reply {
     pub const OK: Self = Self::fixed(250, (2, 0, 0), "OK");
+    /// A field for this server says what cannot be meant.
+    pub fn bad_instruction(field: &str, why: &str) -> Self {
+        Self { code: 554, enhanced: Some((5, 6, 0)), text: format!("{field}: {why}").into() }
+    }
+
     pub const SENDER_OK: Self = Self::fixed(250, (2, 1, 0), "Sender OK");
     pub const RECIPIENT_OK: Self = Self::fixed(250, (2, 1, 5), "Recipient OK");
     pub const RESET: Self = Self::fixed(250, (2, 0, 0), "Transaction forgotten");
@@ -160,6 +165,12 @@ impl Reply {
     pub const DUPLICATE_PARAMETER: Self = Self::fixed(501, (5, 5, 4), "Parameter given twice");
     pub const BAD_PARAMETER_VALUE: Self = Self::fixed(501, (5, 5, 4), "Bad value of a parameter");
     pub const UNKNOWN_PARAMETER: Self = Self::fixed(555, (5, 5, 4), "Parameter not recognised or not offered");
+    pub const NOT_HELD_HERE: Self =
+        Self::fixed(550, (5, 3, 3), "Mail for addresses here cannot be held for later; send it when it is due");
+    pub const HELD_TOO_LONG: Self =
+        Self::fixed(501, (5, 5, 4), "Messages are not held for so long; EHLO says how long they are");
+    pub const HELD_UNTIL_NO_TIME: Self =
+        Self::fixed(501, (5, 5, 4), "HOLDUNTIL is a time to come, as 2026-12-24T18:00:00Z");
     pub const BAD_HELLO_NAME: Self = Self::fixed(501, (5, 5, 4), "A host name or address literal is needed");
     pub const BAD_SEQUENCE: Self = Self::fixed(503, (5, 5, 1), "Bad sequence of commands");
     pub const HELLO_FIRST: Self = Self::fixed(503, (5, 5, 1), "Say EHLO or HELO first");

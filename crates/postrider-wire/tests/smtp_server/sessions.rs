@@ -4,7 +4,7 @@
 use crate::script::{Script, config, tls};
 use insta::assert_snapshot;
 use postrider_wire::smtp::reply::Reply;
-use postrider_wire::smtp::server::{AuthPolicy, Limits, ServerConfig};
+use postrider_wire::smtp::server::{AuthPolicy, FutureRelease, Limits, ServerConfig};
 
 #[test]
 fn submission() {
@@ -147,6 +147,45 @@ fn where_dsn_is_not_offered_its_parameters_are_refused() {
     assert!(script.last_reply().starts_with("555 5.5.4"));
     script.lines(&["RCPT TO:<c@d>"]);
     assert!(script.last_reply().starts_with("250"));
+}
+
+#[test]
+fn holds_and_priorities_where_they_are_offered() {
+    let mut script = Script::new(ServerConfig { priorities: true, ..unlimited_errors() });
+    let date_time_max = "2027-01-01T00:00:00Z".to_owned();
+    script.session.offer_future_release(FutureRelease { seconds_max: 86_400, date_time_max });
+    script.lines(&["EHLO client.example"]);
+    let too_long = format!("<a@b> HOLDUNTIL={}", "9".repeat(41));
+    for mail in [
+        "<a@b> HOLDFOR=3600 MT-PRIORITY=9",
+        "<a@b> holduntil=2026-12-24T18:00:00.5+01:00 mt-priority=-9",
+        "<a@b> MT-PRIORITY=0",
+        "<a@b> HOLDFOR=1 HOLDUNTIL=2026-12-24T18:00:00Z",
+        "<a@b> HOLDFOR=1 HOLDFOR=1",
+        "<a@b> HOLDFOR=1234567890",
+        "<a@b> HOLDFOR=-1",
+        "<a@b> HOLDFOR",
+        "<a@b> HOLDUNTIL",
+        &too_long,
+        "<a@b> MT-PRIORITY=10",
+        "<a@b> MT-PRIORITY=+1",
+        "<a@b> MT-PRIORITY=--1",
+        "<a@b> MT-PRIORITY=",
+        "<a@b> MT-PRIORITY",
+    ] {
+        script.lines(&[&format!("MAIL FROM:{mail}")]);
+        if script.last_reply().starts_with("250") {
+            script.session_reset();
+        }
+    }
+    assert_snapshot!(script.transcript);
+    let mut script = Script::new(unlimited_errors());
+    script.lines(&["EHLO client.example"]);
+    assert!(!script.transcript.contains("FUTURERELEASE") && !script.transcript.contains("MT-PRIORITY"));
+    for parameter in ["HOLDFOR=1", "HOLDUNTIL=2026-12-24T18:00:00Z", "MT-PRIORITY=1"] {
+        script.lines(&[&format!("MAIL FROM:<a@b> {parameter}")]);
+        assert!(script.last_reply().starts_with("555 5.5.4"), "{parameter}");
+    }
 }
 
 #[test]

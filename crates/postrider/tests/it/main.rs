@@ -42,6 +42,7 @@ mod imap_quota;
 mod imap_search;
 mod imap_store;
 mod imap_support;
+mod instructions;
 mod lmtp;
 mod lmtp_crash;
 mod load;

@@ -20,6 +20,7 @@ const PASSED_OVER_MAX: u32 = 50;
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) route: Arc<Route>,
+    /// In line: the urgent first, and of these who came first.
     pub(super) jobs: VecDeque<Job>,
     /// Workers that send, and those that only try to connect.
     active: usize,
@@ -105,10 +106,27 @@ impl Lane {
         leave
     }
 
-    /// The next job: of those at the front, one that the connection can carry, unless the first has waited long enough.
+    /// Puts a job behind all that are as urgent, or more.
+    pub(super) fn line_up(&mut self, job: Job) {
+        let rank = job.rank();
+        let place = self.jobs.partition_point(|waiting| waiting.rank() <= rank);
+        self.jobs.insert(place, job);
+    }
+
+    /// Puts a job that came out of line back, before all that are as urgent, or less.
+    pub(super) fn line_up_first(&mut self, job: Job) {
+        let rank = job.rank();
+        let place = self.jobs.partition_point(|waiting| waiting.rank() < rank);
+        self.jobs.insert(place, job);
+    }
+
+    /// The next job: of those at the front that are as urgent as the first, one that the connection can carry, unless the first
+    /// has waited long enough.
     pub(super) fn take_job(&mut self, connection: Option<&Connection>) -> Option<Job> {
         let suits = |job: &Job| connection.is_some_and(|connection| connection.source == job.source.key);
-        let place = match self.jobs.iter().take(LOOK_AHEAD_JOBS).position(suits) {
+        let rank = self.jobs.front().map(Job::rank);
+        let first = self.jobs.iter().take(LOOK_AHEAD_JOBS).take_while(|job| Some(job.rank()) == rank);
+        let place = match first.into_iter().position(suits) {
             Some(place) if place == 0 || self.passed_over < PASSED_OVER_MAX => place,
             _ => 0,
         };

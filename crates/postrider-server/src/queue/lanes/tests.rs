@@ -1,6 +1,6 @@
 //! Who may send when: workers, turns, shares.
 
-use postrider_core::{Address, Envelope, Recipient};
+use postrider_core::{Address, Envelope, Instructions, Recipient};
 use postrider_store::{ClaimedDelivery, ClaimedEmail};
 
 use super::*;
@@ -50,6 +50,10 @@ fn all_connect(lanes: &mut Lanes, mut turns: Vec<Turn>) -> Vec<Turn> {
 }
 
 fn job() -> Job {
+    urgent_job(0)
+}
+
+fn urgent_job(priority: i8) -> Job {
     let recipient = Recipient::new(Address::parse("a@a.example").unwrap());
     let delivery = ClaimedDelivery {
         number: 0,
@@ -63,7 +67,7 @@ fn job() -> Job {
         id: NodeId::default(),
         created_at: Timestamp::default(),
         envelope: Envelope::default(),
-        instructions: Default::default(),
+        instructions: Instructions { priority: Priority::new(priority).unwrap(), ..Instructions::default() },
         message_id: None,
         size: 0,
         is_8bit: false,
@@ -104,6 +108,30 @@ fn a_destination_gets_more_workers_as_it_takes_connections_and_never_more_than_i
     }
     assert_eq!(ended(lanes.next(&mut turns[0], None, NOW)), None);
     assert_eq!(lanes.workers(), 3);
+}
+
+#[test]
+fn the_urgent_come_first_and_of_these_who_came_first() {
+    let mut lanes = lanes(10, 1, 100, 100);
+    let priorities = [0, 4, -9, 0, 9, 4];
+    let mut ids = Vec::new();
+    for (n, priority) in (1u8..).zip(priorities) {
+        let mut job = urgent_job(priority);
+        Arc::get_mut(&mut job.email).unwrap().id = NodeId::from_bytes([n; 12]);
+        ids.push(job.email.id);
+        lanes.push(route("a"), job, NOW);
+    }
+    let mut turn = turn("a");
+    let mut take = |lanes: &mut Lanes| match lanes.next(&mut turn, None, NOW) {
+        NextJob::Send { job, .. } => job,
+        NextJob::End { .. } => panic!("there was a job"),
+    };
+    let first = take(&mut lanes);
+    assert_eq!(first.email.id, ids[4]);
+    // What could not be sent now goes back before all that is no more urgent.
+    lanes.lanes.get_mut("a").unwrap().line_up_first(first);
+    let taken: Vec<NodeId> = (0..6).map(|_| take(&mut lanes).email.id).collect();
+    assert_eq!(taken, [4, 1, 5, 0, 3, 2].map(|n: usize| ids[n]));
 }
 
 #[test]
@@ -221,9 +249,9 @@ fn claims_end_with_the_node_that_made_them() {
     starts(&mut lanes, "a");
     lanes.holdings.hold(&domain(4));
     lanes.reset(None);
-    assert_eq!(lanes.try_hold(&domain(1)), None, "without a lease nothing may be held");
+    assert_eq!(lanes.try_hold(&domain(1), Priority::NORMAL), None, "without a lease nothing may be held");
     lanes.reset(Some((OTHER_NODE, Membership::ALONE)));
-    assert_eq!(lanes.try_hold(&domain(1)), Some(OTHER_NODE));
+    assert_eq!(lanes.try_hold(&domain(1), Priority::NORMAL), Some(OTHER_NODE));
     lanes.unhold(&domain(4), NODE);
     assert_eq!(lanes.holdings.room(), 99, "what the old node held is not counted twice");
     let mut old = turn("a");
@@ -279,7 +307,7 @@ fn a_destination_without_a_place_for_this_node_is_left_to_the_others() {
     lanes.holdings.hold(&domain(4));
     let reshaped = lanes.keep_to(membership(2, 0, 2, true), NOW).unwrap();
     assert_eq!(reshaped.not_ours.len(), 2);
-    assert_eq!(lanes.try_hold(&domain(1)), None, "sessions leave its mail to the store");
+    assert_eq!(lanes.try_hold(&domain(1), Priority::NORMAL), None, "sessions leave its mail to the store");
     assert_eq!(lanes.holdings.held(NOW), domain(50), "and it is not claimed");
     let Pushed::NotOurs(_) = lanes.push(route(theirs), job(), NOW) else { panic!("there is no place for it") };
     // What a worker of it has in hand is not put in line again where nobody would take it.
@@ -308,12 +336,12 @@ fn a_node_that_comes_to_others_waits_until_they_have_made_room() {
     let mut lanes = lanes(10, 4, 100, 100);
     lanes.reset(Some((OTHER_NODE, membership(2, 1, 2, false))));
     assert!(lanes.has_news(), "it keeps to its share of nothing, and says so");
-    assert_eq!(lanes.try_hold(&domain(1)), None);
+    assert_eq!(lanes.try_hold(&domain(1), Priority::NORMAL), None);
     assert!(matches!(lanes.push(route("a"), job(), NOW), Pushed::NotOurs(_)));
     lanes.note_announced(2);
     lanes.keep_to(membership(2, 1, 2, true), NOW);
     assert!(!lanes.has_news());
-    assert_eq!(lanes.try_hold(&domain(1)), Some(OTHER_NODE));
+    assert_eq!(lanes.try_hold(&domain(1), Priority::NORMAL), Some(OTHER_NODE));
     assert!(starts(&mut lanes, "a"));
 }
 

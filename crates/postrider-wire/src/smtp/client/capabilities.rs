@@ -21,6 +21,8 @@ pub struct Capabilities {
     pub dsn: bool,
     /// RFC 3030.
     pub chunking: bool,
+    /// RFC 6710.
+    pub mt_priority: bool,
     /// RFC 2034.
     pub enhanced_status_codes: bool,
     /// RFC 4954.
@@ -64,6 +66,7 @@ impl Capabilities {
             "STARTTLS" => self.starttls = true,
             "DSN" => self.dsn = true,
             "CHUNKING" => self.chunking = true,
+            "MT-PRIORITY" => self.mt_priority = true,
             "ENHANCEDSTATUSCODES" => self.enhanced_status_codes = true,
             "AUTH" => words.for_each(|mechanism| self.auth.add(mechanism)),
             // Old servers write `AUTH=LOGIN PLAIN`.

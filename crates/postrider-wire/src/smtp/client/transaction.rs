@@ -27,6 +27,8 @@ pub struct Transaction {
     pub dsn_return: Option<DsnReturn>,
     /// ENVID in xtext (RFC 3461 section 4.4).
     pub envelope_id: Option<String>,
+    /// MT-PRIORITY (RFC 6710), from -9 to 9.
+    pub priority: Option<i8>,
     /// At least one.
     pub recipients: Vec<TransactionRecipient>,
     /// All line ends are CRLF. A missing last one is added; dots are stuffed on the way out.
@@ -144,6 +146,9 @@ impl Transaction {
             if let Some(envelope_id) = &self.envelope_id {
                 put(out, &[" ENVID=", envelope_id]);
             }
+        }
+        if let Some(priority) = self.priority.filter(|_| capabilities.mt_priority) {
+            put(out, &[" MT-PRIORITY=", &priority.to_string()]);
         }
         put(out, &["\r\n"]);
     }

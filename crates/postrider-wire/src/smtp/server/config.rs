@@ -15,6 +15,8 @@ pub struct ServerConfig {
     pub starttls: bool,
     /// Whether DSN (RFC 3461) is offered; where not, its parameters are refused.
     pub dsn: bool,
+    /// Whether MT-PRIORITY (RFC 6710) is offered; where not, its parameter is refused.
+    pub priorities: bool,
     pub auth: AuthPolicy,
     /// Whether bare CR and LF in messages become CRLF instead of refusing the message. For trusted networks only.
     pub repair_line_ends: bool,
@@ -82,7 +84,7 @@ impl Default for Limits {
 }
 
 impl ServerConfig {
-    /// A configuration that offers all but STARTTLS and AUTH, with default limits and a decoy key of this process alone.
+    /// A configuration that offers all but STARTTLS, AUTH and MT-PRIORITY, with default limits and a decoy key of this process alone.
     pub fn new(hostname: impl Into<String>) -> Self {
         let mut scram_decoy_key = [0; 32];
         // Without random numbers the decoy salts could be guessed; nothing else hangs on this key.
@@ -94,6 +96,7 @@ impl ServerConfig {
             limits: Limits::default(),
             starttls: false,
             dsn: true,
+            priorities: false,
             auth: AuthPolicy::Never,
             repair_line_ends: false,
             scram_decoy_key,
@@ -105,6 +108,14 @@ impl ServerConfig {
     pub fn lmtp(hostname: impl Into<String>) -> Self {
         Self { protocol: Protocol::Lmtp, dsn: false, ..Self::new(hostname) }
     }
+}
+
+/// How long messages are held for later, as EHLO tells it (RFC 4865 section 3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FutureRelease {
+    pub seconds_max: u64,
+    /// The same as a date-time (RFC 3339), by the driver's clock.
+    pub date_time_max: String,
 }
 
 /// What the session must know of its encryption.

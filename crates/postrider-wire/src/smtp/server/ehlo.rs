@@ -84,6 +84,13 @@ impl Session {
         if self.config.dsn {
             text.push_str("\nDSN");
         }
+        if self.config.priorities {
+            text.push_str("\nMT-PRIORITY");
+        }
+        if let Some(limits) = &self.future_release {
+            // Writing to a String does not fail.
+            let _ = write!(text, "\nFUTURERELEASE {} {}", limits.seconds_max, limits.date_time_max);
+        }
         text.push_str("\nCHUNKING");
         text
     }

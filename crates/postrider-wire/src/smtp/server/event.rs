@@ -4,7 +4,7 @@
 use bytes::BytesMut;
 
 use crate::sasl::Password;
-use crate::smtp::envelope::{BodyType, DsnReturn, Notify};
+use crate::smtp::envelope::{BodyType, DsnReturn, Hold, Notify};
 use crate::smtp::reply::Reply;
 
 /// What happened. Those that say so wait for an answer; until it is given the session reads nothing.
@@ -82,6 +82,10 @@ pub struct MailCommand {
     pub dsn_return: Option<DsnReturn>,
     /// ENVID (RFC 3461 section 4.4), in xtext as it came.
     pub envelope_id: Option<String>,
+    /// HOLDFOR or HOLDUNTIL (RFC 4865). Whether that is too far off is for others to say.
+    pub hold: Option<Hold>,
+    /// MT-PRIORITY (RFC 6710): from -9 to 9, the higher the more urgent.
+    pub priority: Option<i8>,
 }
 
 /// RCPT (RFC 5321 section 4.1.1.3).

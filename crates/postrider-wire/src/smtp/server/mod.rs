@@ -36,10 +36,10 @@ use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 
-pub use self::config::{AuthPolicy, Limits, Protocol, ServerConfig, TlsFacts};
+pub use self::config::{AuthPolicy, FutureRelease, Limits, Protocol, ServerConfig, TlsFacts};
 pub use self::event::{Event, MailCommand, RcptCommand, Verdict};
 use crate::sasl::{Exchange, ScramKeys};
-pub use crate::smtp::envelope::{BodyType, DsnReturn, Notify};
+pub use crate::smtp::envelope::{BodyType, DsnReturn, Hold, Notify};
 use crate::smtp::reply::Reply;
 use crate::smtp::text::line_end;
 
@@ -63,6 +63,8 @@ pub struct Session {
     skipping_line: bool,
     errors: usize,
     refused_recipients: usize,
+    /// `None`: FUTURERELEASE is not offered.
+    future_release: Option<FutureRelease>,
 }
 
 /// Where a session stands, as its driver and the table of commands see it.
@@ -158,6 +160,7 @@ impl Session {
             skipping_line: false,
             errors: 0,
             refused_recipients: 0,
+            future_release: None,
             config,
         };
         let protocol = match session.config.protocol {
@@ -167,6 +170,11 @@ impl Session {
         let greeting = format!("{} {protocol} {}", session.config.hostname, session.config.banner);
         session.say(&Reply::plain(220, greeting.trim_end().to_owned()));
         session
+    }
+
+    /// Offers FUTURERELEASE (RFC 4865) from the next EHLO on.
+    pub fn offer_future_release(&mut self, limits: FutureRelease) {
+        self.future_release = Some(limits);
     }
 
     /// Reads on. `None`: more input is needed, an event waits for its answer, or the session is closed; this is the time

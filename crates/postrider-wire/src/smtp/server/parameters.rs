@@ -21,6 +21,11 @@ impl<'a> Parameter<'a> {
         ["RET", "ENVID", "NOTIFY", "ORCPT"].into_iter().any(|keyword| self.is(keyword))
     }
 
+    /// Whether it is one of RFC 4865's.
+    pub(super) fn is_hold(&self) -> bool {
+        self.is("HOLDFOR") || self.is("HOLDUNTIL")
+    }
+
     /// The value, which must be there.
     pub(super) fn required_value(&self) -> Result<&'a str, Reply> {
         self.value.ok_or(Reply::BAD_PARAMETER_VALUE)
@@ -31,8 +36,12 @@ impl<'a> Parameter<'a> {
 /// extension that is not offered.
 pub(super) fn parse<'a>(text: &'a str, session: &Session) -> Result<Vec<Parameter<'a>>, Reply> {
     let parameters = text.split(' ').filter(|word| !word.is_empty()).map(parameter).collect::<Result<Vec<_>, _>>()?;
-    let is_refused =
-        |parameter: &Parameter<'_>| !session.is_extended() || (parameter.is_of_dsn() && !session.config.dsn);
+    let is_refused = |parameter: &Parameter<'_>| {
+        !session.is_extended()
+            || (parameter.is_of_dsn() && !session.config.dsn)
+            || (parameter.is_hold() && session.future_release.is_none())
+            || (parameter.is("MT-PRIORITY") && !session.config.priorities)
+    };
     if parameters.iter().any(is_refused) {
         return Err(Reply::UNKNOWN_PARAMETER);
     }
