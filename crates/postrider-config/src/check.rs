@@ -37,11 +37,43 @@ pub(crate) fn together(
                 .to_owned(),
         );
     }
+    acme(settings, &mut conflicts, warnings);
     source_ips(settings, &mut conflicts, warnings);
     ports(settings, &mut conflicts);
     retry(settings, &mut conflicts);
     host(settings, profile, warnings);
     errors.extend(conflicts.into_iter().map(ConfigError::Conflict));
+}
+
+fn acme(settings: &Settings, conflicts: &mut Vec<String>, warnings: &mut Vec<String>) {
+    let acme = &settings.acme;
+    if acme.eab_key_id.is_some() != acme.eab_hmac_key.is_some() {
+        conflicts.push("ACME_EAB_KEY_ID and ACME_EAB_HMAC_KEY belong together: set both or neither".to_owned());
+    }
+    if !acme.enabled {
+        return;
+    }
+    if settings.tls_cert_file.is_some() {
+        conflicts.push(
+            "ACME_ENABLED is true and TLS_CERT_FILE is set: the certificate can come from one of them only, so leave one out"
+                .to_owned(),
+        );
+    }
+    for name in acme.domains.iter().filter(|name| !name.contains('.')) {
+        conflicts.push(format!(
+            "ACME_ENABLED is true: no authority certifies {name}, which is no name of the Internet; set ACME_DOMAINS or \
+             MAIL_HOSTNAME to fully qualified ones"
+        ));
+    }
+    if !acme.domains.contains(&settings.mail_hostname) {
+        warnings.push(format!(
+            "ACME_DOMAINS does not hold MAIL_HOSTNAME, {}: who connects by that name does not trust the certificate",
+            settings.mail_hostname
+        ));
+    }
+    if acme.port() == 0 && settings.mongodb_url.is_none() {
+        warnings.push(format!("{} is 0: the authority of ACME is answered by nobody", acme.port_setting()));
+    }
 }
 
 fn source_ips(settings: &Settings, conflicts: &mut Vec<String>, warnings: &mut Vec<String>) {
@@ -99,6 +131,12 @@ fn ports(settings: &Settings, conflicts: &mut Vec<String>) {
     let mut bound: Vec<(&str, u16)> = mail.into_iter().filter(|&(name, port)| is_bound(name, port)).collect();
     if settings.smtp_hosts.iter().any(|host| overlap(*host, settings.api_host)) && settings.api_port != 0 {
         bound.push(("API_PORT", settings.api_port));
+    }
+    let acme = settings.acme.port();
+    if settings.acme_hosts().iter().any(|host| settings.smtp_hosts.iter().any(|mail| overlap(*host, *mail)))
+        && acme != 0
+    {
+        bound.push((settings.acme.port_setting(), acme));
     }
     for (i, (name, port)) in bound.iter().enumerate() {
         if let Some((other, _)) = bound[..i].iter().find(|(_, other)| other == port) {

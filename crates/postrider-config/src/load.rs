@@ -11,7 +11,9 @@ use crate::check;
 use crate::error::{ConfigError, ConfigErrors};
 use crate::mask;
 use crate::names::{self, Unknown};
-use crate::settings::{DeliveryMode, IpSelection, LogFormat, LogLevel, Settings, UnknownRecipients};
+use crate::settings::{
+    Acme, AcmeChallenge, DeliveryMode, IpSelection, LogFormat, LogLevel, Settings, UnknownRecipients,
+};
 use crate::sources::Sources;
 use crate::table::{self, Setting};
 use crate::value;
@@ -86,6 +88,9 @@ pub fn load(profile: Profile, sources: Sources) -> Result<Loaded, ConfigErrors> 
             origin,
             doc: setting.doc,
         });
+    }
+    if settings.acme.domains.is_empty() {
+        settings.acme.domains = vec![settings.mail_hostname.clone()];
     }
     judge_names(&sources, &mut errors, &mut warnings);
     if errors.is_empty() {
@@ -167,6 +172,18 @@ fn blank() -> Settings {
         dmarc_quarantine: false,
         tls_cert_file: None,
         tls_key_file: None,
+        acme: Acme {
+            enabled: false,
+            directory_url: None,
+            email: None,
+            domains: Vec::new(),
+            challenge: AcmeChallenge::Http01,
+            http_port: 0,
+            tls_port: 0,
+            hosts: Vec::new(),
+            eab_key_id: None,
+            eab_hmac_key: None,
+        },
         tls_extra_ca_file: None,
         delivery_mode: DeliveryMode::Capture,
         relay: None,

@@ -41,7 +41,7 @@ pub(crate) const OWN_PREFIXES: &[&str] = &[
 
 /// Names under these may be another program's.
 pub(crate) const SHARED_PREFIXES: &[&str] =
-    &["API_", "TLS_", "LOG_", "MAIL_", "DATA_", "DNS_", "QUEUE_", "MONGODB_", "FALLBACK_", "ENABLE_"];
+    &["ACME_", "API_", "TLS_", "LOG_", "MAIL_", "DATA_", "DNS_", "QUEUE_", "MONGODB_", "FALLBACK_", "ENABLE_"];
 
 /// This many edits make a near miss; a swap of neighbours is one.
 const NEAR_EDITS_MAX: usize = 2;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use postrider_core::{Domain, RetrySchedule};
+use postrider_core::{Address, Domain, RetrySchedule};
 use url::Url;
 
 /// How mail for other hosts leaves.
@@ -65,6 +65,35 @@ pub struct IpSelection {
     pub cache: Duration,
     /// `None`: the system's choice.
     pub fallback: Option<IpAddr>,
+}
+
+/// How an authority is shown that names lead here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcmeChallenge {
+    /// RFC 8555 section 8.3.
+    Http01,
+    /// RFC 8737.
+    TlsAlpn01,
+}
+
+/// How certificates come from an authority.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acme {
+    pub enabled: bool,
+    /// Always present in loaded settings.
+    pub directory_url: Option<Url>,
+    pub email: Option<Address>,
+    /// Not empty in loaded settings where `enabled`.
+    pub domains: Vec<String>,
+    pub challenge: AcmeChallenge,
+    pub http_port: u16,
+    pub tls_port: u16,
+    /// Empty: those of [`Settings::smtp_hosts`].
+    pub hosts: Vec<IpAddr>,
+    /// There is a key where there is an id.
+    pub eab_key_id: Option<String>,
+    /// Base64url, without padding or with it.
+    pub eab_hmac_key: Option<Secret>,
 }
 
 /// Which domains a setting is about.
@@ -155,6 +184,7 @@ pub struct Settings {
     pub dmarc_quarantine: bool,
     pub tls_cert_file: Option<PathBuf>,
     pub tls_key_file: Option<PathBuf>,
+    pub acme: Acme,
     /// Authorities trusted beside the built-in ones.
     pub tls_extra_ca_file: Option<PathBuf>,
     pub delivery_mode: DeliveryMode,
@@ -183,6 +213,40 @@ pub struct Settings {
     pub enable_console_log: bool,
     pub log_format: LogFormat,
     pub shutdown_timeout_seconds: u64,
+}
+
+impl Acme {
+    /// The port of the challenge that is in use; 0 where it is off, or all of ACME is.
+    pub fn port(&self) -> u16 {
+        match self.challenge {
+            _ if !self.enabled => 0,
+            AcmeChallenge::Http01 => self.http_port,
+            AcmeChallenge::TlsAlpn01 => self.tls_port,
+        }
+    }
+
+    /// The setting that [`Acme::port`] comes from.
+    pub fn port_setting(&self) -> &'static str {
+        match self.challenge {
+            AcmeChallenge::Http01 => "ACME_HTTP_PORT",
+            AcmeChallenge::TlsAlpn01 => "ACME_TLS_PORT",
+        }
+    }
+
+    /// How that listener is called.
+    pub fn listener(&self) -> &'static str {
+        match self.challenge {
+            AcmeChallenge::Http01 => "acme-http",
+            AcmeChallenge::TlsAlpn01 => "acme-tls",
+        }
+    }
+}
+
+impl Settings {
+    /// Where the authority of ACME is answered.
+    pub fn acme_hosts(&self) -> &[IpAddr] {
+        if self.acme.hosts.is_empty() { &self.smtp_hosts } else { &self.acme.hosts }
+    }
 }
 
 impl std::fmt::Debug for IpSelection {

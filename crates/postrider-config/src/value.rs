@@ -141,6 +141,17 @@ pub(crate) fn http_url(text: &str) -> Result<Url, Reason> {
     if matches!(url.scheme(), "http" | "https") && url.has_host() { Ok(url) } else { Err(None) }
 }
 
+/// An absolute https URL with a host.
+pub(crate) fn https_url(text: &str) -> Result<Url, Reason> {
+    let url = http_url(text)?;
+    if url.scheme() == "https" { Ok(url) } else { Err(None) }
+}
+
+/// RFC 4648 section 5, without padding or with it.
+pub(crate) fn is_base64url(text: &str) -> bool {
+    text.trim_end_matches('=').bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
 /// `ip[*weight]`.
 pub(crate) fn weighted_ip(text: &str) -> Option<SourceIp> {
     let (ip, weight) = text.split_once('*').unwrap_or((text, "1"));

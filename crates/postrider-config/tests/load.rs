@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use postrider_config::{
-    ConfigErrors, DeliveryMode, Loaded, LogFormat, LogLevel, Origin, Profile, SECTIONS, Secret, Sources,
+    AcmeChallenge, ConfigErrors, DeliveryMode, Loaded, LogFormat, LogLevel, Origin, Profile, SECTIONS, Secret, Sources,
     UnknownRecipients, load,
 };
 
@@ -105,6 +105,15 @@ fn every_setting_reaches_its_field() {
         ("TRUSTED_NETWORKS", "10.0.0.0/8"),
         ("TLS_CERT_FILE", "cert.pem"),
         ("TLS_KEY_FILE", "key.pem"),
+        ("ACME_DIRECTORY_URL", "https://acme.example/directory"),
+        ("ACME_EMAIL", "ann@example.org"),
+        ("ACME_DOMAINS", "mx.example.org, imap.example.org"),
+        ("ACME_CHALLENGE", "tls-alpn-01"),
+        ("ACME_HTTP_PORT", "10"),
+        ("ACME_TLS_PORT", "11"),
+        ("ACME_HOST", "127.0.0.3"),
+        ("ACME_EAB_KEY_ID", "key-1"),
+        ("ACME_EAB_HMAC_KEY", "c2VjcmV0"),
         ("DELIVERY_MODE", "relay"),
         ("RELAY_URL", "smtps://ann:secret@relay.example"),
         ("DELIVERY_PORT", "26"),
@@ -148,6 +157,14 @@ fn every_setting_reaches_its_field() {
     assert_eq!(settings.trusted_networks.len(), 1);
     assert_eq!(settings.tls_cert_file.unwrap().to_str(), Some("cert.pem"));
     assert_eq!(settings.tls_key_file.unwrap().to_str(), Some("key.pem"));
+    assert_eq!(settings.acme.hosts, ["127.0.0.3".parse::<std::net::IpAddr>().unwrap()]);
+    let acme = settings.acme;
+    assert!(!acme.enabled && acme.port() == 0);
+    assert_eq!(acme.directory_url.unwrap().as_str(), "https://acme.example/directory");
+    assert_eq!(acme.email.unwrap().to_string(), "ann@example.org");
+    assert_eq!(acme.domains, ["mx.example.org", "imap.example.org"]);
+    assert_eq!((acme.challenge, acme.http_port, acme.tls_port), (AcmeChallenge::TlsAlpn01, 10, 11));
+    assert_eq!((acme.eab_key_id.as_deref(), acme.eab_hmac_key), (Some("key-1"), Some(Secret("c2VjcmV0".into()))));
     assert_eq!(settings.delivery_mode, DeliveryMode::Relay);
     assert_eq!(settings.relay.unwrap().port, 465);
     let servers: Vec<_> = settings.dns_servers.iter().map(ToString::to_string).collect();
@@ -227,6 +244,11 @@ fn values_out_of_bounds_are_refused_for_every_kind() {
         ("TRUSTED_NETWORKS", "10.0.0.0/40"),
         ("TRUSTED_NETWORKS", "0.0.0.0/0"),
         ("TRUSTED_NETWORKS", "127.0.0.0/8,::/0"),
+        ("ACME_DIRECTORY_URL", "http://acme.example/directory"),
+        ("ACME_EMAIL", "ann"),
+        ("ACME_DOMAINS", "*.example.org"),
+        ("ACME_CHALLENGE", "dns-01"),
+        ("ACME_EAB_HMAC_KEY", "+/"),
         ("DELIVERY_MODE", "direct"),
         ("RELAY_URL", "relay.example"),
         ("DNS_SERVERS", "dns.example"),
@@ -263,6 +285,8 @@ fn secrets_appear_nowhere() {
         ("RELAY_URL", "smtp://ann:hunter2@relay.example"),
         ("MONGODB_URL", "mongodb://ann:hunter2@a:1,b:2/mail?tls=true&proxyPassword=hunter2"),
         ("WEBHOOK_SECRET", "hunter2"),
+        ("ACME_EAB_KEY_ID", "key-1"),
+        ("ACME_EAB_HMAC_KEY", "hunter2"),
         ("WEBHOOK_SUCCESS_URL", "https://ann:hunter2@hook.example/?token=hunter2"),
     ];
     let loaded = serve(&secrets).unwrap();
@@ -294,6 +318,13 @@ fn settings_that_do_not_go_together() {
         (vec![("DELIVERY_MODE", "relay")], "set RELAY_URL"),
         (vec![("TLS_CERT_FILE", "a")], "TLS_CERT_FILE and TLS_KEY_FILE"),
         (vec![("TLS_KEY_FILE", "a")], "TLS_CERT_FILE and TLS_KEY_FILE"),
+        (vec![("ACME_EAB_KEY_ID", "a")], "ACME_EAB_KEY_ID and ACME_EAB_HMAC_KEY belong together"),
+        (vec![("ACME_ENABLED", "true"), ("ACME_DOMAINS", "mx")], "no authority certifies mx"),
+        (
+            vec![("ACME_ENABLED", "true"), ("TLS_CERT_FILE", "a"), ("TLS_KEY_FILE", "a")],
+            "ACME_ENABLED is true and TLS_CERT_FILE is set",
+        ),
+        (vec![("ACME_ENABLED", "true"), ("ACME_HTTP_PORT", "25")], "SMTP_MX_PORT and ACME_HTTP_PORT are both 25"),
         (vec![("SMTP_PORT", "25")], "SMTP_PORT and SMTP_MX_PORT are both 25"),
         (vec![("SMTP_PORT", "1024")], "SMTP_PORT and LMTPS_PORT are both 1024"),
         (vec![("API_PORT", "2525")], "SMTP_PORT and API_PORT are both 2525"),
@@ -325,6 +356,8 @@ fn warnings_tell_what_has_no_effect_and_what_is_doubtful() {
         (vec![("WEBHOOK_ENABLED", "true")], "WEBHOOK_ENABLED is set, but takes effect with a later release"),
         (vec![("ALOWED_DOMAINS", "a.example")], "did you mean ALLOWED_DOMAINS?"),
         (vec![("MONGODB_URL", "mongodb://db"), ("DELIVERY_MODE", "capture")], "is captured here too"),
+        (vec![("ACME_ENABLED", "true"), ("ACME_DOMAINS", "a.example")], "ACME_DOMAINS does not hold MAIL_HOSTNAME"),
+        (vec![("ACME_ENABLED", "true"), ("ACME_HTTP_PORT", "0")], "ACME_HTTP_PORT is 0"),
         (vec![("MAIL_HOSTNAME", "box")], "not a fully qualified name"),
         (vec![("TRUSTED_NETWORKS", "8.0.0.0/8")], "8.0.0.0/8, a large part of the public Internet"),
         (vec![("TRUSTED_NETWORKS", "2001:d00::/24")], "whoever is in it can relay without AUTH"),

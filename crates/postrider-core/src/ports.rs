@@ -82,7 +82,7 @@ pub trait Resolver: Send + Sync + fmt::Debug {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerStatus {
-    /// `smtp`, `smtp-mx`, `submission`, `submissions`, `lmtp`, `lmtps`, `imap`, `imaps`, `api`.
+    /// `smtp`, `smtp-mx`, `submission`, `submissions`, `lmtp`, `lmtps`, `imap`, `imaps`, `api`, `acme-http`, `acme-tls`.
     pub name: &'static str,
     pub address: SocketAddr,
     /// Whether it accepts connections now.

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
-use hyper::{HeaderMap, Request, StatusCode, Uri};
+use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -37,6 +37,7 @@ pub(crate) struct HttpClient {
 #[derive(Debug)]
 pub(crate) struct HttpAnswer {
     pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     /// Up to the limit.
     pub(crate) body: Vec<u8>,
     /// Whether there was more of it.
@@ -81,8 +82,21 @@ impl HttpClient {
         body: Bytes,
         answer_bytes_max: usize,
     ) -> Result<HttpAnswer, NoAnswer> {
-        let mut request =
-            Request::post(uri(url)?).body(Full::new(body)).map_err(|error| NoAnswer(error.to_string()))?;
+        self.send(Method::POST, url, headers, body, answer_bytes_max).await
+    }
+
+    /// The same with any method.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Bytes,
+        answer_bytes_max: usize,
+    ) -> Result<HttpAnswer, NoAnswer> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri(url)?;
         *request.headers_mut() = headers;
         self.ask(request, url, answer_bytes_max).await
     }
@@ -99,7 +113,7 @@ impl HttpClient {
         }
         let response = self.client.request(request).await.map_err(|error| NoAnswer(to_the_root(&error)))?;
         let (parts, mut rest) = response.into_parts();
-        let mut answer = HttpAnswer { status: parts.status, body: Vec::new(), is_cut: false };
+        let mut answer = HttpAnswer { status: parts.status, headers: parts.headers, body: Vec::new(), is_cut: false };
         while let Some(frame) = rest.frame().await {
             let frame = frame.map_err(|error| NoAnswer(to_the_root(&error)))?;
             let Some(data) = frame.data_ref() else { continue };

@@ -3,6 +3,7 @@
 //! Sockets, tasks and TLS live in this room and nowhere else. What bytes mean is `postrider-wire`'s business, what is
 //! kept is the store's; here the two are driven and the decisions are taken.
 
+mod acme;
 mod bounces;
 pub mod clock;
 pub mod dkim;

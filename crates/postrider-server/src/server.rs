@@ -1,7 +1,7 @@
 //! The server as a whole: started, running, shut down.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use crate::acme::{Acme, Answerer};
 use crate::bounces::matching::Bounces;
 use crate::bounces::return_path::ReturnPaths;
 use crate::control::ServerControl;
@@ -85,6 +86,7 @@ impl Server {
         let bound = bind_all(settings, &Listener::ALL, Listener::port, Listener::name)?;
         let imap_listeners = &imap::Listener::ALL;
         let bound_imap = bind_all(settings, imap_listeners, imap::Listener::port, imap::Listener::name)?;
+        let bound_acme = bind_acme(settings)?;
         let verifying_tls = tls::verifying_client(settings.tls_extra_ca_file.as_deref())?;
         let profiles = profiles(settings.shaping_file.as_deref())?;
         let (draining, is_draining) = watch::channel(false);
@@ -102,6 +104,17 @@ impl Server {
             let http = HttpClient::of_world(&verifying_tls, resolver.clone());
             MtaSts::new(clock.clone(), resolver.clone(), store.clone(), http, limits.mta_sts_port)
         });
+        let acme = Acme::new(
+            &settings.acme,
+            store.clone(),
+            clock.clone(),
+            tls.clone(),
+            HttpClient::of_world(&verifying_tls, resolver.clone()),
+            limits.acme_order_max,
+        );
+        if let Some(acme) = &acme {
+            acme.use_kept().await;
+        }
         let router = Router::new(settings, simulator_port, profiles, mta_sts, resolver.clone(), clock.clone());
         let return_paths = match &settings.bounce_domain {
             Some(domain) => Some(Arc::new(ReturnPaths::open(domain.clone(), store.as_ref()).await?)),
@@ -200,6 +213,16 @@ impl Server {
             listeners.push(ListenerStatus { name: kind.name(), address, open: true });
             tokio::spawn(listen::accept(listener, service, sessions.clone(), context.clone()));
         }
+        for (listener, address) in bound_acme {
+            let name = settings.acme.listener();
+            let service = Answerer { method: settings.acme.challenge, name, context: context.clone() };
+            info!(listener = name, %address, "listening");
+            listeners.push(ListenerStatus { name, address, open: true });
+            tokio::spawn(listen::accept(listener, Arc::new(service), sessions.clone(), context.clone()));
+        }
+        if let Some(acme) = acme {
+            tokio::spawn(acme.run(context.draining.clone()));
+        }
         let control =
             ServerControl { context: context.clone(), started_at: clock.now(), listeners: Mutex::new(listeners) };
         tokio::spawn(watch_certificate(context.clone()));
@@ -293,6 +316,17 @@ fn bind_all<L: Copy>(
         }
     }
     Ok(bound)
+}
+
+/// Binds where the authority of ACME is answered.
+fn bind_acme(settings: &Settings) -> Result<Vec<(TcpListener, SocketAddr)>, StartError> {
+    let port = settings.acme.port();
+    let bind = |&host: &IpAddr| {
+        let address = SocketAddr::new(host, port);
+        let failed = |error| StartError::Bind { name: settings.acme.listener(), address, error };
+        Ok((listen::bind(address).map_err(failed)?, address))
+    };
+    settings.acme_hosts().iter().filter(|_| port != 0).map(bind).collect()
 }
 
 /// What is known of destinations beforehand.

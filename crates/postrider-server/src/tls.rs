@@ -1,7 +1,7 @@
 //! Certificates and TLS configurations: from the files of `TLS_CERT_FILE` and `TLS_KEY_FILE`, or made once and kept.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 use std::{fs, io};
 
@@ -23,7 +23,7 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// The server's certificate, reread when its files change.
+/// The server's certificate: reread when its files change, or put in by whoever gets it elsewhere.
 #[derive(Debug)]
 pub struct ServerTls {
     cert_file: PathBuf,
@@ -34,7 +34,8 @@ pub struct ServerTls {
 #[derive(Debug)]
 struct Current {
     config: Arc<ServerConfig>,
-    files: [FileState; 2],
+    /// `None`: it comes from elsewhere.
+    files: Option<[FileState; 2]>,
 }
 
 /// When a file was changed last, and its length; `None` if it cannot be looked at.
@@ -54,24 +55,29 @@ impl ServerTls {
 
     /// The configuration for the next handshake.
     pub fn config(&self) -> Arc<ServerConfig> {
-        match self.current.read() {
-            Ok(current) => current.config.clone(),
-            Err(poisoned) => poisoned.into_inner().config.clone(),
-        }
+        self.current.read().unwrap_or_else(PoisonError::into_inner).config.clone()
     }
 
     /// Rereads the files if they have changed; `true` if a new certificate is in use now. After an error the old one
-    /// stays in use.
+    /// stays in use. Nothing is reread once [`ServerTls::install`] has put one in their place.
     pub fn refresh(&self) -> Result<bool, TlsError> {
         let known = self.current.read().map(|current| current.files).unwrap_or_default();
-        if known == states(&self.cert_file, &self.key_file) {
+        if known.is_none_or(|known| known == states(&self.cert_file, &self.key_file)) {
             return Ok(false);
         }
-        let fresh = Current::read(&self.cert_file, &self.key_file)?;
-        if let Ok(mut current) = self.current.write() {
-            *current = fresh;
-        }
+        self.put(Current::read(&self.cert_file, &self.key_file)?);
         Ok(true)
+    }
+
+    /// Puts a certificate into use for new handshakes, in place of that of the files. Its own comes first, then those of the
+    /// authorities. After an error the old one stays in use.
+    pub fn install(&self, chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<(), TlsError> {
+        self.put(Current::new(certified(chain, key)?, None)?);
+        Ok(())
+    }
+
+    fn put(&self, fresh: Current) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
     }
 
     /// The file that the certificate comes from.
@@ -93,9 +99,12 @@ impl Current {
         }
         let key = PrivateKeyDer::from_pem_file(key_file)
             .map_err(|error| TlsError(format!("{}: no private key in PEM can be read: {error}", key_file.display())))?;
-        let certified = CertifiedKey::from_der(certificates, key, &provider()).map_err(|error| {
-            TlsError(format!("{} and {} do not go together: {error}", cert_file.display(), key_file.display()))
-        })?;
+        let certified = certified(certificates, key)
+            .map_err(|error| TlsError(format!("{}, {}: {error}", cert_file.display(), key_file.display())))?;
+        Self::new(certified, Some(files))
+    }
+
+    fn new(certified: CertifiedKey, files: Option<[FileState; 2]>) -> Result<Self, TlsError> {
         let resolver = rustls::sign::SingleCertAndKey::from(certified);
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -105,6 +114,15 @@ impl Current {
         config.send_half_rtt_data = false;
         Ok(Self { config: Arc::new(config), files })
     }
+}
+
+/// A certificate with the key that it is for.
+pub(crate) fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<CertifiedKey, TlsError> {
+    CertifiedKey::from_der(chain, key, &provider())
+        .map_err(|error| TlsError(format!("certificate and key do not go together: {error}")))
 }
 
 /// The state of both files. Each counts: a new certificate may well be older than the key that it was made for.

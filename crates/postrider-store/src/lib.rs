@@ -8,6 +8,7 @@ mod error;
 mod records;
 mod traits;
 
+pub mod acme;
 pub mod conformance;
 pub mod directory;
 pub mod dkim;

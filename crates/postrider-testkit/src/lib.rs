@@ -3,6 +3,7 @@
 //!
 //! The kit uses public interfaces only, and speaks SMTP by its own code, so that it is an independent judge.
 
+mod acme;
 mod client;
 mod clock;
 mod deflate;
@@ -26,6 +27,7 @@ mod stream;
 mod tls;
 mod wait;
 
+pub use acme::{AcmeFault, AcmeServer};
 pub use client::{ClientReply, LineClient, stuffed};
 pub use clock::{ManualClock, RunningClock};
 pub use dns::{Asked, DNS_PORT, DnsServer, Failure, Transport, Zone};

@@ -37,6 +37,9 @@ pub mod ports {
     pub const IMAP: u16 = 2143;
     pub const IMAPS: u16 = 2993;
     pub const API: u16 = 3000;
+    /// Where it answers authorities of ACME.
+    pub const ACME_HTTP: u16 = 2080;
+    pub const ACME_TLS: u16 = 2443;
     /// Where it finds MTA-STS policies.
     pub const HTTPS: u16 = 8443;
     /// Where it finds every MX.
@@ -93,6 +96,8 @@ impl Site {
             ("LMTPS_PORT", ports::LMTPS),
             ("IMAP_PORT", ports::IMAP),
             ("IMAPS_PORT", ports::IMAPS),
+            ("ACME_HTTP_PORT", ports::ACME_HTTP),
+            ("ACME_TLS_PORT", ports::ACME_TLS),
         ];
         let texts = [
             ("SMTP_HOST", address.clone()),
@@ -111,7 +116,8 @@ impl Site {
             environment.insert(MONGODB_SETTING.to_owned(), database.url().to_owned());
         }
         let mta_sts_port = ports::HTTPS;
-        let limits = Limits { lease: LEASE, store_timeout: LEASE, mta_sts_port, ..Limits::default() };
+        let limits =
+            Limits { lease: LEASE, store_timeout: LEASE, acme_order_max: LEASE, mta_sts_port, ..Limits::default() };
         Self { ip, folder, dns, hosts: Mutex::default(), environment, limits, faults: None, _database: database }
     }
 

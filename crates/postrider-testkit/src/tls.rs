@@ -87,7 +87,7 @@ pub(crate) async fn handshake(stream: &mut LineStream) -> io::Result<TlsFacts> {
     Ok(facts)
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 

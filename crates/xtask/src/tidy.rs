@@ -6,6 +6,7 @@ mod layers;
 mod rfc;
 mod sources;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -21,7 +22,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     let metadata = metadata(root)?;
     let mut complaints = Vec::new();
     complaints.extend(layers::check(&metadata));
-    complaints.extend(dependencies::check(&metadata));
+    complaints.extend(dependencies::check(&metadata, &built(root)?));
     complaints.extend(sources::check(root)?);
     complaints.extend(rfc::check(root));
     complaints.extend(docs::stale(root).iter().map(|path| format!("{path}: not current; run `cargo xtask docs`")));
@@ -47,6 +48,23 @@ fn metadata(root: &Path) -> Result<Value, String> {
         return Err("cargo metadata failed; is Cargo.lock current?".to_owned());
     }
     serde_json::from_slice(&output.stdout).map_err(|error| format!("cargo metadata: {error}"))
+}
+
+/// The names of all packages that are built for any platform. A lock file has more: also what a feature would need that nobody
+/// turns on.
+fn built(root: &Path) -> Result<BTreeSet<String>, String> {
+    let output = cargo()
+        .current_dir(root)
+        .args(["tree", "--workspace", "--locked", "--target", "all", "--all-features", "--edges", "all"])
+        .args(["--prefix", "none", "--format", "{p}"])
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("cargo tree: {error}"))?;
+    if !output.status.success() {
+        return Err("cargo tree failed".to_owned());
+    }
+    let lines = String::from_utf8_lossy(&output.stdout);
+    Ok(lines.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect())
 }
 
 /// A few more checks than ours, such as yanked crates, where the tool is there. What must hold everywhere is in

@@ -1,5 +1,6 @@
 //! The table: each setting once, with name, check, default and doc. What is not here does not exist.
 
+mod acme;
 mod authentication;
 mod bounces;
 mod delivery;
@@ -156,6 +157,12 @@ pub static SECTIONS: &[Section] = &[
         title: "TLS",
         intro: "Without a certificate, a self-signed one is made once and kept in `DATA_DIR`.",
         settings: host::TLS,
+    },
+    Section {
+        title: "Certificates by ACME",
+        intro: "The account, the certificate and its key are kept in the store, so nodes on one MongoDB share them, and one of \
+                them at a time asks for a new one. Until the first one is there, the self-signed one serves.",
+        settings: acme::ACME,
     },
     Section { title: "Delivery", intro: "", settings: delivery::DELIVERY },
     Section {

@@ -6,6 +6,7 @@
 // What fails in a helper of a test is a failed test too, though clippy does not take helpers for tests.
 #![allow(clippy::unwrap_used)]
 
+mod acme;
 mod api;
 mod bounces;
 mod certificate;

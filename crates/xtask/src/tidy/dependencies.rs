@@ -1,6 +1,8 @@
 //! What may come from outside: one TLS provider, allowed licences, crates.io only. `deny.toml` says the same to
 //! cargo-deny; this holds where that is not installed.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::{packages, text};
@@ -39,15 +41,16 @@ const LICENCES: &[&str] = &[
 
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-/// Complaints about dependencies, also about those of other platforms: Cargo.lock names them all.
-pub(super) fn check(metadata: &Value) -> Vec<String> {
-    packages(metadata).flat_map(faults).collect()
+/// Complaints about dependencies, also about those of other platforms: Cargo.lock names them all. Banned is only what is
+/// `built`.
+pub(super) fn check(metadata: &Value, built: &BTreeSet<String>) -> Vec<String> {
+    packages(metadata).flat_map(|package| faults(package, built)).collect()
 }
 
-fn faults(package: &Value) -> Vec<String> {
+fn faults(package: &Value, built: &BTreeSet<String>) -> Vec<String> {
     let (name, version) = (text(package, "name"), text(package, "version"));
     let mut complaints = Vec::new();
-    if BANNED.contains(&name) {
+    if BANNED.contains(&name) && built.contains(name) {
         complaints.push(format!("{name} {version}: banned; ring is the one provider"));
     }
     match package["source"].as_str() {
@@ -144,9 +147,12 @@ mod tests {
     #[test]
     fn bans_and_sources() {
         let package = |name: &str, source: Option<&str>| json!({ "name": name, "version": "1.0.0", "license": "MIT", "source": source });
-        assert_eq!(faults(&package("ring", Some(CRATES_IO))), [""; 0]);
-        assert_eq!(faults(&package("postrider", None)), [""; 0]);
-        assert_eq!(faults(&package("openssl", Some(CRATES_IO))).len(), 1);
-        assert_eq!(faults(&package("x", Some("git+https://example.org/x"))).len(), 1);
+        let built = ["ring", "openssl"].map(str::to_owned).into();
+        let faults = |name, source| faults(&package(name, source), &built);
+        assert_eq!(faults("ring", Some(CRATES_IO)), [""; 0]);
+        assert_eq!(faults("postrider", None), [""; 0]);
+        assert_eq!(faults("openssl", Some(CRATES_IO)).len(), 1);
+        assert_eq!(faults("schannel", Some(CRATES_IO)), [""; 0], "only Cargo.lock knows it");
+        assert_eq!(faults("x", Some("git+https://example.org/x")).len(), 1);
     }
 }

@@ -1,0 +1,227 @@
+//! The certificate from an authority: got when there is none, renewed in time, the same for all nodes on one store.
+//!
+//! Every node looks at what the store has. One at a time asks the authority; each can answer it. Whatever fails leaves the
+//! certificate in use alone.
+
+mod answer;
+mod certificate;
+mod order;
+mod transport;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use postrider_config::Acme as AcmeSettings;
+use postrider_core::{Clock, ObjectId, Timestamp};
+use postrider_store::acme::{AcmeCertificate, AcmeChallenge, AcmeFailure, AcmeOrders};
+use postrider_store::{Store, StoreError};
+use tokio::sync::watch::Receiver;
+use tracing::{debug, error, info, warn};
+
+pub(crate) use self::answer::Answerer;
+use self::order::{NotGiven, Ordering};
+use self::transport::Transport;
+use crate::http::HttpClient;
+use crate::tls::ServerTls;
+
+/// How often a node looks whether another has got a new certificate, and whether the time for one has come.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// How long after the first failure the authority is asked again; twice as long after each further one. It lets a name be
+/// proven only a few times an hour.
+const RETRY_FIRST: Duration = Duration::from_secs(5 * 60);
+const RETRY_MAX: Duration = Duration::from_secs(6 * 3600);
+/// The longest wait that an authority can ask for.
+const RETRY_ASKED_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How much longer than an order a turn lasts: what is to be recorded of it comes after.
+const TURN_MARGIN: Duration = Duration::from_secs(300);
+
+/// Gets the certificate and puts it into use.
+#[derive(Debug)]
+pub(crate) struct Acme {
+    settings: AcmeSettings,
+    directory_url: String,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    tls: Arc<ServerTls>,
+    http: HttpClient,
+    /// This process among the nodes.
+    node: String,
+    order_max: Duration,
+    known: Mutex<Known>,
+}
+
+/// What is known here of the kept certificate.
+#[derive(Debug, Default)]
+struct Known {
+    /// Of its note; 0 for none.
+    version: u64,
+    /// Whether that one is in use.
+    is_installed: bool,
+}
+
+impl Acme {
+    /// `None` where the settings want none. `http`: to the world.
+    pub(crate) fn new(
+        settings: &AcmeSettings,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        tls: Arc<ServerTls>,
+        http: HttpClient,
+        order_max: Duration,
+    ) -> Option<Self> {
+        let directory_url = settings.directory_url.as_ref().filter(|_| settings.enabled)?.to_string();
+        let node = ObjectId::new(clock.now()).to_string();
+        let settings = settings.clone();
+        Some(Self { settings, directory_url, store, clock, tls, http, node, order_max, known: Mutex::default() })
+    }
+
+    /// Puts the kept certificate into use, if there is one. What is wrong with it is told and mended by a new one.
+    pub(crate) async fn use_kept(&self) {
+        if let Err(error) = self.install_kept().await {
+            debug!(%error, "the certificate in the store cannot be looked at");
+        }
+    }
+
+    /// Looks after the certificate until the server shuts down.
+    pub(crate) async fn run(self, mut draining: Receiver<bool>) {
+        loop {
+            if let Err(error) = self.look(&mut draining).await {
+                debug!(%error, "the certificate in the store cannot be looked at");
+            }
+            tokio::select! {
+                () = self.clock.sleep(LOOK) => {}
+                _ = draining.wait_for(|&draining| draining) => return,
+            }
+        }
+    }
+
+    async fn look(&self, draining: &mut Receiver<bool>) -> Result<(), StoreError> {
+        if !self.is_due(self.install_kept().await?.as_ref()) {
+            return Ok(());
+        }
+        let (store, domains) = (self.store.as_ref(), &self.settings.domains);
+        let lease = self.order_max + TURN_MARGIN;
+        let Some(turn) = AcmeOrders::take_turn(store, domains, &self.node, self.clock.now(), lease).await? else {
+            return Ok(());
+        };
+        // Another may have had the turn until just now.
+        if !self.is_due(self.install_kept().await?.as_ref()) {
+            return turn.give_back(store).await;
+        }
+        let transport = Transport::new(self.http.clone(), self.clock.clone());
+        let ordered = tokio::select! {
+            ordered = self.order(transport.clone()) => Some(ordered),
+            _ = draining.wait_for(|&draining| draining) => None,
+        };
+        let outcome = match ordered {
+            Some(Ok(certificate)) => {
+                certificate.keep(store, domains).await.map_err(NotGiven::from).map(|()| certificate)
+            }
+            Some(Err(error)) => Err(error),
+            None => return turn.give_back(store).await,
+        };
+        match outcome {
+            Ok(certificate) => {
+                info!(
+                    domains = domains.join(","),
+                    not_after = %certificate.not_after,
+                    renewal = %certificate.renew_at,
+                    "the authority has given a certificate"
+                );
+                turn.end(store, None).await?;
+                self.install_kept().await.map(|_| ())
+            }
+            Err(error) => {
+                let failure = self.failure(turn.failures().saturating_add(1), error.to_string(), transport.retry_at());
+                warn!(
+                    domains = domains.join(","),
+                    %error,
+                    retry = %failure.retry_at,
+                    "no certificate from the authority; the one in use stays, and postrider check looks for the cause"
+                );
+                turn.end(store, Some(failure)).await
+            }
+        }
+    }
+
+    /// Asks the authority once, for as long as an order may take, and takes away what was shown to it.
+    async fn order(&self, transport: Transport) -> Result<AcmeCertificate, NotGiven> {
+        let (store, clock) = (self.store.as_ref(), self.clock.as_ref());
+        let now = clock.now();
+        AcmeChallenge::withdraw_old(store, now).await?;
+        let ordering = Ordering {
+            settings: &self.settings,
+            directory_url: &self.directory_url,
+            store,
+            clock,
+            transport,
+            until: now + self.order_max,
+        };
+        let mut published = Vec::new();
+        let ordered = tokio::select! {
+            ordered = ordering.certificate(&mut published) => ordered,
+            () = clock.sleep(self.order_max) => {
+                Err(NotGiven(format!("the authority was not done with the order after {} s", self.order_max.as_secs())))
+            }
+        };
+        for shown in &published {
+            // What stays is taken away by the next order.
+            if let Err(error) = AcmeChallenge::withdraw(store, shown.key()).await {
+                debug!(%error, "what was shown to the authority stays in the store for now");
+            }
+        }
+        ordered
+    }
+
+    /// Puts the kept certificate into use if it is not yet, and returns it.
+    async fn install_kept(&self) -> Result<Option<AcmeCertificate>, StoreError> {
+        let Some((kept, version)) = AcmeCertificate::find(self.store.as_ref(), &self.settings.domains).await? else {
+            return Ok(None);
+        };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.version != version {
+            let put = certificate::usable(&kept)
+                .and_then(|(chain, key)| self.tls.install(chain, key).map_err(|error| error.to_string()));
+            match &put {
+                Ok(()) => info!(not_after = %kept.not_after, "the certificate from the authority is in use"),
+                Err(error) => {
+                    error!(%error, "the certificate in the store cannot be used; the one in use stays until there is another");
+                }
+            }
+            *known = Known { version, is_installed: put.is_ok() };
+        }
+        Ok(known.is_installed.then_some(kept))
+    }
+
+    /// Whether it is time for a new one.
+    fn is_due(&self, kept: Option<&AcmeCertificate>) -> bool {
+        kept.is_none_or(|kept| kept.directory_url != self.directory_url || kept.renew_at <= self.clock.now())
+    }
+
+    fn failure(&self, count: u32, error: String, asked: Option<Timestamp>) -> AcmeFailure {
+        let at = self.clock.now();
+        // A tenth of jitter either way.
+        let wait = backoff(count).mul_f64(0.9 + 0.2 * crate::random_fraction());
+        let asked = asked.map_or(at, |asked| asked.min(at + RETRY_ASKED_MAX));
+        AcmeFailure { count, at, error, retry_at: asked.max(at + wait) }
+    }
+}
+
+/// How long is waited after so many failures.
+fn backoff(failures: u32) -> Duration {
+    let factor = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    RETRY_FIRST.saturating_mul(factor).min(RETRY_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_further_and_further_apart() {
+        let minutes = |failures| backoff(failures).as_secs() / 60;
+        assert_eq!([1, 2, 3, 7, 32, 33, u32::MAX].map(minutes), [5, 10, 20, 320, 360, 360, 360]);
+    }
+}
