@@ -135,6 +135,6 @@ pub trait Control: Send + Sync + fmt::Debug {
     /// Asks that service once, whatever is known of it, and remembers nothing of it.
     async fn test_ip_selection(&self, question: SourceQuestion) -> Result<IpSelectionTest, ControlError>;
 
-    /// Rereads what may change while running: certificates.
+    /// Rereads what may change while running: certificates. Where one comes from an authority and is due, that is asked now.
     async fn reload(&self) -> Result<(), ControlError>;
 }

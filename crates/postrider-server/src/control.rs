@@ -9,11 +9,14 @@ use postrider_core::source::{IpSelectionStats, IpSelectionTest};
 use postrider_core::{Control, ControlError, SourceQuestion, Timestamp};
 use tracing::info;
 
+use crate::acme::Acme;
 use crate::smtp::Context;
 
 #[derive(Debug)]
 pub(crate) struct ServerControl {
     pub(crate) context: Arc<Context>,
+    /// `None`: the certificate comes from elsewhere.
+    pub(crate) acme: Option<Arc<Acme>>,
     pub(crate) started_at: Timestamp,
     pub(crate) listeners: Mutex<Vec<ListenerStatus>>,
 }
@@ -61,6 +64,9 @@ impl Control for ServerControl {
             Ok(true) => info!(file = %self.context.tls.cert_file().display(), "the certificate was reread"),
             Ok(false) => {}
             Err(error) => return Err(ControlError(format!("{error}; the old certificate stays in use"))),
+        }
+        if let Some(acme) = &self.acme {
+            acme.hurry();
         }
         Ok(())
     }

@@ -220,11 +220,12 @@ impl Server {
             listeners.push(ListenerStatus { name, address, open: true });
             tokio::spawn(listen::accept(listener, Arc::new(service), sessions.clone(), context.clone()));
         }
-        if let Some(acme) = acme {
-            tokio::spawn(acme.run(context.draining.clone()));
+        let acme = acme.map(Arc::new);
+        if let Some(acme) = &acme {
+            tokio::spawn(acme.clone().run(context.draining.clone()));
         }
         let control =
-            ServerControl { context: context.clone(), started_at: clock.now(), listeners: Mutex::new(listeners) };
+            ServerControl { context: context.clone(), acme, started_at: clock.now(), listeners: Mutex::new(listeners) };
         tokio::spawn(watch_certificate(context.clone()));
         let queue_loop = tokio::spawn(queue.run());
         Ok(Self { context, control: Arc::new(control), sessions, draining, queue_loop })

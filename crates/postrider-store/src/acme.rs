@@ -101,8 +101,17 @@ pub struct AcmeFailure {
     pub count: u32,
     pub at: Timestamp,
     pub error: String,
-    /// Nobody tries before this time.
+    /// Nobody tries before this time unless asked to.
     pub retry_at: Timestamp,
+    /// Nobody tries before this time at all: the authority wants it so.
+    pub barred_until: Option<Timestamp>,
+}
+
+impl AcmeFailure {
+    /// Whether it is too early to try again. `is_urgent`: somebody asks for it.
+    fn bars(&self, is_urgent: bool, now: Timestamp) -> bool {
+        self.barred_until.is_some_and(|until| until > now) || (!is_urgent && self.retry_at > now)
+    }
 }
 
 /// The right to ask for a certificate, which one node has at a time. It ends by itself with its lease.
@@ -120,18 +129,20 @@ impl AcmeOrders {
         Ok(read(store, &of_domains(ORDERS_PREFIX, domains)).await?.map(|(orders, _)| orders).unwrap_or_default())
     }
 
-    /// Takes the turn for `node` if nobody has it and the time for the next try has come.
+    /// Takes the turn for `node` if nobody has it and the time for the next try has come. `is_urgent`: also before that time,
+    /// unless the authority forbids it.
     pub async fn take_turn(
         store: &dyn Store,
         domains: &[String],
         node: &str,
         now: Timestamp,
         lease: Duration,
+        is_urgent: bool,
     ) -> Result<Option<AcmeTurn>, StoreError> {
         let key = of_domains(ORDERS_PREFIX, domains);
         let (mut orders, version) = read::<Self>(store, &key).await?.unwrap_or_default();
         if orders.turn.as_ref().is_some_and(|turn| turn.until > now && turn.node != node)
-            || orders.failure.as_ref().is_some_and(|failure| failure.retry_at > now)
+            || orders.failure.as_ref().is_some_and(|failure| failure.bars(is_urgent, now))
         {
             return Ok(None);
         }
@@ -274,25 +285,33 @@ mod tests {
         let (_folder, store) = store();
         let now = Timestamp::from_millis(1_795_354_780_123);
         let domains = names(&["b.example", "a.example"]);
-        let take = async |node: &str, now| AcmeOrders::take_turn(&store, &domains, node, now, LEASE).await.unwrap();
+        let take =
+            async |node: &str, now| AcmeOrders::take_turn(&store, &domains, node, now, LEASE, false).await.unwrap();
         let first = take("first", now).await.unwrap();
         assert!(take("second", now + LEASE / 2).await.is_none());
         // The order of names makes no difference; other names do.
         let same = names(&["a.example", "b.example"]);
-        assert!(AcmeOrders::take_turn(&store, &same, "second", now, LEASE).await.unwrap().is_none());
+        assert!(AcmeOrders::take_turn(&store, &same, "second", now, LEASE, false).await.unwrap().is_none());
         let other = names(&["a.example"]);
-        assert!(AcmeOrders::take_turn(&store, &other, "second", now, LEASE).await.unwrap().is_some());
+        assert!(AcmeOrders::take_turn(&store, &other, "second", now, LEASE, false).await.unwrap().is_some());
 
         // Who comes back late does not end the turn of another.
         let second = take("second", now + LEASE).await.unwrap();
         first.end(&store, None).await.unwrap();
         assert!(take("third", now + LEASE).await.is_none());
-        let failure = AcmeFailure { count: 1, at: now, error: "no".to_owned(), retry_at: now + LEASE * 3 };
+        let retry_at = now + LEASE * 3;
+        let mut failure = AcmeFailure { count: 1, at: now, error: "no".to_owned(), retry_at, barred_until: None };
         second.end(&store, Some(failure.clone())).await.unwrap();
         assert!(take("third", now + LEASE * 2).await.is_none(), "its time has not come");
         let third = take("third", now + LEASE * 3).await.unwrap();
         assert_eq!(third.failures(), 1);
         third.give_back(&store).await.unwrap();
+        let urgent =
+            AcmeOrders::take_turn(&store, &domains, "third", now + LEASE * 2, LEASE, true).await.unwrap().unwrap();
+        failure.barred_until = Some(now + LEASE * 3);
+        urgent.end(&store, Some(failure.clone())).await.unwrap();
+        let urgent = AcmeOrders::take_turn(&store, &domains, "third", now + LEASE * 2, LEASE, true).await.unwrap();
+        assert!(urgent.is_none(), "the authority forbids it");
         assert_eq!(
             AcmeOrders::find(&store, &domains).await.unwrap(),
             AcmeOrders { turn: None, failure: Some(failure) }

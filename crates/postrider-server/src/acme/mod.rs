@@ -15,6 +15,7 @@ use postrider_config::Acme as AcmeSettings;
 use postrider_core::{Clock, ObjectId, Timestamp};
 use postrider_store::acme::{AcmeCertificate, AcmeChallenge, AcmeFailure, AcmeOrders};
 use postrider_store::{Store, StoreError};
+use tokio::sync::Notify;
 use tokio::sync::watch::Receiver;
 use tracing::{debug, error, info, warn};
 
@@ -50,6 +51,7 @@ pub(crate) struct Acme {
     node: String,
     order_max: Duration,
     known: Mutex<Known>,
+    urgent: Notify,
 }
 
 /// What is known here of the kept certificate.
@@ -74,7 +76,18 @@ impl Acme {
         let directory_url = settings.directory_url.as_ref().filter(|_| settings.enabled)?.to_string();
         let node = ObjectId::new(clock.now()).to_string();
         let settings = settings.clone();
-        Some(Self { settings, directory_url, store, clock, tls, http, node, order_max, known: Mutex::default() })
+        Some(Self {
+            settings,
+            directory_url,
+            store,
+            clock,
+            tls,
+            http,
+            node,
+            order_max,
+            known: Mutex::default(),
+            urgent: Notify::new(),
+        })
     }
 
     /// Puts the kept certificate into use, if there is one. What is wrong with it is told and mended by a new one.
@@ -84,28 +97,34 @@ impl Acme {
         }
     }
 
+    /// Has the authority asked now if a certificate is due, whatever failed before; unless it forbids that.
+    pub(crate) fn hurry(&self) {
+        self.urgent.notify_one();
+    }
+
     /// Looks after the certificate until the server shuts down.
-    pub(crate) async fn run(self, mut draining: Receiver<bool>) {
+    pub(crate) async fn run(self: Arc<Self>, mut draining: Receiver<bool>) {
+        let mut is_urgent = false;
         loop {
-            if let Err(error) = self.look(&mut draining).await {
+            if let Err(error) = self.look(is_urgent, &mut draining).await {
                 debug!(%error, "the certificate in the store cannot be looked at");
             }
-            tokio::select! {
-                () = self.clock.sleep(LOOK) => {}
+            is_urgent = tokio::select! {
+                () = self.clock.sleep(LOOK) => false,
+                () = self.urgent.notified() => true,
                 _ = draining.wait_for(|&draining| draining) => return,
             }
         }
     }
 
-    async fn look(&self, draining: &mut Receiver<bool>) -> Result<(), StoreError> {
+    async fn look(&self, is_urgent: bool, draining: &mut Receiver<bool>) -> Result<(), StoreError> {
         if !self.is_due(self.install_kept().await?.as_ref()) {
             return Ok(());
         }
         let (store, domains) = (self.store.as_ref(), &self.settings.domains);
         let lease = self.order_max + TURN_MARGIN;
-        let Some(turn) = AcmeOrders::take_turn(store, domains, &self.node, self.clock.now(), lease).await? else {
-            return Ok(());
-        };
+        let turn = AcmeOrders::take_turn(store, domains, &self.node, self.clock.now(), lease, is_urgent).await?;
+        let Some(turn) = turn else { return Ok(()) };
         // Another may have had the turn until just now.
         if !self.is_due(self.install_kept().await?.as_ref()) {
             return turn.give_back(store).await;
@@ -204,8 +223,8 @@ impl Acme {
         let at = self.clock.now();
         // A tenth of jitter either way.
         let wait = backoff(count).mul_f64(0.9 + 0.2 * crate::random_fraction());
-        let asked = asked.map_or(at, |asked| asked.min(at + RETRY_ASKED_MAX));
-        AcmeFailure { count, at, error, retry_at: asked.max(at + wait) }
+        let barred_until = asked.map(|asked| asked.min(at + RETRY_ASKED_MAX));
+        AcmeFailure { count, at, error, retry_at: barred_until.unwrap_or(at).max(at + wait), barred_until }
     }
 }
 

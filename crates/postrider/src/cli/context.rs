@@ -118,7 +118,12 @@ pub(super) fn listeners(settings: &Settings) -> Vec<Listener> {
     });
     let api = SocketAddr::new(settings.api_host, settings.api_port);
     let api = Listener { name: "api", setting: "API_PORT", address: api };
-    mail.chain([api]).filter(|listener| listener.address.port() != 0).collect()
+    let acme = settings.acme_hosts().iter().map(|&host| Listener {
+        name: settings.acme.listener(),
+        setting: settings.acme.port_setting(),
+        address: SocketAddr::new(host, settings.acme.port()),
+    });
+    mail.chain([api]).chain(acme).filter(|listener| listener.address.port() != 0).collect()
 }
 
 /// Where a client on this machine reaches the applications' port; `None` where it is turned off.

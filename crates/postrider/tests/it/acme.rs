@@ -130,6 +130,10 @@ async fn a_failure_leaves_the_certificate_in_use_and_is_got_over() {
     assert!((Duration::from_secs(540)..=Duration::from_secs(660)).contains(&waited), "{waited:?}");
 
     authority.lead(NAME, postrider.ip());
+    // Asked to, it tries at once.
+    postrider.app().control().reload().await.unwrap();
+    eventually("the fourth order", async || (authority.count("new-order") == 4).then_some(())).await;
+    assert!(postrider.now() < failure.retry_at);
     given(&postrider, &authority, &[NAME], &first).await;
     assert_eq!(authority.count("new-order"), 4);
     let orders = AcmeOrders::find(postrider.store().as_ref(), &[NAME.to_owned()]).await.unwrap();
@@ -156,6 +160,7 @@ async fn the_authority_says_when_it_may_be_asked_again() {
     let failure = failed(&postrider, 1).await;
     assert!(failure.error.contains("too many certificates already issued (rateLimited)"), "{}", failure.error);
     assert_eq!(failure.retry_at.since(failure.at), Duration::from_secs(36_000));
+    postrider.app().control().reload().await.unwrap();
     clock.leap(Duration::from_secs(35_900)).await;
     clock.wait_for_sleeper(Duration::ZERO, Duration::from_secs(30)).await;
     assert_eq!(authority.count("new-order"), 1);
@@ -198,6 +203,26 @@ async fn of_two_nodes_one_asks_and_either_answers() {
     let _time = clock.run();
     eventually("the other node to show it", async || (shown(&second).await == certificate).then_some(())).await;
     assert_eq!((authority.count("new-order"), authority.count("new-account")), (1, 1));
+}
+
+#[tokio::test]
+async fn check_and_selftest_tell_how_it_stands() {
+    let (site, clock, authority) = with_authority(Site::new().await).await;
+    site.zone().address(NAME, site.ip());
+    let check = async |site: &Site| site.command(crate::support::binary(), &["check"], "").await.stdout;
+    let before = check(&site).await;
+    assert!(before.contains("has given no certificate for postrider.test yet"), "{before}");
+    let found = format!("the authority finds postrider.test at {}, where ACME_HTTP_PORT is bound", site.ip());
+    assert!(before.contains(&found) && before.contains("acme-http can listen on"), "{before}");
+    authority.fail(AcmeFault::RateLimited { retry_after_seconds: 3600 });
+    let postrider = site.start_on(&clock).await;
+    failed(&postrider, 1).await;
+    let output = check(&postrider).await;
+    assert!(output.contains("failed: the authority refuses: too many certificates"), "{output}");
+    given(&postrider, &authority, &[NAME], &[]).await;
+    let ports = postrider.command(crate::support::binary(), &["selftest", "ports"], "").await.stdout;
+    let tried = ports.lines().find(|line| line.contains("acme-http"));
+    assert!(tried.is_some_and(|line| line.starts_with("ok") && line.ends_with("answers")), "{ports}");
 }
 
 #[tokio::test]

@@ -21,20 +21,24 @@ const EXPIRY_WARNING_DAYS: u64 = 14;
 
 const RENEWAL_ADVICE: &str = "renew it; the server rereads the file itself";
 const SELF_SIGNED_ADVICE: &str =
-    "mail programs do not trust it: for submission set TLS_CERT_FILE and TLS_KEY_FILE to one of a public authority";
+    "mail programs do not trust it: set ACME_ENABLED, or TLS_CERT_FILE and TLS_KEY_FILE to one of a public authority";
 
 pub(super) fn check(settings: &Settings, findings: &mut Vec<Finding>) {
-    let is_own = settings.tls_cert_file.is_none();
-    if is_own && !settings.data_dir.join("tls").join("cert.pem").exists() {
-        findings.push(Finding::warn(AREA, "there is none; a self-signed one is made at the start", SELF_SIGNED_ADVICE));
-        return;
-    }
     if let Err(error) = tls::verifying_client(settings.tls_extra_ca_file.as_deref()) {
         findings.push(Finding::fail(
             AREA,
             error.to_string(),
             "name a file with certificates in PEM, or leave it unset",
         ));
+    }
+    if settings.acme.enabled {
+        // The self-signed one is a stopgap.
+        return;
+    }
+    let is_own = settings.tls_cert_file.is_none();
+    if is_own && !settings.data_dir.join("tls").join("cert.pem").exists() {
+        findings.push(Finding::warn(AREA, "there is none; a self-signed one is made at the start", SELF_SIGNED_ADVICE));
+        return;
     }
     match ServerTls::load(settings) {
         Ok(loaded) => findings.push(judge(loaded.cert_file(), &settings.mail_hostname, UnixTime::now(), is_own)),
@@ -98,7 +102,7 @@ fn is_not_valid_yet(verdict: &Result<(), Error>) -> bool {
 }
 
 /// As a client verifies that trusts Mozilla's roots.
-fn verify(
+pub(super) fn verify(
     certificate: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
     name: &ServerName<'_>,

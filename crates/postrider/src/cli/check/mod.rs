@@ -1,5 +1,6 @@
 //! `postrider check`: looks for mistakes before they cost mail, and says how to mend them. Changes nothing.
 
+mod acme;
 mod certificates;
 mod dns;
 mod ports;
@@ -38,7 +39,7 @@ enum Level {
 #[derive(Debug, Serialize)]
 struct Finding {
     level: Level,
-    /// `settings`, `store`, `certificates`, `ports`, `dns`, `source-ips`, `relay`.
+    /// `settings`, `store`, `certificates`, `acme`, `ports`, `dns`, `source-ips`, `relay`.
     area: &'static str,
     message: String,
     /// How to mend it.
@@ -52,6 +53,9 @@ pub(super) fn run(args: CheckArgs, output: &mut Output) -> Result<(), Failure> {
         context::block_on(async {
             store::check(&settings, args.full, &mut findings).await;
             certificates::check(&settings, &mut findings);
+            if settings.acme.enabled {
+                acme::check(&settings, &mut findings).await;
+            }
             ports::check(&settings, &mut findings).await;
             dns::check(&settings, &mut findings).await;
             source::check(&settings, &mut findings);

@@ -58,7 +58,8 @@ fn advice(kind: ErrorKind, setting: &str) -> String {
             )
         }
         ErrorKind::AddrNotAvailable => {
-            "this machine does not have that address: set SMTP_HOST or API_HOST to one that it has".to_owned()
+            "this machine does not have that address: set SMTP_HOST, API_HOST or ACME_HOST to one that it has"
+                .to_owned()
         }
         _ => format!("set {setting} to another port, or to 0 to turn it off"),
     }

@@ -66,6 +66,12 @@ fn show(tried: &Tried, setting: &str, output: &mut Output) -> Result<(), Failure
 async fn try_listener(listener: &Listener, address: SocketAddr, settings: &Settings) -> Result<String, String> {
     match listener.name {
         "api" => try_api(address, settings).await,
+        "acme-http" => {
+            let answer = http::get(address, "/", None).await?;
+            if answer.status == 404 { Ok("answers".to_owned()) } else { Err(format!("it answered {}", answer.status)) }
+        }
+        // It ends handshakes that no authority begins.
+        "acme-tls" => connect(address).await.map(|_| "takes connections".to_owned()),
         "submissions" => try_tls(address, "EHLO", settings).await,
         "lmtps" => try_tls(address, "LHLO", settings).await,
         "lmtp" => {
