@@ -194,6 +194,8 @@ fn blank() -> Settings {
         queue_concurrency_per_domain: 0,
         tls_required_domains: Vec::new(),
         mta_sts_enabled: false,
+        dane_enabled: false,
+        dnssec_trust_anchor_file: None,
         shaping_file: None,
         suppression_enabled: false,
         bounce_domain: None,

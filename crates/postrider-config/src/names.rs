@@ -28,6 +28,8 @@ pub(crate) const OWN_PREFIXES: &[&str] = &[
     "SHAPING_",
     "SUPPRESSION_",
     "MTA_STS_",
+    "DANE_",
+    "DNSSEC_",
     "BOUNCE_DOMAIN",
     "TRUSTED_NETWORK",
     "ALLOWED_DOMAIN",

@@ -198,6 +198,9 @@ pub struct Settings {
     /// Whose mail leaves only encrypted, to hosts that prove their names.
     pub tls_required_domains: Vec<DomainPattern>,
     pub mta_sts_enabled: bool,
+    pub dane_enabled: bool,
+    /// DNSKEY records of the root, in place of the built-in ones.
+    pub dnssec_trust_anchor_file: Option<PathBuf>,
     /// Lines for single destinations, before the built-in ones.
     pub shaping_file: Option<PathBuf>,
     /// Whether addresses are listed that bounce, and nothing is sent to listed ones.

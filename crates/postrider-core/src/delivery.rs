@@ -144,6 +144,16 @@ statuses! {
 }
 
 statuses! {
+    /// By what a mail server proves that it is the one that the mail is for.
+    TlsAuthentication {
+        /// A certificate that its domain's TLSA records, proven by DNSSEC, speak of (RFC 7672).
+        Dane = "dane",
+        /// A certificate for its name by an authority that is trusted here (RFC 5280), as MTA-STS and others ask for.
+        Pkix = "pkix",
+    }
+}
+
+statuses! {
     /// Why nothing is sent to an address any more.
     SuppressionReason {
         /// The other side said for good that there is no such mailbox.
@@ -201,6 +211,9 @@ pub struct TlsInfo {
     pub version: String,
     /// `TLS13_AES_256_GCM_SHA384`
     pub cipher: String,
+    /// By what the other side proved to be the one that the mail was for; absent where it was not asked to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<TlsAuthentication>,
 }
 
 /// What became of one attempt.

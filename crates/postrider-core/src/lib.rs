@@ -25,7 +25,9 @@ pub mod trace;
 
 pub use address::{Address, AddressError, Domain, ReversePath};
 pub use authentication::AuthenticationResult;
-pub use delivery::{Attempt, Category, DeliveryStatus, EmailStatus, Outcome, Reply, SuppressionReason, TlsInfo};
+pub use delivery::{
+    Attempt, Category, DeliveryStatus, EmailStatus, Outcome, Reply, SuppressionReason, TlsAuthentication, TlsInfo,
+};
 pub use envelope::{BodyType, Direction, DsnReturn, Envelope, Notify, Recipient};
 pub use id::ObjectId;
 pub use instructions::{Instructions, Priority};

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::{Name, RData, RecordType};
-use hickory_resolver::TokioResolver;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::{ResolverBuilder, TokioResolver};
 use postrider_core::ports::{IpVersion, MxRecord};
 use postrider_core::{ResolveError, Resolver};
 
@@ -30,22 +30,7 @@ impl DnsResolver {
     /// A resolver that asks `servers`, or the system's where the list is empty. The error says what is wrong with the
     /// system's configuration.
     pub fn new(servers: &[SocketAddr]) -> Result<Self, String> {
-        let provider = TokioRuntimeProvider::default();
-        let mut builder = if servers.is_empty() {
-            TokioResolver::builder(provider).map_err(|error| {
-                format!("the system's resolver configuration cannot be used: {error}; set DNS_SERVERS")
-            })?
-        } else {
-            let servers = servers.iter().map(|&server| name_server(server)).collect();
-            TokioResolver::builder_with_config(ResolverConfig::from_parts(None, Vec::new(), servers), provider)
-        };
-        let options: &mut ResolverOpts = builder.options_mut();
-        options.timeout = QUESTION_TIMEOUT;
-        options.attempts = TRIES;
-        // What the DNS does not say, /etc/hosts shall not say either: mail goes where its MX records tell.
-        if !servers.is_empty() {
-            options.use_hosts_file = hickory_resolver::config::ResolveHosts::Never;
-        }
+        let builder = builder(servers)?;
         let resolver = builder.build().map_err(|error| format!("the resolver cannot be set up: {error}"))?;
         Ok(Self { resolver })
     }
@@ -56,15 +41,19 @@ impl DnsResolver {
     }
 
     async fn lookup(&self, name: &str, kind: RecordType) -> Result<Vec<RData>, ResolveError> {
+        Ok(self.records(name, kind).await?.into_iter().map(|record| record.data).collect())
+    }
+
+    async fn records(&self, name: &str, kind: RecordType) -> Result<Vec<Record>, ResolveError> {
         let name = fully_qualified(name)?;
         let lookup = self.resolver.lookup(name, kind).await.map_err(resolve_error)?;
-        Ok(lookup.answers().iter().filter(|r| r.record_type() == kind).map(|record| record.data.clone()).collect())
+        Ok(lookup.answers().iter().filter(|record| record.record_type() == kind).cloned().collect())
     }
 }
 
 /// A name that the system's search list has no part in. In ASCII its labels are taken as they are: a backslash in one is no
 /// escape.
-fn fully_qualified(name: &str) -> Result<Name, ResolveError> {
+pub(crate) fn fully_qualified(name: &str) -> Result<Name, ResolveError> {
     let name = name.strip_suffix('.').unwrap_or(name);
     let parsed = if name.is_ascii() {
         Name::from_labels(name.split('.').filter(|_| !name.is_empty()).map(str::as_bytes))
@@ -76,6 +65,26 @@ fn fully_qualified(name: &str) -> Result<Name, ResolveError> {
     Ok(parsed)
 }
 
+/// What all resolvers of this program have in common.
+pub(crate) fn builder(servers: &[SocketAddr]) -> Result<ResolverBuilder<TokioRuntimeProvider>, String> {
+    let provider = TokioRuntimeProvider::default();
+    let mut builder = if servers.is_empty() {
+        TokioResolver::builder(provider)
+            .map_err(|error| format!("the system's resolver configuration cannot be used: {error}; set DNS_SERVERS"))?
+    } else {
+        let servers = servers.iter().map(|&server| name_server(server)).collect();
+        TokioResolver::builder_with_config(ResolverConfig::from_parts(None, Vec::new(), servers), provider)
+    };
+    let options: &mut ResolverOpts = builder.options_mut();
+    options.timeout = QUESTION_TIMEOUT;
+    options.attempts = TRIES;
+    // What the DNS does not say, /etc/hosts shall not say either: mail goes where its MX records tell.
+    if !servers.is_empty() {
+        options.use_hosts_file = hickory_resolver::config::ResolveHosts::Never;
+    }
+    Ok(builder)
+}
+
 fn name_server(server: SocketAddr) -> NameServerConfig {
     let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
         connection.port = server.port();
@@ -84,7 +93,20 @@ fn name_server(server: SocketAddr) -> NameServerConfig {
     NameServerConfig::new(server.ip(), true, connections.into())
 }
 
-fn resolve_error(error: NetError) -> ResolveError {
+/// An MX record, if it is one.
+pub(crate) fn mx_record(record: &Record) -> Option<MxRecord> {
+    let RData::MX(mx) = &record.data else { return None };
+    let exchange = mx.exchange.to_ascii().to_ascii_lowercase();
+    let exchange = if exchange == "." { exchange } else { exchange.trim_end_matches('.').to_owned() };
+    Some(MxRecord { preference: mx.preference, exchange })
+}
+
+/// The name that a record is of, in lower case and without the final dot.
+pub(crate) fn owner(record: &Record) -> String {
+    record.name.to_ascii().trim_end_matches('.').to_ascii_lowercase()
+}
+
+pub(crate) fn resolve_error(error: NetError) -> ResolveError {
     match &error {
         NetError::Dns(DnsError::NoRecordsFound(none)) => match none.response_code {
             ResponseCode::NXDomain => ResolveError::NoSuchDomain,
@@ -98,19 +120,7 @@ fn resolve_error(error: NetError) -> ResolveError {
 #[async_trait]
 impl Resolver for DnsResolver {
     async fn mx(&self, domain: &str) -> Result<Vec<MxRecord>, ResolveError> {
-        let records: Vec<MxRecord> = self
-            .lookup(domain, RecordType::MX)
-            .await?
-            .into_iter()
-            .filter_map(|data| match data {
-                RData::MX(mx) => {
-                    let exchange = mx.exchange.to_ascii();
-                    let exchange = if exchange == "." { exchange } else { exchange.trim_end_matches('.').to_owned() };
-                    Some(MxRecord { preference: mx.preference, exchange: exchange.to_ascii_lowercase() })
-                }
-                _ => None,
-            })
-            .collect();
+        let records: Vec<MxRecord> = self.records(domain, RecordType::MX).await?.iter().filter_map(mx_record).collect();
         if records.is_empty() { Err(ResolveError::NoRecords) } else { Ok(records) }
     }
 

@@ -14,6 +14,7 @@ pub mod users;
 mod control;
 mod deliver;
 mod directory;
+mod dnssec;
 mod generations;
 mod handshake;
 mod hearing;

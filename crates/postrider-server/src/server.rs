@@ -22,6 +22,7 @@ use crate::deliver::Delivery;
 use crate::deliver::route::Router;
 use crate::directory::Recipients;
 use crate::dkim::{self, Signers};
+use crate::dnssec::Dnssec;
 use crate::http::HttpClient;
 use crate::imap;
 use crate::limits::Limits;
@@ -56,6 +57,8 @@ pub enum StartError {
     File { path: String, error: io::Error },
     #[error("SHAPING_FILE {path}: {error}")]
     Shaping { path: String, error: String },
+    #[error("{0}")]
+    Dnssec(String),
     #[error("the simulator cannot be started: {0}")]
     Simulator(io::Error),
 }
@@ -115,7 +118,10 @@ impl Server {
         if let Some(acme) = &acme {
             acme.use_kept().await;
         }
-        let router = Router::new(settings, simulator_port, profiles, mta_sts, resolver.clone(), clock.clone());
+        let dnssec = dnssec(settings, &clock)?;
+        let sources_of_policy = (mta_sts, dnssec.clone());
+        let router =
+            Router::new(settings, simulator_port, profiles, sources_of_policy, resolver.clone(), clock.clone());
         let return_paths = match &settings.bounce_domain {
             Some(domain) => Some(Arc::new(ReturnPaths::open(domain.clone(), store.as_ref()).await?)),
             None => None,
@@ -123,6 +129,7 @@ impl Server {
         let delivery = Delivery {
             clock: clock.clone(),
             resolver,
+            dnssec,
             limits: limits.clone(),
             hostname: settings.mail_hostname.clone(),
             own_listeners: (bound.iter().map(|(_, _, address)| *address))
@@ -331,6 +338,16 @@ fn bind_acme(settings: &Settings) -> Result<Vec<(TcpListener, SocketAddr)>, Star
 }
 
 /// What is known of destinations beforehand.
+/// What DANE stands on, where it is obeyed.
+fn dnssec(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Option<Arc<Dnssec>>, StartError> {
+    if !settings.dane_enabled || settings.delivery_mode != DeliveryMode::Mx {
+        return Ok(None);
+    }
+    let anchors = settings.dnssec_trust_anchor_file.as_deref();
+    let dnssec = Dnssec::new(&settings.dns_servers, anchors, clock.clone()).map_err(StartError::Dnssec)?;
+    Ok(Some(Arc::new(dnssec)))
+}
+
 fn profiles(file: Option<&Path>) -> Result<Profiles, StartError> {
     let failed = |path: &Path, error: io::Error| StartError::File { path: path.display().to_string(), error };
     let own = file.map(|path| std::fs::read_to_string(path).map_err(|error| failed(path, error))).transpose()?;

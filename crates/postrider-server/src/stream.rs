@@ -112,6 +112,7 @@ impl Stream {
                 other => format!("{other:?}"),
             },
             cipher: format!("{:?}", connection.negotiated_cipher_suite()?.suite()),
+            authentication: None,
         })
     }
 

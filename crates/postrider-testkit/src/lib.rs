@@ -47,5 +47,5 @@ pub use proxy::{ProxyMode, TcpProxy};
 pub use scrub::scrub;
 pub use site::{Site, ports};
 pub use store::StoreFaults;
-pub use tls::{certificate_pem, servers_certificate_pem};
+pub use tls::{certificate_pem, servers_association, servers_certificate_pem};
 pub use wait::{GUARD_SECONDS, eventually, eventually_within};

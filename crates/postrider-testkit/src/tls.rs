@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-use rcgen::{CertifiedKey, KeyPair};
+use rcgen::{CertifiedKey, KeyPair, PublicKeyData};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
@@ -23,6 +23,28 @@ pub fn certificate_pem(name: &str) -> (String, String) {
 /// takes it as an authority trusts them.
 pub fn servers_certificate_pem() -> String {
     servers_certificate().cert.pem()
+}
+
+/// What a TLSA record with these numbers says of that certificate (RFC 6698 section 2.1).
+///
+/// # Panics
+///
+/// When the numbers are none of RFC 6698.
+pub fn servers_association(selector: u8, matching: u8) -> Vec<u8> {
+    use ring::digest::{SHA256, SHA512, digest};
+
+    let made = servers_certificate();
+    let selected = match selector {
+        0 => made.cert.der().to_vec(),
+        1 => made.signing_key.subject_public_key_info(),
+        other => panic!("{other} is no selector"),
+    };
+    match matching {
+        0 => selected,
+        1 => digest(&SHA256, &selected).as_ref().to_vec(),
+        2 => digest(&SHA512, &selected).as_ref().to_vec(),
+        other => panic!("{other} is no matching type"),
+    }
 }
 
 fn servers_certificate() -> &'static CertifiedKey<KeyPair> {

@@ -126,6 +126,28 @@ pub(super) const TLS: &[Setting] = &[
         "Whether the MTA-STS policies of recipient domains are obeyed (RFC 8461): a domain that enforces one gets its mail only \
          encrypted, at hosts that the policy names and that prove their names.",
     ),
+    Setting::new(
+        "DANE_ENABLED",
+        "false",
+        Kind::Switch(|settings, on| settings.dane_enabled = on),
+        "Whether TLSA records of MX hosts are obeyed (RFC 7672): where DNSSEC proves them, mail leaves only encrypted, to hosts whose \
+         certificate they speak of. DNSSEC is checked here; the DNS servers have to pass signatures on, and where they do not, DANE is \
+         off. It costs some DNS questions more for each recipient domain, and a domain whose signatures are wrong gets no mail.",
+    ),
+    Setting::new(
+        "DNSSEC_TRUST_ANCHOR_FILE",
+        "",
+        Kind::Text {
+            allowed: "a file",
+            set: |settings, text| {
+                let file = if text.is_empty() { None } else { Some(value::path(text).ok_or(None)?) };
+                settings.dnssec_trust_anchor_file = file;
+                Ok(())
+            },
+        },
+        "DNSKEY records that DNSSEC's proofs begin with, as a zone file has them, in place of those of the Internet's root: for networks \
+         with a root of their own.",
+    ),
 ];
 
 pub(super) const STORE: &[Setting] = &[

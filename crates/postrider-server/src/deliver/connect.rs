@@ -2,12 +2,11 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_core::delivery::Exchange;
-use postrider_core::{Attempt, Category, Outcome, ResolveError, Timestamp, dsn};
-use postrider_wire::smtp::client::{Client, ClientLimits, ClientOptions, Credentials, Event, TlsUse};
+use postrider_core::{Attempt, Category, Outcome, ResolveError, Timestamp, TlsInfo, dsn};
+use postrider_wire::smtp::client::{Client, ClientLimits, ClientOptions, Credentials, Event};
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::{TlsConnector, TlsStream};
@@ -16,6 +15,7 @@ use tracing::debug;
 use super::Delivery;
 pub(crate) use super::conversation::Connection;
 use super::conversation::{ATTEMPT_TIME_MAX, Peer, exchange_record, explain};
+use super::protection::{Check, Protection};
 use super::route::{MxHost, NoRoute, Route, TlsMode};
 use crate::clock::timeout;
 use crate::policy::source::SourceKey;
@@ -81,6 +81,11 @@ impl HostFailure {
     fn from_resolving(name: &str, error: &ResolveError) -> Self {
         let outcome = NoRoute::from_resolving(name, error).outcome();
         let peer = Peer { mx: Some(name.to_owned()), ..Peer::default() };
+        Self { outcome, peer, exchanges: Vec::new(), obstacle: Obstacle::Name }
+    }
+
+    fn unprotected(host: &MxHost, outcome: Outcome) -> Self {
+        let peer = Peer { mx: Some(host.name.clone()), ..Peer::default() };
         Self { outcome, peer, exchanges: Vec::new(), obstacle: Obstacle::Name }
     }
 
@@ -181,8 +186,15 @@ impl Way<'_> {
                     continue;
                 }
             };
+            let protection = match Protection::of(self.delivery, self.route, host, self.avoid_tls).await {
+                Ok(protection) => protection,
+                Err(outcome) => {
+                    failures.push(HostFailure::unprotected(host, outcome));
+                    continue;
+                }
+            };
             for ip in addresses {
-                let failure = match self.open(host, ip).await {
+                let failure = match self.open(host, ip, &protection).await {
                     Ok(connection) => return Ok(connection),
                     Err(failure) => failure,
                 };
@@ -219,7 +231,7 @@ impl Way<'_> {
         Ok(addresses)
     }
 
-    async fn open(&self, host: &MxHost, ip: IpAddr) -> Result<Connection, HostFailure> {
+    async fn open(&self, host: &MxHost, ip: IpAddr, protection: &Protection) -> Result<Connection, HostFailure> {
         let Self { delivery, route, .. } = self;
         let mut peer = Peer { mx: Some(host.name.clone()), mx_ip: Some(ip), ..Peer::default() };
         let target = SocketAddr::new(ip, route.port);
@@ -239,26 +251,22 @@ impl Way<'_> {
             .map_err(|error| HostFailure::unreachable(host, &error, &peer))?;
         peer.source_ip = tcp.local_addr().ok().map(|address| address.ip());
         let stream = match route.tls {
-            TlsMode::Implicit { verified } => self.encrypt(tcp, host, verified, &peer).await?,
+            TlsMode::Implicit { .. } => self.encrypt(tcp, host, protection, &peer).await?,
             _ => Stream::Clear(tcp),
         };
-        peer.tls = stream.tls_info();
-        let client = Client::new(self.client_options(peer.tls.is_some()));
+        peer.tls = tls_info(&stream, protection);
+        let client = Client::new(self.client_options(protection, peer.tls.is_some()));
         let mut connection = Connection::new(stream, client, self.source.clone(), peer, self.started_at);
         let per_connection_max = delivery.limits.messages_per_connection_max;
         connection.messages_max = route.profile.messages_per_connection.unwrap_or(per_connection_max);
-        self.greet(host, connection).await
+        self.greet(host, protection, connection).await
     }
 
-    fn client_options(&self, tls_active: bool) -> ClientOptions {
+    fn client_options(&self, protection: &Protection, tls_active: bool) -> ClientOptions {
         let credentials = self.route.credentials.as_ref();
         ClientOptions {
             helo_name: self.source.ehlo.as_deref().unwrap_or(&self.delivery.hostname).to_owned(),
-            tls: match self.route.tls {
-                TlsMode::Opportunistic if !self.avoid_tls => TlsUse::IfOffered,
-                TlsMode::StartTlsVerified => TlsUse::Required,
-                TlsMode::Never | TlsMode::Opportunistic | TlsMode::Implicit { .. } => TlsUse::Never,
-            },
+            tls: protection.starttls,
             tls_active,
             credentials: credentials.map(|c| Credentials { user: c.user.clone(), password: c.password.clone() }),
             limits: ClientLimits::default(),
@@ -266,19 +274,23 @@ impl Way<'_> {
     }
 
     /// From the greeting to the point where a transaction can begin.
-    async fn greet(&self, host: &MxHost, mut connection: Connection) -> Result<Connection, HostFailure> {
+    async fn greet(
+        &self,
+        host: &MxHost,
+        protection: &Protection,
+        mut connection: Connection,
+    ) -> Result<Connection, HostFailure> {
         loop {
             let event = connection.next_event(self.delivery.clock.as_ref()).await;
             let failure = match event {
                 Ok(Event::Ready) => return Ok(connection),
                 Ok(Event::StartTls) => {
-                    let verified = self.route.tls == TlsMode::StartTlsVerified;
                     let clear = std::mem::replace(&mut connection.stream, Stream::Closed).into_clear();
                     let tcp = clear.ok_or_else(|| {
                         HostFailure::deferred(Category::Protocol, "STARTTLS within TLS".to_owned(), &connection.peer)
                     })?;
-                    connection.stream = self.encrypt(tcp, host, verified, &connection.peer).await?;
-                    connection.peer.tls = connection.stream.tls_info();
+                    connection.stream = self.encrypt(tcp, host, protection, &connection.peer).await?;
+                    connection.peer.tls = tls_info(&connection.stream, protection);
                     connection.client.tls_started(&mut connection.input);
                     continue;
                 }
@@ -302,21 +314,37 @@ impl Way<'_> {
         }
     }
 
-    async fn encrypt(&self, tcp: TcpStream, host: &MxHost, verified: bool, peer: &Peer) -> Result<Stream, HostFailure> {
+    async fn encrypt(
+        &self,
+        tcp: TcpStream,
+        host: &MxHost,
+        protection: &Protection,
+        peer: &Peer,
+    ) -> Result<Stream, HostFailure> {
         let delivery = self.delivery;
         let failure = |reason: String| HostFailure::deferred(Category::Tls, format!("{}: {reason}", host.name), peer);
-        let config = if verified { &delivery.verifying_tls } else { &delivery.opportunistic_tls };
+        let (config, name) = match &protection.check {
+            Check::None => (delivery.opportunistic_tls.clone(), host.name.as_str()),
+            Check::Name => (delivery.verifying_tls.clone(), host.name.as_str()),
+            Check::Tlsa(set) => (set.client(), set.base.as_str()),
+        };
         let name = match host.address {
             Some(address) => ServerName::from(address),
-            None => ServerName::try_from(host.name.clone()).map_err(|error| failure(error.to_string()))?,
+            None => ServerName::try_from(name.to_owned()).map_err(|error| failure(error.to_string()))?,
         };
-        let handshake = TlsConnector::from(Arc::clone(config)).connect(name, tcp);
+        let handshake = TlsConnector::from(config).connect(name, tcp);
         match timeout(delivery.clock.as_ref(), HANDSHAKE_TIMEOUT, handshake).await {
             Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(TlsStream::Client(stream)))),
             Ok(Err(error)) => Err(failure(format!("the TLS handshake failed: {error}"))),
             Err(_) => Err(failure("the TLS handshake took too long".to_owned())),
         }
     }
+}
+
+/// How a connection is encrypted, and what proves that it ends at the right host.
+fn tls_info(stream: &Stream, protection: &Protection) -> Option<TlsInfo> {
+    let authentication = protection.check.authentication();
+    stream.tls_info().map(|tls| TlsInfo { authentication, ..tls })
 }
 
 fn socket(target: SocketAddr) -> io::Result<TcpSocket> {
@@ -346,7 +374,7 @@ mod tests {
 
     #[test]
     fn equals_are_shuffled_and_preferences_kept() {
-        let host = |preference, name: &str| MxHost { preference, name: name.to_owned(), address: None };
+        let host = |preference, name: &str| MxHost::new(preference, name.to_owned(), None);
         let hosts = [host(10, "a"), host(10, "b"), host(10, "c"), host(20, "d")];
         let mut firsts = std::collections::HashSet::new();
         for _ in 0..200 {
@@ -361,7 +389,7 @@ mod tests {
     async fn an_address_that_is_not_ours_is_told_apart_from_a_host_that_does_not_answer() {
         let delivery = crate::deliver::tests::delivery(&[]);
         let address = Some([127, 0, 0, 1].into());
-        let host = MxHost { preference: 0, name: "mx.example".to_owned(), address };
+        let host = MxHost::new(0, "mx.example".to_owned(), address);
         // Nobody listens on the port that is reserved.
         let route = Route {
             key: "a".into(),

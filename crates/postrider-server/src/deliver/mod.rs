@@ -6,6 +6,8 @@
 
 pub(crate) mod connect;
 mod conversation;
+mod dane;
+mod protection;
 pub(crate) mod report;
 pub(crate) mod route;
 pub(crate) mod transaction;
@@ -17,6 +19,7 @@ use postrider_core::{Clock, Resolver};
 use rustls::ClientConfig;
 
 use crate::bounces::return_path::ReturnPaths;
+use crate::dnssec::Dnssec;
 use crate::limits::Limits;
 
 /// What every delivery needs.
@@ -24,6 +27,8 @@ use crate::limits::Limits;
 pub(crate) struct Delivery {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) resolver: Arc<dyn Resolver>,
+    /// Where DANE is obeyed.
+    pub(crate) dnssec: Option<Arc<Dnssec>>,
     pub(crate) limits: Limits,
     /// Our name, in EHLO and in reports.
     pub(crate) hostname: String,
@@ -75,6 +80,7 @@ mod tests {
         Delivery {
             clock: Arc::new(SystemClock),
             resolver: Arc::new(DnsResolver::new(&[SocketAddr::from(([127, 0, 0, 1], 53))]).unwrap()),
+            dnssec: None,
             limits: Limits::default(),
             hostname: "us.example".to_owned(),
             own_listeners: own_listeners.iter().map(|text| text.parse().unwrap()).collect(),

@@ -1,14 +1,17 @@
 //! Which hosts take mail for a domain (RFC 5321 section 5.1).
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use postrider_config::{Credentials, DeliveryMode, DomainPattern, Settings};
+use postrider_core::ports::MxRecord;
 use postrider_core::{Category, Clock, Domain, Outcome, ResolveError, Resolver, Timestamp, dsn};
 use tokio::sync::OnceCell;
 
+use crate::dnssec::{Answer, Dnssec};
 use crate::policy::mta_sts::{Mode, MtaSts, Policy};
 use crate::policy::shaping::{Profile, Profiles};
 
@@ -25,6 +28,16 @@ pub(crate) struct MxHost {
     pub(crate) name: String,
     /// Set where the route names an address instead of a host.
     pub(crate) address: Option<IpAddr>,
+    /// Whether DNSSEC proves that it takes the domain's mail.
+    pub(crate) is_secure: bool,
+    /// Whether the domain's MTA-STS policy, if it enforces one, names it.
+    pub(crate) is_allowed: bool,
+}
+
+impl MxHost {
+    pub(crate) fn new(preference: u16, name: String, address: Option<IpAddr>) -> Self {
+        Self { preference, name, address, is_secure: false, is_allowed: true }
+    }
 }
 
 /// How TLS is used with the hosts of a route.
@@ -75,6 +88,7 @@ pub(crate) struct Router {
     profiles: Profiles,
     tls_required: Vec<DomainPattern>,
     mta_sts: Option<MtaSts>,
+    dnssec: Option<Arc<Dnssec>>,
     /// Set where all mail goes one way: a relay, the simulator.
     fixed: Option<Arc<Route>>,
     known: Mutex<HashMap<Domain, (Arc<Route>, Timestamp)>>,
@@ -90,7 +104,7 @@ impl Router {
         settings: &Settings,
         simulator_port: Option<u16>,
         profiles: Profiles,
-        mta_sts: Option<MtaSts>,
+        (mta_sts, dnssec): (Option<MtaSts>, Option<Arc<Dnssec>>),
         resolver: Arc<dyn Resolver>,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -107,6 +121,7 @@ impl Router {
             profiles,
             tls_required: settings.tls_required_domains.clone(),
             mta_sts,
+            dnssec,
             fixed: fixed.map(Arc::new),
             known: Mutex::default(),
             under_way: Mutex::default(),
@@ -139,12 +154,14 @@ impl Router {
         }
         let mut is_encrypted = self.tls_required.iter().any(|pattern| pattern.matches(domain));
         let hosts = match domain.literal() {
-            Some(address) => vec![MxHost { preference: 0, name: address.to_string(), address: Some(address) }],
+            Some(address) => vec![MxHost::new(0, address.to_string(), Some(address))],
             None => {
                 let (hosts, policy) = tokio::join!(self.mx_hosts(domain), self.policy(domain));
                 let mut hosts = hosts?;
                 if let Some(policy) = policy.filter(|policy| policy.mode == Mode::Enforce) {
-                    hosts.retain(|host| policy.allows(&host.name));
+                    hosts.iter_mut().for_each(|host| host.is_allowed = policy.allows(&host.name));
+                    // The others may still have TLSA records, which outweigh the policy (RFC 8461 section 2).
+                    hosts.retain(|host| host.is_allowed || host.is_secure);
                     is_encrypted = true;
                 }
                 if hosts.is_empty() {
@@ -154,8 +171,7 @@ impl Router {
             }
         };
         let profile = self.profiles.of(&hosts);
-        let names: Vec<String> = hosts.iter().map(|host| format!("{}:{}", host.preference, host.name)).collect();
-        let key = format!("{}{}", if is_encrypted { "tls:" } else { "" }, names.join(","));
+        let key = key(&hosts, is_encrypted);
         let route = Arc::new(Route {
             key: key.into(),
             hosts,
@@ -183,14 +199,16 @@ impl Router {
 
     /// The hosts of the domain's MX records, or the domain itself where it has none (RFC 5321 section 5.1).
     async fn mx_hosts(&self, domain: &Domain) -> Result<Vec<MxHost>, NoRoute> {
-        let mut records = match self.resolver.mx(domain.as_str()).await {
-            Ok(records) => records,
-            Err(ResolveError::NoRecords) if domain.as_str() == self.hostname => return Err(self.ourselves(domain)),
-            Err(ResolveError::NoRecords) => {
-                return Ok(vec![MxHost { preference: 0, name: domain.as_str().to_owned(), address: None }]);
-            }
+        let (mut records, is_secure) = match self.mx_records(domain).await {
+            Ok(answer) => (answer.content, answer.is_secure),
             Err(error) => return Err(NoRoute::from_resolving(domain.as_str(), &error)),
         };
+        if records.is_empty() {
+            if domain.as_str() == self.hostname {
+                return Err(self.ourselves(domain));
+            }
+            return Ok(vec![MxHost { is_secure, ..MxHost::new(0, domain.as_str().to_owned(), None) }]);
+        }
         // RFC 7505 section 3: "." alone says that the domain takes no mail. Beside other records it says nothing.
         records.retain(|record| record.exchange != ".");
         if records.is_empty() {
@@ -211,8 +229,22 @@ impl Router {
         }
         Ok(records
             .into_iter()
-            .map(|record| MxHost { preference: record.preference, name: record.exchange, address: None })
+            .map(|record| MxHost { is_secure, ..MxHost::new(record.preference, record.exchange, None) })
             .collect())
+    }
+
+    /// The MX records, with the proof of them where it can be had.
+    async fn mx_records(&self, domain: &Domain) -> Result<Answer<Vec<MxRecord>>, ResolveError> {
+        if let Some(dnssec) = &self.dnssec
+            && dnssec.is_able().await
+        {
+            return dnssec.mx(domain.as_str()).await;
+        }
+        let content = match self.resolver.mx(domain.as_str()).await {
+            Err(ResolveError::NoRecords) => Vec::new(),
+            answer => answer?,
+        };
+        Ok(Answer { is_secure: false, content })
     }
 
     fn ourselves(&self, domain: &Domain) -> NoRoute {
@@ -262,6 +294,16 @@ impl NoRoute {
         }
     }
 
+    /// So is this one.
+    pub(crate) fn not_allowed_host(host: &str) -> Self {
+        Self {
+            permanent: false,
+            category: Category::Tls,
+            enhanced_code: "4.7.5",
+            reason: format!("{host} is not allowed by the domain's MTA-STS policy"),
+        }
+    }
+
     pub(crate) fn from_resolving(name: &str, error: &ResolveError) -> Self {
         match error {
             ResolveError::NoSuchDomain => Self {
@@ -286,6 +328,21 @@ impl NoRoute {
     }
 }
 
+/// The same for hosts that are alike in all that is to be done with them.
+fn key(hosts: &[MxHost], is_encrypted: bool) -> String {
+    let mut key = String::from(if is_encrypted { "tls:" } else { "" });
+    if hosts.iter().any(|host| host.is_secure) {
+        key.push_str("dane:");
+    }
+    for (nth, host) in hosts.iter().enumerate() {
+        let comma = if nth == 0 { "" } else { "," };
+        let mark = if host.is_allowed { "" } else { "!" };
+        // Writing to a String does not fail.
+        let _ = write!(key, "{comma}{mark}{}:{}", host.preference, host.name);
+    }
+    key
+}
+
 fn relay_route(relay: &postrider_config::Relay) -> Route {
     let address: Option<IpAddr> = relay.host.trim_start_matches('[').trim_end_matches(']').parse().ok();
     let is_loopback = relay.host == "localhost" || address.is_some_and(|address| address.is_loopback());
@@ -298,7 +355,7 @@ fn relay_route(relay: &postrider_config::Relay) -> Route {
     };
     Route {
         key: format!("relay:{}:{}", relay.host, relay.port).into(),
-        hosts: vec![MxHost { preference: 0, name: relay.host.clone(), address }],
+        hosts: vec![MxHost::new(0, relay.host.clone(), address)],
         port: relay.port,
         tls,
         credentials: relay.credentials.clone(),
@@ -310,7 +367,7 @@ fn simulator_route(port: u16) -> Route {
     let address = IpAddr::from([127, 0, 0, 1]);
     Route {
         key: "simulator".into(),
-        hosts: vec![MxHost { preference: 0, name: "simulator".to_owned(), address: Some(address) }],
+        hosts: vec![MxHost::new(0, "simulator".to_owned(), Some(address))],
         port,
         tls: TlsMode::Never,
         credentials: None,
@@ -321,7 +378,6 @@ fn simulator_route(port: u16) -> Route {
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
-    use postrider_core::ports::MxRecord;
 
     use super::*;
     use crate::clock::SystemClock;
@@ -358,6 +414,7 @@ mod tests {
             profiles: Profiles::default(),
             tls_required: Vec::new(),
             mta_sts: None,
+            dnssec: None,
             fixed: None,
             known: Mutex::default(),
             under_way: Mutex::default(),

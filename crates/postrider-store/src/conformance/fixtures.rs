@@ -8,7 +8,7 @@ use postrider_core::mailbox::{Flags, MailboxName, NamedFlags, UidSet};
 use postrider_core::source::{SourceDecision, SourceOrigin};
 use postrider_core::{
     Address, Attempt, AuthenticationResult, Category, Direction, Domain, Envelope, Instructions, Message, ObjectId,
-    Outcome, Priority, Recipient, Reply, ReversePath, Timestamp, TlsInfo,
+    Outcome, Priority, Recipient, Reply, ReversePath, Timestamp, TlsAuthentication, TlsInfo,
 };
 
 use super::Harness;
@@ -332,7 +332,11 @@ pub(super) fn attempt(number: u32, seconds: i64, next: Next) -> Attempt {
             latency: Duration::from_millis(12),
             error: Some("the service did not answer".to_owned()),
         }),
-        tls: Some(TlsInfo { version: "TLSv1.3".into(), cipher: "TLS13_AES_128_GCM_SHA256".into() }),
+        tls: Some(TlsInfo {
+            version: "TLSv1.3".into(),
+            cipher: "TLS13_AES_128_GCM_SHA256".into(),
+            authentication: Some(TlsAuthentication::Dane),
+        }),
         exchanges: Vec::new(),
         outcome,
     }

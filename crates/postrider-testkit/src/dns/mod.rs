@@ -2,13 +2,14 @@
 //!
 //! It knows records, and nothing of mail.
 
+mod signing;
 mod zone;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::op::{Edns, Message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinHandle;
@@ -91,14 +92,18 @@ fn answer(question: &[u8], zone: &Zone, transport: Transport) -> Option<Vec<u8>>
     response.metadata.recursion_desired = question.metadata.recursion_desired;
     response.metadata.recursion_available = true;
     response.add_query(query.clone());
-    let found = zone.ask(query.name(), query.query_type(), transport)?;
+    let with_signatures = question.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok);
+    let found = zone.ask(query.name(), query.query_type(), transport, with_signatures)?;
     response.metadata.response_code = found.code;
     if found.truncated && transport == Transport::Udp {
         return response.truncate().to_vec().ok();
     }
     response.add_answers(found.answers);
-    if response.answers.is_empty() && matches!(found.code, ResponseCode::NoError | ResponseCode::NXDomain) {
-        response.add_authority(zone::start_of_authority());
+    response.add_authorities(found.authorities);
+    if let Some(asked) = question.edns.as_ref().filter(|_| with_signatures) {
+        let mut edns = Edns::new();
+        edns.set_max_payload(asked.max_payload()).enable_dnssec();
+        response.edns = Some(edns);
     }
     let bytes = response.to_vec().ok()?;
     let payload_max =
@@ -111,7 +116,7 @@ fn answer(question: &[u8], zone: &Zone, transport: Transport) -> Option<Vec<u8>>
 
 #[cfg(test)]
 mod tests {
-    use hickory_proto::op::Query;
+    use hickory_proto::op::{Query, ResponseCode};
     use hickory_proto::rr::{Name, RData, RecordType};
 
     use super::*;

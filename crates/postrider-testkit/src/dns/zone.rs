@@ -5,11 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::rdata::{self, SOA, TXT};
+use hickory_proto::rr::rdata::{self, SOA, TLSA, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
-/// Nothing is cached, so that a test may change the zone between two questions.
-const TTL_SECONDS: u32 = 0;
+use super::signing::Signing;
 
 /// How many aliases are followed.
 const ALIASES_MAX: usize = 8;
@@ -40,7 +39,7 @@ pub struct Asked {
 }
 
 /// The records of a test's Internet. Clones are the same zone; it may change at any time. A name that is not in it does
-/// not exist.
+/// not exist. Nothing may be cached, unless a test says so, so that the zone may change between two questions.
 #[derive(Debug, Clone, Default)]
 pub struct Zone(Arc<Mutex<Records>>);
 
@@ -103,6 +102,46 @@ impl Zone {
         self
     }
 
+    /// Lets answers be kept for so long, from now on.
+    pub fn time_to_live(&self, seconds: u32) -> &Self {
+        self.lock().ttl_seconds = seconds;
+        self
+    }
+
+    /// Signs all of it from the root on, for whoever asks for signatures (RFC 4035 section 3).
+    pub fn sign(&self) -> &Self {
+        self.lock().signing.get_or_insert_default();
+        self
+    }
+
+    /// Makes a domain a zone of its own, with keys of its own where `is_signed`. All is signed then, but for zones that are not.
+    pub fn delegate(&self, domain: &str, is_signed: bool) -> &Self {
+        self.lock().signing.get_or_insert_default().delegate(key(domain), is_signed);
+        self
+    }
+
+    /// Spoils all signatures over records of a name.
+    pub fn forge(&self, host: &str) -> &Self {
+        self.lock().signing.get_or_insert_default().forge(key(host));
+        self
+    }
+
+    /// Leaves all signatures out from now on, as name servers do that know nothing of DNSSEC.
+    pub fn strip_signatures(&self) -> &Self {
+        self.lock().signing.get_or_insert_default().strip();
+        self
+    }
+
+    /// The root's key, as a file of trust anchors has it.
+    pub fn trust_anchor(&self) -> String {
+        self.lock().signing.get_or_insert_default().trust_anchor()
+    }
+
+    /// TLSA (RFC 6698 section 2.1): the association's data as it is.
+    pub fn tlsa(&self, host: &str, usage: u8, selector: u8, matching: u8, data: &[u8]) -> &Self {
+        self.add(host, RData::TLSA(TLSA::new(usage.into(), selector.into(), matching.into(), data.to_vec())))
+    }
+
     /// Forgets all about a name: it does not exist any more, and does not fail any more.
     pub fn clear(&self, host: &str) -> &Self {
         let mut records = self.lock();
@@ -126,7 +165,15 @@ impl Zone {
     }
 
     /// Looks a question up and notes it; `None`: be silent.
-    pub(super) fn ask(&self, host: &Name, record_type: RecordType, transport: Transport) -> Option<Found> {
+    ///
+    /// `with_signatures`: for one who asks for them.
+    pub(super) fn ask(
+        &self,
+        host: &Name,
+        record_type: RecordType,
+        transport: Transport,
+        with_signatures: bool,
+    ) -> Option<Found> {
         let mut records = self.lock();
         let key = key(&host.to_string());
         records.asked.push(Asked { name: key.clone(), record_type, transport });
@@ -137,9 +184,24 @@ impl Zone {
             None if records.exists(&key) => ResponseCode::NoError,
             None => ResponseCode::NXDomain,
         };
-        let answers =
-            if code == ResponseCode::NoError { records.answers(key.clone(), record_type) } else { Vec::new() };
-        Some(Found { code, answers, truncated: records.truncated.contains(&key) })
+        let mut found = Found { code, truncated: records.truncated.contains(&key), ..Found::default() };
+        if !matches!(code, ResponseCode::NoError | ResponseCode::NXDomain) {
+            return Some(found);
+        }
+        if code == ResponseCode::NoError {
+            found.answers = records.answers(key.clone(), record_type);
+        }
+        match records.signing.as_ref().filter(|signing| signing.is_seen()) {
+            Some(signing) => {
+                signing.complete(&mut found, &key, record_type, records.ttl_seconds);
+                if with_signatures {
+                    signing.prove(&mut found, &key, record_type, records.ttl_seconds, &records.records);
+                }
+            }
+            None if found.answers.is_empty() => found.authorities.push(start_of_authority("", records.ttl_seconds)),
+            None => {}
+        }
+        Some(found)
     }
 
     fn add(&self, host: &str, data: RData) -> &Self {
@@ -153,16 +215,18 @@ impl Zone {
 }
 
 /// What the zone has to say to a question.
+#[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) code: ResponseCode,
     pub(super) answers: Vec<Record>,
+    pub(super) authorities: Vec<Record>,
     pub(super) truncated: bool,
 }
 
-/// What a negative answer carries (RFC 2308 section 2), with no time to be cached.
-pub(super) fn start_of_authority() -> Record {
-    let soa = SOA::new(name("ns.test"), name("hostmaster.test"), 1, 0, 0, 0, 0);
-    Record::from_rdata(Name::root(), TTL_SECONDS, RData::SOA(soa))
+/// What a negative answer carries (RFC 2308 section 2).
+pub(super) fn start_of_authority(apex: &str, ttl_seconds: u32) -> Record {
+    let soa = SOA::new(name("ns.test"), name("hostmaster.test"), 1, 0, 0, 0, ttl_seconds);
+    record(apex, &RData::SOA(soa), ttl_seconds)
 }
 
 #[derive(Debug, Default)]
@@ -171,6 +235,8 @@ struct Records {
     failures: BTreeMap<String, Failure>,
     truncated: BTreeSet<String>,
     asked: Vec<Asked>,
+    ttl_seconds: u32,
+    signing: Option<Signing>,
 }
 
 impl Records {
@@ -185,29 +251,29 @@ impl Records {
         for _ in 0..ALIASES_MAX {
             let records = self.records.get(&key).map(Vec::as_slice).unwrap_or_default();
             let wanted = |data: &&RData| data.record_type() == record_type;
-            answers.extend(records.iter().filter(wanted).map(|data| record(&key, data)));
+            answers.extend(records.iter().filter(wanted).map(|data| record(&key, data, self.ttl_seconds)));
             let alias = records.iter().find(|data| data.record_type() == RecordType::CNAME);
             let Some(data @ RData::CNAME(target)) = alias.filter(|_| record_type != RecordType::CNAME) else { break };
-            answers.push(record(&key, data));
+            answers.push(record(&key, data, self.ttl_seconds));
             key = self::key(&target.0.to_string());
         }
         answers
     }
 }
 
-fn record(key: &str, data: &RData) -> Record {
-    Record::from_rdata(name(key), TTL_SECONDS, data.clone())
+pub(super) fn record(key: &str, data: &RData, ttl_seconds: u32) -> Record {
+    Record::from_rdata(name(key), ttl_seconds, data.clone())
 }
 
 /// # Panics
 ///
 /// When the text is no domain name: the test is wrong.
-fn name(text: &str) -> Name {
+pub(super) fn name(text: &str) -> Name {
     let mut name = Name::from_ascii(text).unwrap_or_else(|error| panic!("{text:?} is no domain name: {error}"));
     name.set_fqdn(true);
     name
 }
 
-fn key(host: &str) -> String {
+pub(super) fn key(host: &str) -> String {
     host.trim_end_matches('.').to_ascii_lowercase()
 }

@@ -14,6 +14,7 @@ mod cli;
 mod clients;
 mod cluster;
 mod crash;
+mod dane;
 mod delivery_notification;
 mod delivery_outcome;
 mod delivery_protocol;

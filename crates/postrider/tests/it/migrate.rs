@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use postrider_core::{
     Address, Attempt, Category, Direction, Envelope, Message, Notify, ObjectId, Outcome, Recipient, Reply, ReversePath,
-    Timestamp, TlsInfo,
+    Timestamp, TlsAuthentication, TlsInfo,
 };
 use postrider_store::{
     DeliveryId, EmailFilter, NewDelivery, NewEmail, Next, NodeId, Order, Quota, Renewal, ScramKeys, Selection, Settle,
@@ -102,7 +102,11 @@ fn settlement(id: DeliveryId, number: u32, next: Next) -> Settlement {
         mx_ip: Some("192.0.2.25".parse().unwrap()),
         source_ip: Some("2001:db8::1".parse().unwrap()),
         ip_selection: None,
-        tls: Some(TlsInfo { version: "TLSv1.3".into(), cipher: "TLS13_AES_128_GCM_SHA256".into() }),
+        tls: Some(TlsInfo {
+            version: "TLSv1.3".into(),
+            cipher: "TLS13_AES_128_GCM_SHA256".into(),
+            authentication: Some(TlsAuthentication::Dane),
+        }),
         exchanges: Vec::new(),
         outcome,
     };

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     fn of(profiles: &Profiles, host: &str) -> Profile {
-        profiles.of(&[MxHost { preference: 0, name: host.to_owned(), address: None }])
+        profiles.of(&[MxHost::new(0, host.to_owned(), None)])
     }
 
     #[test]

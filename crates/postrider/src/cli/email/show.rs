@@ -129,6 +129,9 @@ fn show_attempt(attempt: &Attempt, output: &mut Output) -> Result<(), Failure> {
     match &attempt.tls {
         Some(tls) => {
             let _ = write!(line, ", {} {}", tls.version, tls.cipher);
+            if let Some(authentication) = tls.authentication {
+                let _ = write!(line, " ({authentication})");
+            }
         }
         None => line.push_str(", not encrypted"),
     }

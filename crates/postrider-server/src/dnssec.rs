@@ -1,0 +1,200 @@
+//! DNSSEC (RFC 4033 to 4035): which answers of name servers are proven, from the root's keys down. The proof is made here: of the name
+//! servers it takes no more than that they pass signatures on.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hickory_proto::dnssec::rdata::DNSSECRData;
+use hickory_proto::dnssec::{Proof, TrustAnchors};
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::{RData, Record, RecordType};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::net::{DnsError, NetError, NoRecords};
+use postrider_core::ports::MxRecord;
+use postrider_core::{Clock, ResolveError, Timestamp};
+use tracing::{info, warn};
+
+use crate::clock::timeout;
+use crate::dns;
+
+/// Whoever asks waits no longer, however many questions a proof takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where signatures did not come through, it is tried again after so long.
+const DISABILITY_HOLDS: Duration = Duration::from_secs(600);
+
+/// An answer, and whether it is proven. One that is disproven is none, but a temporary error (RFC 4035 section 5.5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer<T> {
+    pub(crate) is_secure: bool,
+    pub(crate) content: T,
+}
+
+/// A TLSA record (RFC 6698 section 2.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tlsa {
+    pub(crate) usage: u8,
+    pub(crate) selector: u8,
+    pub(crate) matching: u8,
+    pub(crate) data: Vec<u8>,
+}
+
+/// Looks names up and proves what it finds.
+#[derive(Debug)]
+pub(crate) struct Dnssec {
+    resolver: TokioResolver,
+    clock: Arc<dyn Clock>,
+    ability: Mutex<Ability>,
+}
+
+/// Whether signatures come through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ability {
+    Unknown,
+    /// It stays so: who could take signatures away later would be an attacker.
+    Able,
+    UnableUntil(Timestamp),
+}
+
+impl Dnssec {
+    /// Asks `servers`, or the system's where the list is empty. The root's keys are those that are built in, or those of a file of
+    /// DNSKEY records. The error says what is wrong.
+    pub(crate) fn new(
+        servers: &[SocketAddr],
+        trust_anchor_file: Option<&Path>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, String> {
+        let anchors = match trust_anchor_file {
+            None => TrustAnchors::default(),
+            Some(file) => {
+                let refuse =
+                    |error: &dyn std::fmt::Display| format!("DNSSEC_TRUST_ANCHOR_FILE {}: {error}", file.display());
+                let anchors = TrustAnchors::from_file(file).map_err(|error| refuse(&error))?;
+                if anchors.is_empty() {
+                    return Err(refuse(&"there is no DNSKEY record of the root in it"));
+                }
+                anchors
+            }
+        };
+        let mut builder = dns::builder(servers)?.with_trust_anchor(Arc::new(anchors));
+        builder.options_mut().preserve_intermediates = true;
+        let resolver = builder.build().map_err(|error| format!("the resolver cannot be set up: {error}"))?;
+        Ok(Self { resolver, clock, ability: Mutex::new(Ability::Unknown) })
+    }
+
+    /// Whether name servers pass signatures on. Many do not: then nothing can be proven, and all is as if nothing were signed.
+    pub(crate) async fn is_able(&self) -> bool {
+        let known = *self.ability.lock().unwrap_or_else(PoisonError::into_inner);
+        match known {
+            Ability::Able => return true,
+            Ability::UnableUntil(until) if self.clock.now() < until => return false,
+            Ability::UnableUntil(_) | Ability::Unknown => {}
+        }
+        let root = self.ask(".", RecordType::SOA).await;
+        let is_able = root.as_ref().is_ok_and(|answer| answer.is_secure);
+        let now_known = if is_able { Ability::Able } else { Ability::UnableUntil(self.clock.now() + DISABILITY_HOLDS) };
+        let before = std::mem::replace(&mut *self.ability.lock().unwrap_or_else(PoisonError::into_inner), now_known);
+        match (before, is_able) {
+            (Ability::Able, _) | (Ability::UnableUntil(_), false) => {}
+            (_, true) => info!("the name servers pass DNSSEC on: DANE is in effect"),
+            (Ability::Unknown, false) => warn!("the name servers pass no DNSSEC on: there is no DANE"),
+        }
+        is_able
+    }
+
+    /// The MX records of a domain; none where it has none.
+    pub(crate) async fn mx(&self, domain: &str) -> Result<Answer<Vec<MxRecord>>, ResolveError> {
+        let answer = self.ask(domain, RecordType::MX).await?;
+        let records = answer.content.iter().filter_map(dns::mx_record).collect();
+        Ok(Answer { is_secure: answer.is_secure, content: records })
+    }
+
+    /// The names under which a host may have TLSA records, best first: what its aliases lead to, and itself; none where they are not
+    /// proven (RFC 7672 section 2.2.2).
+    pub(crate) async fn bases(&self, host: &str) -> Result<Vec<String>, ResolveError> {
+        let (v4, v6) = tokio::join!(self.ask(host, RecordType::A), self.ask(host, RecordType::AAAA));
+        let has_addresses = |answer: &&Answer<Vec<Record>>| answer.content.iter().any(is_address);
+        let found = [&v4, &v6].into_iter().flatten().find(has_addresses);
+        let Some(found) = found else {
+            // No addresses: whoever connects will find that out. A failure leaves open whether there are some.
+            let errors = [v4.err(), v6.err()];
+            let temporary = errors.into_iter().flatten().find(|error| matches!(error, ResolveError::Temporary(_)));
+            return temporary.map_or(Ok(Vec::new()), Err);
+        };
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        let canonical = found.content.iter().find(|record| is_address(record)).map(dns::owner);
+        let alias = found.content.iter().find(|record| record.record_type() == RecordType::CNAME);
+        let is_alias_secure = alias.is_some_and(|alias| alias.proof.is_secure() && dns::owner(alias) == host);
+        Ok(match canonical.filter(|name| *name != host) {
+            Some(canonical) if found.is_secure => vec![canonical, host],
+            None if found.is_secure => vec![host],
+            Some(_) if is_alias_secure => vec![host],
+            Some(_) | None => Vec::new(),
+        })
+    }
+
+    /// The TLSA records of a name and port that are proven (RFC 6698 section 3).
+    pub(crate) async fn tlsa(&self, base: &str, port: u16) -> Result<Vec<Tlsa>, ResolveError> {
+        let answer = match self.ask(&format!("_{port}._tcp.{base}"), RecordType::TLSA).await {
+            Ok(answer) => answer,
+            Err(ResolveError::NoSuchDomain | ResolveError::NoRecords) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        if !answer.is_secure {
+            return Ok(Vec::new());
+        }
+        let tlsa = |record: &Record| match &record.data {
+            RData::TLSA(tlsa) => Some(Tlsa {
+                usage: tlsa.cert_usage.into(),
+                selector: tlsa.selector.into(),
+                matching: tlsa.matching.into(),
+                data: tlsa.cert_data.clone(),
+            }),
+            _ => None,
+        };
+        Ok(answer.content.iter().filter_map(tlsa).collect())
+    }
+
+    /// The records of a name, with the aliases on the way. Without records an answer is secure where their absence is proven.
+    async fn ask(&self, name: &str, kind: RecordType) -> Result<Answer<Vec<Record>>, ResolveError> {
+        let name = dns::fully_qualified(name)?;
+        let asking = timeout(self.clock.as_ref(), PATIENCE, self.resolver.lookup(name, kind));
+        let asked = asking.await.map_err(|_| ResolveError::Temporary("DNSSEC's proof takes too long".to_owned()))?;
+        match asked {
+            Ok(lookup) => {
+                let is_of_use = |record: &&Record| [kind, RecordType::CNAME].contains(&record.record_type());
+                let records: Vec<Record> = lookup.answers().iter().filter(is_of_use).cloned().collect();
+                let is_secure = !records.is_empty() && records.iter().all(|record| record.proof.is_secure());
+                Ok(Answer { is_secure, content: records })
+            }
+            Err(NetError::Dns(DnsError::NoRecordsFound(none))) if none.response_code == ResponseCode::NoError => {
+                Ok(Answer { is_secure: is_denied(&none), content: Vec::new() })
+            }
+            // A denial that proves nothing, and need not: the zone says itself that it cannot (RFC 9276 section 3.2).
+            Err(NetError::Dns(DnsError::Nsec { response, proof: Proof::Insecure, .. })) => match response.response_code
+            {
+                ResponseCode::NXDomain => Err(ResolveError::NoSuchDomain),
+                _ => Ok(Answer { is_secure: false, content: Vec::new() }),
+            },
+            Err(NetError::Dns(DnsError::DnssecBogus | DnsError::Nsec { .. })) => {
+                Err(ResolveError::Temporary("DNSSEC disproves what the name server says".to_owned()))
+            }
+            Err(error) => Err(dns::resolve_error(error)),
+        }
+    }
+}
+
+/// Whether the absence of records is proven.
+fn is_denied(none: &NoRecords) -> bool {
+    let is_proof = |record: &Record| {
+        let denies = matches!(record.data, RData::DNSSEC(DNSSECRData::NSEC(_) | DNSSECRData::NSEC3(_)));
+        denies && record.proof.is_secure()
+    };
+    none.authorities.as_ref().is_some_and(|authorities| authorities.iter().any(is_proof))
+}
+
+fn is_address(record: &Record) -> bool {
+    matches!(record.record_type(), RecordType::A | RecordType::AAAA)
+}
