@@ -114,15 +114,21 @@ impl Dnssec {
     /// The names under which a host may have TLSA records, best first: what its aliases lead to, and itself; none where they are not
     /// proven (RFC 7672 section 2.2.2).
     pub(crate) async fn bases(&self, host: &str) -> Result<Vec<String>, ResolveError> {
-        let (v4, v6) = tokio::join!(self.ask(host, RecordType::A), self.ask(host, RecordType::AAAA));
-        let has_addresses = |answer: &&Answer<Vec<Record>>| answer.content.iter().any(is_address);
-        let found = [&v4, &v6].into_iter().flatten().find(has_addresses);
-        let Some(found) = found else {
-            // No addresses: whoever connects will find that out. A failure leaves open whether there are some.
-            let errors = [v4.err(), v6.err()];
-            let temporary = errors.into_iter().flatten().find(|error| matches!(error, ResolveError::Temporary(_)));
-            return temporary.map_or(Ok(Vec::new()), Err);
-        };
+        // One kind of address is enough, and that one of both is missing would have to be proven each time.
+        let mut failure = None;
+        let mut found = None;
+        for kind in [RecordType::A, RecordType::AAAA] {
+            match self.ask(host, kind).await {
+                Ok(answer) if answer.content.iter().any(is_address) => {
+                    found = Some(answer);
+                    break;
+                }
+                Err(error @ ResolveError::Temporary(_)) => failure = Some(error),
+                Ok(_) | Err(ResolveError::NoSuchDomain | ResolveError::NoRecords) => {}
+            }
+        }
+        // No addresses: whoever connects will find that out.
+        let Some(found) = found else { return failure.map_or(Ok(Vec::new()), Err) };
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         let canonical = found.content.iter().find(|record| is_address(record)).map(dns::owner);
         let alias = found.content.iter().find(|record| record.record_type() == RecordType::CNAME);

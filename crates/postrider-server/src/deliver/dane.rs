@@ -211,3 +211,117 @@ impl ServerCertVerifier for TlsaVerifier {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+    use super::*;
+
+    /// An authority, and a certificate of a host that it made.
+    struct Made {
+        authority: CertificateDer<'static>,
+        host: CertificateDer<'static>,
+    }
+
+    fn made(name: &str) -> Made {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = params.self_signed(&key).unwrap().der().clone();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (rcgen::date_time_ymd(2020, 1, 1), rcgen::date_time_ymd(2030, 1, 1));
+        let issuer = {
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            Issuer::new(params, key)
+        };
+        let host = params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap().der().clone();
+        Made { authority, host }
+    }
+
+    fn tlsa(usage: u8, selector: u8, matching: u8, certificate: &CertificateDer<'_>) -> Tlsa {
+        let selected = match selector {
+            PUBLIC_KEY => ParsedCertificate::try_from(certificate).unwrap().subject_public_key_info().to_vec(),
+            _ => certificate.to_vec(),
+        };
+        let data = match matching {
+            SHA2_256 => digest::digest(&digest::SHA256, &selected).as_ref().to_vec(),
+            SHA2_512 => digest::digest(&digest::SHA512, &selected).as_ref().to_vec(),
+            _ => selected,
+        };
+        Tlsa { usage, selector, matching, data }
+    }
+
+    fn year(year: i32) -> UnixTime {
+        let seconds = rcgen::date_time_ymd(year, 6, 1).unix_timestamp();
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds.try_into().unwrap()))
+    }
+
+    fn verify(
+        records: Vec<Tlsa>,
+        made: &Made,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        let names = vec!["mx.example".to_owned(), "alias.example".to_owned()];
+        match Dane::from_records("mx.example".to_owned(), names, records) {
+            Dane::Usable(set) => set.verify(&made.host, chain, now, &tls::provider()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_authority_of_the_records_vouches_for_names_and_times() {
+        let (good, aliased, wrong) = (made("mx.example"), made("alias.example"), made("other.example"));
+        for (selector, matching) in [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)] {
+            let of = |made: &Made, now| {
+                let records = vec![tlsa(DANE_TA, selector, matching, &made.authority)];
+                verify(records, made, std::slice::from_ref(&made.authority), now)
+            };
+            assert_eq!((of(&good, year(2026)), of(&aliased, year(2026))), (Ok(()), Ok(())), "{selector} {matching}");
+            assert!(of(&wrong, year(2026)).is_err() && of(&good, year(2035)).is_err(), "{selector} {matching}");
+            // Another's authority, shown along with the right one, makes nothing good.
+            let records = vec![tlsa(DANE_TA, selector, matching, &wrong.authority)];
+            let chain = [good.authority.clone(), wrong.authority.clone()];
+            assert!(verify(records, &good, &chain, year(2026)).is_err());
+        }
+        // Where the record is the authority's certificate itself, it need not be shown.
+        assert_eq!(verify(vec![tlsa(DANE_TA, 0, 0, &good.authority)], &good, &[], year(2026)), Ok(()));
+        assert!(verify(vec![tlsa(DANE_TA, 0, 1, &good.authority)], &good, &[], year(2026)).is_err());
+    }
+
+    #[test]
+    fn a_record_of_the_certificate_itself_asks_for_no_name_and_no_time() {
+        let (host, other) = (made("other.example"), made("mx.example"));
+        assert_eq!(verify(vec![tlsa(DANE_EE, 1, 1, &host.host)], &host, &[], year(2035)), Ok(()));
+        // It is enough that one record fits.
+        let both = vec![tlsa(DANE_EE, 1, 1, &other.host), tlsa(DANE_EE, 0, 1, &host.host)];
+        assert_eq!(verify(both, &host, &[], year(2026)), Ok(()));
+        assert!(verify(vec![tlsa(DANE_EE, 1, 1, &other.host)], &host, &[], year(2026)).is_err());
+        assert!(
+            verify(vec![tlsa(DANE_EE, 1, 1, &host.authority)], &host, &[host.authority.clone()], year(2026)).is_err()
+        );
+    }
+
+    #[test]
+    fn a_weaker_digest_says_nothing_beside_a_stronger_one() {
+        let (host, other) = (made("mx.example"), made("mx.example"));
+        let weak = tlsa(DANE_EE, 1, 1, &host.host);
+        assert!(verify(vec![weak.clone(), tlsa(DANE_EE, 1, 2, &other.host)], &host, &[], year(2026)).is_err());
+        // Of another selector it is another matter.
+        assert_eq!(verify(vec![weak, tlsa(DANE_EE, 0, 2, &other.host)], &host, &[], year(2026)), Ok(()));
+    }
+
+    #[test]
+    fn records_that_nobody_can_use_are_none() {
+        let data = |length: usize| vec![1; length];
+        let records =
+            [(0, 0, 1, 32), (1, 0, 1, 32), (3, 2, 1, 32), (3, 1, 3, 32), (3, 1, 1, 31), (2, 1, 2, 32), (3, 0, 0, 0)];
+        let tlsa = |&(usage, selector, matching, length)| Tlsa { usage, selector, matching, data: data(length) };
+        let dane = Dane::from_records("mx.example".to_owned(), Vec::new(), records.iter().map(tlsa).collect());
+        assert!(matches!(dane, Dane::Unusable), "{dane:?}");
+    }
+}

@@ -1,5 +1,7 @@
 //! DANE: mail to hosts whose certificates DNSSEC speaks of, in a small Internet that is signed.
 
+use std::time::Duration;
+
 use postrider_core::delivery::TlsAuthentication;
 use postrider_core::{Category, EmailStatus, ObjectId};
 use postrider_store::EmailDetail;
@@ -204,4 +206,26 @@ async fn a_file_of_trust_anchors_that_cannot_be_used_stops_the_start() {
         "{}",
         output.stderr
     );
+}
+
+/// ARCHITECTURE.md tells the price.
+#[tokio::test]
+async fn proofs_cost_few_questions_and_are_kept() {
+    let site = signed_site().await.set("MTA_STS_ENABLED", "false");
+    let zone = site.zone().clone();
+    zone.time_to_live(3600).delegate("signed.example", true).delegate("plain.example", false);
+    let _signed = site.mx("signed.example", encrypted()).await;
+    zone.tlsa("_2500._tcp.mx.signed.example", DANE_EE, 1, 1, &servers_association(1, 1));
+    let _plain = site.mx("plain.example", Script::new()).await;
+    let postrider = site.start().await;
+    let mut counts = Vec::new();
+    for recipient in ["b@plain.example", "b@signed.example", "c@plain.example", "c@signed.example"] {
+        let before = zone.asked().len();
+        sent(&postrider, recipient).await;
+        counts.push(zone.asked().len() - before);
+        // The route is asked for anew.
+        postrider.pass(Duration::from_secs(60)).await;
+    }
+    // The first answers for the root, too. Without DANE it were 3, 3, 0 and 0.
+    assert_eq!(counts, [9, 14, 0, 0]);
 }
