@@ -302,7 +302,13 @@ mod tests {
         assert_eq!(verify(both, &host, &[], year(2026)), Ok(()));
         assert!(verify(vec![tlsa(DANE_EE, 1, 1, &other.host)], &host, &[], year(2026)).is_err());
         assert!(
-            verify(vec![tlsa(DANE_EE, 1, 1, &host.authority)], &host, &[host.authority.clone()], year(2026)).is_err()
+            verify(
+                vec![tlsa(DANE_EE, 1, 1, &host.authority)],
+                &host,
+                std::slice::from_ref(&host.authority),
+                year(2026)
+            )
+            .is_err()
         );
     }
 
