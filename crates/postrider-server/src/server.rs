@@ -337,7 +337,6 @@ fn bind_acme(settings: &Settings) -> Result<Vec<(TcpListener, SocketAddr)>, Star
     settings.acme_hosts().iter().filter(|_| port != 0).map(bind).collect()
 }
 
-/// What is known of destinations beforehand.
 /// What DANE stands on, where it is obeyed.
 fn dnssec(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Option<Arc<Dnssec>>, StartError> {
     if !settings.dane_enabled || settings.delivery_mode != DeliveryMode::Mx {
@@ -348,6 +347,7 @@ fn dnssec(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Option<Arc<Dnss
     Ok(Some(Arc::new(dnssec)))
 }
 
+/// What is known of destinations beforehand.
 fn profiles(file: Option<&Path>) -> Result<Profiles, StartError> {
     let failed = |path: &Path, error: io::Error| StartError::File { path: path.display().to_string(), error };
     let own = file.map(|path| std::fs::read_to_string(path).map_err(|error| failed(path, error))).transpose()?;
