@@ -70,6 +70,22 @@ impl AcmeCertificate {
         read(store, &of_domains(CERTIFICATE_PREFIX, domains)).await
     }
 
+    /// All that are kept, for whatever names. One that cannot be read is left out.
+    pub async fn all(store: &dyn Store) -> Result<Vec<Self>, StoreError> {
+        let notes = store.notes(CERTIFICATE_PREFIX).await?;
+        Ok(notes.iter().filter_map(|note| parse(&note.key, &note.value).ok()).collect())
+    }
+
+    /// Takes away those that ended before `then`: of names that are not asked for any more.
+    pub async fn forget_ended(store: &dyn Store, then: Timestamp) -> Result<(), StoreError> {
+        for note in store.notes(CERTIFICATE_PREFIX).await? {
+            if parse::<Self>(&note.key, &note.value).is_ok_and(|kept| kept.not_after < then) {
+                store.remove_note(&note.key).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Keeps it in place of the one that may be there.
     pub async fn keep(&self, store: &dyn Store, domains: &[String]) -> Result<(), StoreError> {
         replace(store, &of_domains(CERTIFICATE_PREFIX, domains), self).await
@@ -336,6 +352,10 @@ mod tests {
         certificate.keep(&store, &domains).await.unwrap();
         assert_eq!(AcmeCertificate::find(&store, &domains).await.unwrap(), Some((certificate.clone(), 2)));
         assert!(!format!("{certificate:?}").contains("private\""));
+        AcmeCertificate::forget_ended(&store, certificate.not_after).await.unwrap();
+        assert_eq!(AcmeCertificate::all(&store).await.unwrap(), [certificate.clone()]);
+        AcmeCertificate::forget_ended(&store, certificate.not_after + LEASE).await.unwrap();
+        assert_eq!(AcmeCertificate::all(&store).await.unwrap(), []);
 
         let account = AcmeAccount { id: "1".to_owned(), private_key: PrivateKey("private".to_owned()), contact: None };
         account.keep(&store, "https://acme.test/directory").await.unwrap();

@@ -63,6 +63,14 @@ pub(super) fn usable(certificate: &AcmeCertificate) -> Result<Usable, String> {
     Ok((certificates(&certificate.chain)?, PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key))))
 }
 
+/// How many of these names it is for.
+pub(super) fn names_held(certificate: &AcmeCertificate, domains: &[String]) -> usize {
+    let Ok(certificates) = certificates(&certificate.chain) else { return 0 };
+    let Some(Ok(parsed)) = certificates.first().map(ParsedCertificate::try_from) else { return 0 };
+    let names = domains.iter().filter_map(|domain| ServerName::try_from(domain.as_str()).ok());
+    names.filter(|name| verify_server_name(&parsed, name).is_ok()).count()
+}
+
 fn certificates(chain: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>().map_err(|error| error.to_string())
 }

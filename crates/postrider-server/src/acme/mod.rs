@@ -35,6 +35,9 @@ const RETRY_MAX: Duration = Duration::from_secs(6 * 3600);
 /// The longest wait that an authority can ask for.
 const RETRY_ASKED_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How long a certificate is kept that has ended.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// How much longer than an order a turn lasts: what is to be recorded of it comes after.
 const TURN_MARGIN: Duration = Duration::from_secs(300);
 
@@ -90,11 +93,38 @@ impl Acme {
         })
     }
 
-    /// Puts the kept certificate into use, if there is one. What is wrong with it is told and mended by a new one.
+    /// Puts the kept certificate into use. Where there is none for these names, because the settings have named others until now, one
+    /// for some of them serves until there is.
     pub(crate) async fn use_kept(&self) {
-        if let Err(error) = self.install_kept().await {
+        let installing = async {
+            if self.install_kept().await?.is_none() {
+                self.install_another(&AcmeCertificate::all(self.store.as_ref()).await?);
+            }
+            Ok::<_, StoreError>(())
+        };
+        if let Err(error) = installing.await {
             debug!(%error, "the certificate in the store cannot be looked at");
         }
+    }
+
+    fn install_another(&self, all: &[AcmeCertificate]) {
+        let now = self.clock.now();
+        let names = |kept: &AcmeCertificate| certificate::names_held(kept, &self.settings.domains);
+        let valid = all.iter().filter(|kept| kept.not_before <= now && now < kept.not_after);
+        let Some(best) = valid.max_by_key(|kept| (names(kept), kept.not_after)).filter(|kept| names(kept) > 0) else {
+            return;
+        };
+        match self.install(best) {
+            Ok(()) => {
+                info!(not_after = %best.not_after, "the certificate of before, for other names, serves until there is one")
+            }
+            Err(error) => debug!(%error, "the certificate of before cannot be used"),
+        }
+    }
+
+    fn install(&self, kept: &AcmeCertificate) -> Result<(), String> {
+        let (chain, key) = certificate::usable(kept)?;
+        self.tls.install(chain, key).map_err(|error| error.to_string())
     }
 
     /// Has the authority asked now if a certificate is due, whatever failed before; unless it forbids that.
@@ -170,6 +200,7 @@ impl Acme {
         let (store, clock) = (self.store.as_ref(), self.clock.as_ref());
         let now = clock.now();
         AcmeChallenge::withdraw_old(store, now).await?;
+        AcmeCertificate::forget_ended(store, now - FORGOTTEN_AFTER).await?;
         let ordering = Ordering {
             settings: &self.settings,
             directory_url: &self.directory_url,
@@ -201,8 +232,7 @@ impl Acme {
         };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.version != version {
-            let put = certificate::usable(&kept)
-                .and_then(|(chain, key)| self.tls.install(chain, key).map_err(|error| error.to_string()));
+            let put = self.install(&kept);
             match &put {
                 Ok(()) => info!(not_after = %kept.not_after, "the certificate from the authority is in use"),
                 Err(error) => {

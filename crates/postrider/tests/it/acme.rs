@@ -206,6 +206,27 @@ async fn of_two_nodes_one_asks_and_either_answers() {
 }
 
 #[tokio::test]
+async fn one_more_name_takes_no_certificate_away() {
+    let (site, clock, authority) = with_authority(Site::new().await).await;
+    let postrider = site.start_on(&clock).await;
+    let first = given(&postrider, &authority, &[NAME], &[]).await;
+    // This one does not lead here yet.
+    let site = postrider.shut_down().await.set("ACME_DOMAINS", "postrider.test, imap.postrider.test");
+    let postrider = site.start_on(&clock).await;
+    assert_eq!(shown(&postrider).await, first, "better than a self-signed one");
+    let names = [NAME, "imap.postrider.test"];
+    let _time = clock.run();
+    eventually("a failure", async || {
+        let orders = AcmeOrders::find(postrider.store().as_ref(), &names.map(str::to_owned)).await.unwrap();
+        orders.failure
+    })
+    .await;
+    assert_eq!(shown(&postrider).await, first);
+    authority.lead("imap.postrider.test", postrider.ip());
+    given(&postrider, &authority, &names, &first).await;
+}
+
+#[tokio::test]
 async fn check_and_selftest_tell_how_it_stands() {
     let (site, clock, authority) = with_authority(Site::new().await).await;
     site.zone().address(NAME, site.ip());
