@@ -100,6 +100,23 @@ pub struct AcmeOrders {
     turn: Option<Turn>,
     /// Of the last time, if that failed.
     pub failure: Option<AcmeFailure>,
+    /// What the authority wants, once it was asked.
+    #[serde(default)]
+    pub renewal: Option<AcmeRenewal>,
+}
+
+/// When the authority wants a certificate renewed (RFC 9773).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AcmeRenewal {
+    /// The certificate that this is about, as section 4.1 names it.
+    pub certificate: String,
+    /// From when to when; `None` where the authority says nothing.
+    pub window: Option<(Timestamp, Timestamp)>,
+    /// The moment in the window that was chosen.
+    pub at: Option<Timestamp>,
+    /// When the authority is asked again.
+    pub ask_again_at: Timestamp,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,9 +191,20 @@ impl AcmeTurn {
         self.orders.failure.as_ref().map_or(0, |failure| failure.count)
     }
 
+    /// How it went until now.
+    pub fn orders(&self) -> &AcmeOrders {
+        &self.orders
+    }
+
+    /// Gives the turn back with what the authority wants.
+    pub async fn end_asking(self, store: &dyn Store, renewal: AcmeRenewal) -> Result<(), StoreError> {
+        let orders = AcmeOrders { turn: None, renewal: Some(renewal), failure: self.orders.failure };
+        store.put_note(&self.key, text(&orders), self.version).await.map(|_| ())
+    }
+
     /// Gives the turn back after a try. Without effect where it had ended already and another node has it.
     pub async fn end(self, store: &dyn Store, failure: Option<AcmeFailure>) -> Result<(), StoreError> {
-        let orders = AcmeOrders { turn: None, failure };
+        let orders = AcmeOrders { turn: None, failure, renewal: self.orders.renewal };
         store.put_note(&self.key, text(&orders), self.version).await.map(|_| ())
     }
 
@@ -330,7 +358,7 @@ mod tests {
         assert!(urgent.is_none(), "the authority forbids it");
         assert_eq!(
             AcmeOrders::find(&store, &domains).await.unwrap(),
-            AcmeOrders { turn: None, failure: Some(failure) }
+            AcmeOrders { turn: None, failure: Some(failure.clone()), renewal: None }
         );
     }
 

@@ -6,14 +6,16 @@
 mod answer;
 mod certificate;
 mod order;
+mod renewal;
 mod transport;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use instant_acme::CertificateIdentifier;
 use postrider_config::Acme as AcmeSettings;
 use postrider_core::{Clock, ObjectId, Timestamp};
-use postrider_store::acme::{AcmeCertificate, AcmeChallenge, AcmeFailure, AcmeOrders};
+use postrider_store::acme::{AcmeCertificate, AcmeChallenge, AcmeFailure, AcmeOrders, AcmeTurn};
 use postrider_store::{Store, StoreError};
 use tokio::sync::Notify;
 use tokio::sync::watch::Receiver;
@@ -21,6 +23,7 @@ use tracing::{debug, error, info, warn};
 
 pub(crate) use self::answer::Answerer;
 use self::order::{NotGiven, Ordering};
+use self::renewal::Task;
 use self::transport::Transport;
 use crate::http::HttpClient;
 use crate::tls::ServerTls;
@@ -147,21 +150,77 @@ impl Acme {
         }
     }
 
+    /// Does what is due, if it is this node's turn.
     async fn look(&self, is_urgent: bool, draining: &mut Receiver<bool>) -> Result<(), StoreError> {
-        if !self.is_due(self.install_kept().await?.as_ref()) {
+        let (store, domains) = (self.store.as_ref(), &self.settings.domains);
+        let kept = self.install_kept().await?;
+        let orders = AcmeOrders::find(store, domains).await?;
+        if self.task(kept.as_ref(), &orders) == Task::Nothing {
             return Ok(());
         }
-        let (store, domains) = (self.store.as_ref(), &self.settings.domains);
         let lease = self.order_max + TURN_MARGIN;
         let turn = AcmeOrders::take_turn(store, domains, &self.node, self.clock.now(), lease, is_urgent).await?;
         let Some(turn) = turn else { return Ok(()) };
         // Another may have had the turn until just now.
-        if !self.is_due(self.install_kept().await?.as_ref()) {
+        let kept = self.install_kept().await?;
+        match (self.task(kept.as_ref(), turn.orders()), kept) {
+            (Task::Order, kept) => self.order(turn, kept.as_ref(), draining).await,
+            (Task::Ask, Some(kept)) => self.ask(turn, &kept, draining).await,
+            (Task::Ask | Task::Nothing, _) => turn.give_back(store).await,
+        }
+    }
+
+    fn task(&self, kept: Option<&AcmeCertificate>, orders: &AcmeOrders) -> Task {
+        match kept.filter(|kept| kept.directory_url == self.directory_url) {
+            Some(kept) => renewal::task(kept, orders.renewal.as_ref(), self.clock.now()),
+            None => Task::Order,
+        }
+    }
+
+    /// Asks the authority when it wants the certificate renewed. That it does not say is no failure.
+    async fn ask(
+        &self,
+        turn: AcmeTurn,
+        kept: &AcmeCertificate,
+        draining: &mut Receiver<bool>,
+    ) -> Result<(), StoreError> {
+        let store = self.store.as_ref();
+        let Some(identifier) = renewal::identifier(kept) else { return turn.give_back(store).await };
+        let ordering = self.ordering(None);
+        let asked = tokio::select! {
+            asked = ordering.window(&identifier) => asked,
+            () = self.clock.sleep(self.order_max) => Err(NotGiven("the authority does not answer".to_owned())),
+            _ = draining.wait_for(|&draining| draining) => Ok(None),
+        };
+        if *draining.borrow() {
             return turn.give_back(store).await;
         }
-        let transport = Transport::new(self.http.clone(), self.clock.clone());
+        let window = asked.unwrap_or_else(|error| {
+            debug!(%error, "the authority does not say when it wants the certificate renewed");
+            None
+        });
+        let (known, again) = (turn.orders().renewal.clone(), ordering.transport.retry_at());
+        let (now, chance) = (self.clock.now(), crate::random_fraction());
+        let wish = renewal::renewal(identifier.to_string(), window.as_ref(), again, known.as_ref(), now, chance);
+        if let Some(at) = wish.at.filter(|&at| at < kept.renew_at && known.and_then(|known| known.at) != Some(at)) {
+            info!(%at, "the authority wants the certificate renewed earlier than usual");
+        }
+        turn.end_asking(store, wish).await
+    }
+
+    /// Asks the authority for a certificate, and records what came of it.
+    async fn order(
+        &self,
+        turn: AcmeTurn,
+        kept: Option<&AcmeCertificate>,
+        draining: &mut Receiver<bool>,
+    ) -> Result<(), StoreError> {
+        let (store, domains) = (self.store.as_ref(), &self.settings.domains);
+        let knows_replaced = turn.orders().renewal.as_ref().is_some_and(|renewal| renewal.window.is_some());
+        let replaced = kept.filter(|kept| knows_replaced && kept.directory_url == self.directory_url);
+        let ordering = self.ordering(replaced.and_then(renewal::identifier));
         let ordered = tokio::select! {
-            ordered = self.order(transport.clone()) => Some(ordered),
+            ordered = self.certificate(&ordering) => Some(ordered),
             _ = draining.wait_for(|&draining| draining) => None,
         };
         let outcome = match ordered {
@@ -183,11 +242,13 @@ impl Acme {
                 self.install_kept().await.map(|_| ())
             }
             Err(error) => {
-                let failure = self.failure(turn.failures().saturating_add(1), error.to_string(), transport.retry_at());
+                let asked = ordering.transport.retry_at();
+                let failure = self.failure(turn.failures().saturating_add(1), error.to_string(), asked);
                 warn!(
                     domains = domains.join(","),
                     %error,
                     retry = %failure.retry_at,
+                    ends = kept.map(|kept| tracing::field::display(kept.not_after)),
                     "no certificate from the authority; the one in use stays, and postrider check looks for the cause"
                 );
                 turn.end(store, Some(failure)).await
@@ -195,20 +256,24 @@ impl Acme {
         }
     }
 
+    fn ordering(&self, replaces: Option<CertificateIdentifier<'static>>) -> Ordering<'_> {
+        Ordering {
+            settings: &self.settings,
+            directory_url: &self.directory_url,
+            store: self.store.as_ref(),
+            clock: self.clock.as_ref(),
+            transport: Transport::new(self.http.clone(), self.clock.clone()),
+            replaces,
+            until: self.clock.now() + self.order_max,
+        }
+    }
+
     /// Asks the authority once, for as long as an order may take, and takes away what was shown to it.
-    async fn order(&self, transport: Transport) -> Result<AcmeCertificate, NotGiven> {
+    async fn certificate(&self, ordering: &Ordering<'_>) -> Result<AcmeCertificate, NotGiven> {
         let (store, clock) = (self.store.as_ref(), self.clock.as_ref());
         let now = clock.now();
         AcmeChallenge::withdraw_old(store, now).await?;
         AcmeCertificate::forget_ended(store, now - FORGOTTEN_AFTER).await?;
-        let ordering = Ordering {
-            settings: &self.settings,
-            directory_url: &self.directory_url,
-            store,
-            clock,
-            transport,
-            until: now + self.order_max,
-        };
         let mut published = Vec::new();
         let ordered = tokio::select! {
             ordered = ordering.certificate(&mut published) => ordered,
@@ -242,11 +307,6 @@ impl Acme {
             *known = Known { version, is_installed: put.is_ok() };
         }
         Ok(known.is_installed.then_some(kept))
-    }
-
-    /// Whether it is time for a new one.
-    fn is_due(&self, kept: Option<&AcmeCertificate>) -> bool {
-        kept.is_none_or(|kept| kept.directory_url != self.directory_url || kept.renew_at <= self.clock.now())
     }
 
     fn failure(&self, count: u32, error: String, asked: Option<Timestamp>) -> AcmeFailure {

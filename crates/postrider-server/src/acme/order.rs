@@ -7,8 +7,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as BASE64URL};
 use instant_acme::{
-    Account, AuthorizationStatus, ChallengeType, Error, ExternalAccountKey, Identifier, NewAccount, NewOrder, Order,
-    OrderStatus, Problem,
+    Account, AuthorizationStatus, CertificateIdentifier, ChallengeType, Error, ExternalAccountKey, Identifier,
+    NewAccount, NewOrder, Order, OrderStatus, Problem, SuggestedWindow,
 };
 use postrider_config::{Acme as AcmeSettings, AcmeChallenge as Method};
 use postrider_core::{Clock, Timestamp};
@@ -27,6 +27,8 @@ const POLL: Duration = Duration::from_secs(2);
 /// The authority does not know the account, or not any more (RFC 8555 section 6.7).
 const ACCOUNT_DOES_NOT_EXIST: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 
+const RATE_LIMITED: &str = "urn:ietf:params:acme:error:rateLimited";
+
 /// Why there is no certificate, in words.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -40,6 +42,8 @@ pub(super) struct Ordering<'a> {
     pub(super) store: &'a dyn Store,
     pub(super) clock: &'a dyn Clock,
     pub(super) transport: Transport,
+    /// What the new one replaces, where the authority wants to know.
+    pub(super) replaces: Option<CertificateIdentifier<'static>>,
     /// When what is shown to the authority is of no more use.
     pub(super) until: Timestamp,
 }
@@ -50,15 +54,20 @@ impl Ordering<'_> {
     pub(super) async fn certificate(&self, published: &mut Vec<Shown>) -> Result<AcmeCertificate, NotGiven> {
         let identifiers: Vec<_> = self.settings.domains.iter().cloned().map(Identifier::Dns).collect();
         let account = self.account().await?;
-        let mut order = match account.new_order(&NewOrder::new(&identifiers)).await {
+        let mut new = NewOrder::new(&identifiers);
+        if let Some(replaces) = &self.replaces {
+            new = new.replaces(replaces.clone());
+        }
+        let mut order = match account.new_order(&new).await {
             Ok(order) => order,
-            Err(Error::Api(problem)) if problem.r#type.as_deref() == Some(ACCOUNT_DOES_NOT_EXIST) => {
-                info!(
-                    directory = self.directory_url,
-                    "the authority does not know the account any more; it gets another"
-                );
-                AcmeAccount::forget(self.store, self.directory_url).await?;
+            Err(error) if is(&error, ACCOUNT_DOES_NOT_EXIST) => {
+                self.forget_account().await?;
                 self.account().await?.new_order(&NewOrder::new(&identifiers)).await?
+            }
+            // What it replaces is a courtesy (RFC 9773 section 5).
+            Err(error) if self.replaces.is_some() && !is(&error, RATE_LIMITED) => {
+                debug!(%error, "the authority does not take an order that says what it replaces");
+                account.new_order(&NewOrder::new(&identifiers)).await?
             }
             Err(error) => return Err(error.into()),
         };
@@ -88,25 +97,48 @@ impl Ordering<'_> {
         .map_err(|error| NotGiven(format!("the certificate cannot be used: {error}")))
     }
 
+    /// When the authority wants a certificate renewed; `None` where it has no such wishes (RFC 9773 section 4).
+    pub(super) async fn window(
+        &self,
+        certificate: &CertificateIdentifier<'_>,
+    ) -> Result<Option<SuggestedWindow>, NotGiven> {
+        match self.account().await?.renewal_info(certificate).await {
+            Ok((info, _)) => Ok(Some(info.suggested_window)),
+            Err(Error::Unsupported(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn forget_account(&self) -> Result<(), NotGiven> {
+        info!(directory = self.directory_url, "the authority does not know the account any more; it gets another");
+        Ok(AcmeAccount::forget(self.store, self.directory_url).await?)
+    }
+
     /// The account that is kept, or a new one.
     async fn account(&self) -> Result<Account, NotGiven> {
-        let builder = Account::builder_with_http(Box::new(self.transport.clone()));
+        let builder = || Account::builder_with_http(Box::new(self.transport.clone()));
         let contact = self.settings.email.as_ref().map(|address| format!("mailto:{address}"));
         let contacts: Vec<&str> = contact.iter().map(String::as_str).collect();
         if let Some(mut kept) = AcmeAccount::find(self.store, self.directory_url).await? {
             let key = BASE64.decode(&kept.private_key.0).map_err(|_| NotGiven(NO_KEY.to_owned()))?;
             let key = PrivatePkcs8KeyDer::from(key);
-            let account = builder.from_parts(kept.id.clone(), key, self.directory_url.to_owned()).await?;
-            if kept.contact != contact {
-                account.update_contacts(&contacts).await?;
-                kept.contact = contact;
-                kept.keep(self.store, self.directory_url).await?;
+            let account = builder().from_parts(kept.id.clone(), key, self.directory_url.to_owned()).await?;
+            if kept.contact == contact {
+                return Ok(account);
             }
-            return Ok(account);
+            match account.update_contacts(&contacts).await {
+                Err(error) if is(&error, ACCOUNT_DOES_NOT_EXIST) => self.forget_account().await?,
+                Err(error) => return Err(error.into()),
+                Ok(()) => {
+                    kept.contact = contact;
+                    kept.keep(self.store, self.directory_url).await?;
+                    return Ok(account);
+                }
+            }
         }
         let new = NewAccount { contact: &contacts, terms_of_service_agreed: true, only_return_existing: false };
         let external = self.external_account()?;
-        let (account, credentials) = builder.create(&new, self.directory_url.to_owned(), external.as_ref()).await?;
+        let (account, credentials) = builder().create(&new, self.directory_url.to_owned(), external.as_ref()).await?;
         let private_key = PrivateKey(BASE64.encode(credentials.private_key().secret_pkcs8_der()));
         let kept = AcmeAccount { id: account.id().to_owned(), private_key, contact };
         kept.keep(self.store, self.directory_url).await?;
@@ -228,6 +260,11 @@ impl Shown {
             Self::Domain(domain) => ChallengeKey::Domain(domain),
         }
     }
+}
+
+/// Whether the authority refuses for this reason.
+fn is(error: &Error, kind: &str) -> bool {
+    matches!(error, Error::Api(problem) if problem.r#type.as_deref() == Some(kind))
 }
 
 /// A problem document for people: what it says, and its kind in short.

@@ -9,9 +9,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
-use rustls::pki_types::CertificateSigningRequestDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 use time::OffsetDateTime;
-use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::parse_x509_certificate;
 
 use crate::ManualClock;
@@ -69,6 +70,17 @@ impl Issuing {
         request.params.use_authority_key_identifier_extension = true;
         let signed = request.signed_by(&self.issuer).map_err(|error| error.to_string())?;
         Ok(format!("{}{}", signed.pem(), self.certificate))
+    }
+
+    /// What a certificate of a chain (PEM) is called when it is renewed (RFC 9773 section 4.1).
+    pub(super) fn identifier(chain: &str) -> Option<String> {
+        let certificate = CertificateDer::from_pem_slice(chain.as_bytes()).ok()?;
+        let (_, parsed) = parse_x509_certificate(&certificate).ok()?;
+        let authority = parsed.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(authority) => authority.key_identifier.as_ref(),
+            _ => None,
+        })?;
+        Some(format!("{}.{}", BASE64URL.encode(authority.0), BASE64URL.encode(parsed.raw_serial())))
     }
 
     pub(super) fn is_ours(&self, certificate: &[u8], names: &[&str]) -> bool {

@@ -3,22 +3,23 @@
 
 mod issue;
 mod jws;
+mod state;
 mod validate;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use postrider_core::Timestamp;
 use serde_json::{Value, json};
 
 use self::issue::Issuing;
-use self::jws::{PublicKey, Signed, Signer};
-use self::validate::Refusal;
-use crate::{HttpAnswer, HttpReceived, HttpService, ManualClock, Site, ports};
+use self::jws::{PublicKey, Signed};
+use self::state::{Outcome, State, answer, problem, url};
+use crate::{HttpAnswer, HttpReceived, HttpService, ManualClock, Site};
 
 /// Its name in every zone.
-const HOST: &str = "acme.example.org";
+pub(super) const HOST: &str = "acme.example.org";
 
 /// What goes wrong at an authority, once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,54 +48,6 @@ struct Shared {
     clock: ManualClock,
     issuing: Issuing,
     state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    faults: Vec<AcmeFault>,
-    nonces: BTreeSet<String>,
-    nonces_given: usize,
-    accounts: Vec<Account>,
-    orders: Vec<Order>,
-    authorizations: Vec<Authorization>,
-    /// Where names lead; all others nowhere.
-    leads: BTreeMap<String, IpAddr>,
-    /// The key's name and the key that accounts must be bound by.
-    external_account: Option<(String, Vec<u8>)>,
-    certificate_life: Duration,
-    requests: Vec<String>,
-}
-
-#[derive(Debug)]
-struct Account {
-    key: PublicKey,
-    contact: Value,
-    is_known: bool,
-}
-
-#[derive(Debug)]
-struct Order {
-    account: usize,
-    names: Vec<String>,
-    authorizations: Vec<usize>,
-    chain: Option<String>,
-    /// How many looks find it not done after it was finalized.
-    looks_left: u32,
-}
-
-#[derive(Debug)]
-struct Authorization {
-    name: String,
-    token: String,
-    /// Once it was looked at, or is being looked at.
-    outcome: Option<Outcome>,
-}
-
-#[derive(Debug, Clone)]
-enum Outcome {
-    Looking,
-    Valid,
-    Invalid { challenge: &'static str, refusal: Refusal },
 }
 
 impl AcmeServer {
@@ -136,6 +89,16 @@ impl AcmeServer {
         self.shared.state().certificate_life = life;
     }
 
+    /// From now on the authority says that certificates are to be renewed between these times (RFC 9773).
+    pub fn want_renewal(&self, from: Timestamp, to: Timestamp) {
+        self.shared.state().renewal_window = Some((from, to));
+    }
+
+    /// How many orders said which certificate of this authority's they replace.
+    pub fn replacements(&self) -> usize {
+        self.shared.state().replaced.len()
+    }
+
     /// Accounts must be bound by this key from now on.
     pub fn require_external_account(&self, key_id: &str, hmac_key: &[u8]) {
         self.shared.state().external_account = Some((key_id.to_owned(), hmac_key.to_owned()));
@@ -171,18 +134,6 @@ impl AcmeServer {
     }
 }
 
-fn url(path: &str) -> String {
-    format!("https://{HOST}:{}/{path}", ports::HTTPS)
-}
-
-fn answer(status: u16, body: &Value) -> HttpAnswer {
-    HttpAnswer::new(status, body.to_string()).header("Content-Type: application/json")
-}
-
-fn problem(status: u16, kind: &str, detail: &str) -> HttpAnswer {
-    answer(status, &json!({ "type": format!("urn:ietf:params:acme:error:{kind}"), "detail": detail, "status": status }))
-}
-
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -192,14 +143,19 @@ impl Shared {
         let mut state = self.state();
         let path: Vec<&str> = request.path.trim_start_matches('/').split('/').collect();
         let directory = || {
-            json!({
+            let mut directory = json!({
                 "newNonce": url("new-nonce"), "newAccount": url("new-account"), "newOrder": url("new-order"),
                 "revokeCert": url("revoke-cert"), "keyChange": url("key-change"),
                 "meta": { "externalAccountRequired": state.external_account.is_some() },
-            })
+            });
+            if state.renewal_window.is_some() {
+                directory["renewalInfo"] = json!(url("renewal-info"));
+            }
+            directory
         };
         let reply = match (request.method.as_str(), path.as_slice()) {
             ("GET", ["directory"]) => answer(200, &directory()),
+            ("GET", ["renewal-info", identifier]) => state.renewal_info(identifier),
             ("HEAD", ["new-nonce"]) => HttpAnswer::new(200, ""),
             ("POST", path) => self.post(&mut state, path, request).unwrap_or_else(|refused| refused),
             _ => problem(405, "malformed", "There is nothing here"),
@@ -315,147 +271,5 @@ impl Shared {
             state.orders[order].looks_left = looks;
         }
         Ok(answer(200, &state.order(order)))
-    }
-}
-
-impl State {
-    fn nonce(&mut self) -> String {
-        self.nonces_given += 1;
-        let nonce = format!("nonce{}", self.nonces_given);
-        self.nonces.insert(nonce.clone());
-        nonce
-    }
-
-    fn take_if(&mut self, is_it: impl Fn(&AcmeFault) -> bool) -> Option<AcmeFault> {
-        let index = self.faults.iter().position(is_it)?;
-        Some(self.faults.remove(index))
-    }
-
-    fn take(&mut self, fault: AcmeFault) -> bool {
-        self.take_if(|other| *other == fault).is_some()
-    }
-
-    /// RFC 8555 section 7.3.
-    fn new_account(&mut self, signed: &Signed) -> Result<HttpAnswer, HttpAnswer> {
-        let Signer::New(key) = &signed.signer else { return Err(problem(400, "malformed", "There is no key")) };
-        if !signed.is_by(key) {
-            return Err(problem(401, "unauthorized", "The signature is not by that key"));
-        }
-        if signed.payload["termsOfServiceAgreed"] != json!(true) {
-            return Err(problem(403, "userActionRequired", "The terms are not agreed to"));
-        }
-        if let Some((key_id, hmac_key)) = &self.external_account
-            && !jws::is_bound(&signed.payload["externalAccountBinding"], key_id, hmac_key, key)
-        {
-            return Err(problem(403, "externalAccountRequired", "The account is not bound to one here"));
-        }
-        let contact = signed.payload["contact"].clone();
-        self.accounts.push(Account { key: key.clone(), contact, is_known: true });
-        let location = url(&format!("account/{}", self.accounts.len() - 1));
-        Ok(answer(201, &json!({ "status": "valid" })).header(&format!("Location: {location}")))
-    }
-
-    /// The account that signed a request.
-    fn account(&self, signed: &Signed) -> Result<usize, HttpAnswer> {
-        let unknown = || problem(400, "accountDoesNotExist", "No such account");
-        let Signer::Account(account) = &signed.signer else { return Err(unknown()) };
-        let number = account.rsplit('/').next().and_then(|number| number.parse().ok()).ok_or_else(unknown)?;
-        let account: &Account = self.accounts.get(number).ok_or_else(unknown)?;
-        if !account.is_known {
-            return Err(unknown());
-        }
-        if !signed.is_by(&account.key) {
-            return Err(problem(401, "unauthorized", "The signature is not by the account's key"));
-        }
-        Ok(number)
-    }
-
-    fn new_order(&mut self, account: usize, payload: &Value) -> Result<HttpAnswer, HttpAnswer> {
-        let limited = self.take_if(|fault| matches!(fault, AcmeFault::RateLimited { .. }));
-        if let Some(AcmeFault::RateLimited { retry_after_seconds }) = limited {
-            let refused = problem(429, "rateLimited", "too many certificates already issued");
-            return Err(refused.header(&format!("Retry-After: {retry_after_seconds}")));
-        }
-        if self.take(AcmeFault::InternalError) {
-            return Err(HttpAnswer::new(500, "<html>Something went wrong</html>"));
-        }
-        let identifiers = payload["identifiers"].as_array().cloned().unwrap_or_default();
-        let names: Vec<String> =
-            identifiers.iter().filter_map(|identifier| identifier["value"].as_str().map(str::to_owned)).collect();
-        let first = self.authorizations.len();
-        for name in &names {
-            let token = format!("token-{}", self.authorizations.len());
-            self.authorizations.push(Authorization { name: name.clone(), token, outcome: None });
-        }
-        let authorizations = (first..self.authorizations.len()).collect();
-        self.orders.push(Order { account, names, authorizations, chain: None, looks_left: 0 });
-        let order = self.orders.len() - 1;
-        Ok(answer(201, &self.order(order)).header(&format!("Location: {}", url(&format!("order/{order}")))))
-    }
-
-    fn order_of(&self, order: usize, account: usize) -> Result<usize, HttpAnswer> {
-        match self.orders.get(order) {
-            Some(found) if found.account == account => Ok(order),
-            _ => Err(problem(404, "malformed", "No such order of yours")),
-        }
-    }
-
-    /// RFC 8555 section 7.1.6.
-    fn status(&self, order: usize) -> &'static str {
-        let Order { authorizations, chain, looks_left, .. } = &self.orders[order];
-        let outcomes = || authorizations.iter().map(|&index| self.authorizations[index].outcome.as_ref());
-        if outcomes().any(|outcome| matches!(outcome, Some(Outcome::Invalid { .. }))) {
-            "invalid"
-        } else if chain.is_some() {
-            if *looks_left == 0 { "valid" } else { "processing" }
-        } else if outcomes().all(|outcome| matches!(outcome, Some(Outcome::Valid))) {
-            "ready"
-        } else {
-            "pending"
-        }
-    }
-
-    /// What a look at an order finds.
-    fn order(&mut self, index: usize) -> Value {
-        let status = self.status(index);
-        let order = &mut self.orders[index];
-        order.looks_left = order.looks_left.saturating_sub(u32::from(order.chain.is_some()));
-        let identifiers: Vec<_> = order.names.iter().map(|name| json!({ "type": "dns", "value": name })).collect();
-        let authorizations: Vec<_> =
-            order.authorizations.iter().map(|number| url(&format!("authorization/{number}"))).collect();
-        let mut shown = json!({
-            "status": status, "identifiers": identifiers, "authorizations": authorizations,
-            "finalize": url(&format!("finalize/{index}")),
-        });
-        if status == "valid" {
-            shown["certificate"] = json!(url(&format!("certificate/{index}")));
-        }
-        shown
-    }
-
-    fn authorization(&self, index: usize) -> Result<Value, HttpAnswer> {
-        let Authorization { name, token, outcome } =
-            self.authorizations.get(index).ok_or_else(|| problem(404, "malformed", "No such authorization"))?;
-        let (status, challenge_status) = match outcome {
-            None => ("pending", "pending"),
-            Some(Outcome::Looking) => ("pending", "processing"),
-            Some(Outcome::Valid) => ("valid", "valid"),
-            Some(Outcome::Invalid { .. }) => ("invalid", "invalid"),
-        };
-        let challenges: Vec<_> = ["http-01", "tls-alpn-01", "dns-01"]
-            .into_iter()
-            .map(|kind| {
-                let address = url(&format!("challenge/{index}/{kind}"));
-                let mut shown = json!({ "type": kind, "url": address, "token": token, "status": challenge_status });
-                if let Some(Outcome::Invalid { challenge, refusal: (problem, detail) }) = outcome
-                    && *challenge == kind
-                {
-                    shown["error"] =
-                        json!({ "type": format!("urn:ietf:params:acme:error:{problem}"), "detail": detail, "status": 403 });
-                }
-                shown
-            })
-            .collect();
-        Ok(json!({ "status": status, "identifier": { "type": "dns", "value": name }, "challenges": challenges }))
     }
 }

@@ -111,6 +111,31 @@ async fn it_is_renewed_when_a_third_of_its_life_is_left() {
 }
 
 #[tokio::test]
+async fn it_is_renewed_earlier_or_later_where_the_authority_wants_that() {
+    let (site, clock, authority) = with_authority(Site::new().await).await;
+    let postrider = site.start_on(&clock).await;
+    let start = postrider.now();
+    // Later than a third of 90 days before the end, at first.
+    authority.want_renewal(start + DAY * 70, start + DAY * 71);
+    let first = given(&postrider, &authority, &[NAME], &[]).await;
+    for _ in 0..3 {
+        clock.leap(DAY * 22).await;
+        clock.wait_for_sleeper(Duration::ZERO, Duration::from_secs(30)).await;
+        clock.advance(Duration::from_secs(60)).await;
+    }
+    assert_eq!(authority.count("new-order"), 1);
+    // Something has happened: now.
+    authority.want_renewal(start, start + DAY);
+    clock.leap(DAY).await;
+    given(&postrider, &authority, &[NAME], &first).await;
+    assert_eq!((authority.count("new-order"), authority.replacements()), (2, 1));
+    // It says the same of the new one; that is not renewed on and on.
+    clock.advance(Duration::from_secs(7 * 3600)).await;
+    clock.wait_for_sleeper(Duration::ZERO, Duration::from_secs(30)).await;
+    assert_eq!(authority.count("new-order"), 2);
+}
+
+#[tokio::test]
 async fn a_failure_leaves_the_certificate_in_use_and_is_got_over() {
     let (site, clock, authority) = with_authority(Site::new().await).await;
     authority.set_certificate_life(DAY * 21);

@@ -38,7 +38,7 @@ pub(super) async fn check(settings: &Settings, findings: &mut Vec<Finding>) {
     }
 }
 
-/// What the store has: the certificate, and why there is no newer one.
+/// What the store has: the certificate, renewed later if the authority wishes that, and why there is no newer one.
 async fn kept(settings: &Settings) -> Result<(Option<AcmeCertificate>, Option<AcmeFailure>), StoreError> {
     let engine = Engine::of(settings);
     if matches!(&engine, Engine::Sqlite(options) if !options.exists()) {
@@ -48,7 +48,9 @@ async fn kept(settings: &Settings) -> Result<(Option<AcmeCertificate>, Option<Ac
     let found = async {
         let certificate = AcmeCertificate::find(store.as_ref(), &settings.acme.domains).await?;
         let orders = AcmeOrders::find(store.as_ref(), &settings.acme.domains).await?;
-        Ok((certificate.map(|(certificate, _)| certificate), orders.failure))
+        let wished = orders.renewal.and_then(|renewal| renewal.at).unwrap_or_default();
+        let certificate = certificate.map(|(kept, _)| AcmeCertificate { renew_at: kept.renew_at.max(wished), ..kept });
+        Ok((certificate, orders.failure))
     };
     let found = found.await;
     store.close().await?;
