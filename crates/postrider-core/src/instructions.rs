@@ -115,6 +115,10 @@ pub struct Instructions {
     /// After this it is not sent any more: a delivery that is still waiting fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// `TLS-Required: No` (RFC 8689 section 3): that it arrives matters more than that nobody reads it, whatever the recipients'
+    /// domains ask for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waives_tls: bool,
 }
 
 impl Instructions {

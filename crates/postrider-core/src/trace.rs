@@ -80,6 +80,8 @@ pub struct HeaderScan {
     pub from_fields: usize,
     /// Where the last of them begins.
     pub from_at: usize,
+    /// `TLS-Required: No` (RFC 8689 section 3).
+    pub waives_tls: bool,
     /// Whether a field is for this server: [`crate::instructions::FIELD_PREFIX`].
     pub has_instructions: bool,
 }
@@ -103,6 +105,12 @@ impl HeaderScan {
                 b'f' | b'F' if is(b"from") => {
                     scan.from_fields += 1;
                     scan.from_at = line_start;
+                }
+                b't' | b'T' if is(b"tls-required") => {
+                    let end = memchr::memchr(b'\n', line).unwrap_or(line.len());
+                    let value =
+                        memchr::memchr(b':', line).and_then(|colon| line.get(colon + 1..end)).unwrap_or_default();
+                    scan.waives_tls |= value.trim_ascii().eq_ignore_ascii_case(b"no");
                 }
                 b'x' | b'X' => {
                     let prefix = instructions::FIELD_PREFIX.as_bytes();
@@ -176,6 +184,11 @@ mod tests {
         assert_eq!((scan.from_fields, scan.from_at), (1, 7));
         assert!(HeaderScan::of(b"To: a\r\nx-postrider-tags: b\r\n\r\n").has_instructions);
         assert!(!HeaderScan::of(b"X-Postride: a\r\nX-\r\n\r\nX-Postrider-Tags: body\r\n").has_instructions);
+        for (header, waives) in [("TLS-Required: No", true), ("tls-required :no ", true), ("TLS-Required: Yes", false)]
+        {
+            let message = format!("From: a\r\n{header}\r\n\r\nTLS-Required: No\r\n");
+            assert_eq!(HeaderScan::of(message.as_bytes()).waives_tls, waives, "{header}");
+        }
         assert_eq!(HeaderScan::of(b"\r\nDate: body\r\n"), HeaderScan::default());
         assert_eq!(HeaderScan::of(b""), HeaderScan::default());
         assert_eq!(header_end(b"a: b\r\n"), 6);

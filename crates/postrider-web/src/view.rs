@@ -66,6 +66,7 @@ pub struct EmailDetailView {
     expires_at: Option<Timestamp>,
     /// It goes over verified TLS only (RFC 8689).
     require_tls: bool,
+    waives_tls: bool,
     /// What was found out about who it is from.
     authentication: Vec<AuthenticationResult>,
     text: Option<String>,
@@ -141,6 +142,7 @@ impl EmailDetailView {
             metadata: instructions.metadata,
             expires_at: instructions.expires_at,
             require_tls: envelope.require_tls,
+            waives_tls: instructions.waives_tls,
             authentication,
             text: content.text,
             html: content.html,

@@ -194,7 +194,10 @@ fn status_part(report: &Report<'_>, is_global: bool) -> Vec<u8> {
 fn original_part(report: &Report<'_>, is_global: bool) -> Vec<u8> {
     let original = report.original;
     // RFC 3461 section 4.3: RET asks for the whole message only with a failure.
-    let wants_all = report.kind == ReportKind::Failed && report.envelope.dsn_return == Some(DsnReturn::Full);
+    // RFC 8689 section 5: of what is to be protected no more goes back than has to.
+    let wants_all = report.kind == ReportKind::Failed
+        && report.envelope.dsn_return == Some(DsnReturn::Full)
+        && !report.envelope.require_tls;
     let mut part = Vec::with_capacity(original.len().min(RETURNED_MESSAGE_BYTES_MAX) + 256);
     if wants_all && original.len() <= RETURNED_MESSAGE_BYTES_MAX && is_sendable(original) {
         let kind = if is_global { "message/global" } else { "message/rfc822" };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use postrider_core::delivery::Exchange;
 use postrider_core::{Attempt, Category, Outcome, ResolveError, Timestamp, TlsInfo, dsn};
-use postrider_wire::smtp::client::{Client, ClientLimits, ClientOptions, Credentials, Event};
+use postrider_wire::smtp::client::{Client, ClientLimits, ClientOptions, Credentials, Event, FailureCause};
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::{TlsConnector, TlsStream};
@@ -87,6 +87,12 @@ impl HostFailure {
     fn unprotected(host: &MxHost, outcome: Outcome) -> Self {
         let peer = Peer { mx: Some(host.name.clone()), ..Peer::default() };
         Self { outcome, peer, exchanges: Vec::new(), obstacle: Obstacle::Name }
+    }
+
+    /// The message cannot be protected there as it has to be (RFC 8689 section 4.2.1).
+    fn refused(host: &MxHost, enhanced_code: &str, reason: &str, connection: &Connection) -> Self {
+        let outcome = dsn::refused_here(Category::Tls, enhanced_code, reason);
+        Self { peer: connection.peer.clone(), ..Self::unprotected(host, outcome) }
     }
 
     fn unreachable(host: &MxHost, error: &io::Error, peer: &Peer) -> Self {
@@ -283,7 +289,20 @@ impl Way<'_> {
         loop {
             let event = connection.next_event(self.delivery.clock.as_ref()).await;
             let failure = match event {
+                Ok(Event::Ready) if self.route.requires_tls && !connection.client.capabilities().require_tls => {
+                    let reason =
+                        format!("the message requires TLS all the way, and {} does not offer REQUIRETLS", host.name);
+                    let failure = HostFailure::refused(host, "5.7.30", &reason, &connection);
+                    tokio::spawn(connection.quit(self.delivery.clock.clone()));
+                    return Err(failure);
+                }
                 Ok(Event::Ready) => return Ok(connection),
+                Ok(Event::Failed(failure))
+                    if self.route.requires_tls && matches!(failure.cause, FailureCause::NotOffered(_)) =>
+                {
+                    let reason = format!("the message requires TLS, and {} does not offer it", host.name);
+                    HostFailure::refused(host, "5.7.10", &reason, &connection)
+                }
                 Ok(Event::StartTls) => {
                     let clear = std::mem::replace(&mut connection.stream, Stream::Closed).into_clear();
                     let tcp = clear.ok_or_else(|| {
@@ -396,6 +415,7 @@ mod tests {
             hosts: vec![host],
             port: 1,
             tls: TlsMode::Opportunistic,
+            requires_tls: false,
             credentials: None,
             profile: Default::default(),
         };

@@ -105,7 +105,9 @@ fn addressed(report: &Report<'_>, recipient: Recipient, addressing: &Addressing<
     let message = Message::parse(Bytes::from(raw), return_path_bytes);
     let body = if message.summary.is_8bit { BodyType::EightBitMime } else { BodyType::SevenBit };
     let smtputf8 = report.needs_smtputf8() || recipient.address.needs_smtputf8();
-    let envelope = Envelope { reverse_path: ReversePath::NULL, body, smtputf8, ..Envelope::default() };
+    // RFC 8689 section 5: the report is protected as the message is.
+    let require_tls = report.envelope.require_tls;
+    let envelope = Envelope { reverse_path: ReversePath::NULL, body, smtputf8, require_tls, ..Envelope::default() };
     let (direction, kept, deliveries) = if stays {
         (Direction::Inbound, vec![recipient], Vec::new())
     } else {

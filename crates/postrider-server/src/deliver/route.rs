@@ -9,6 +9,7 @@ use std::time::Duration;
 use postrider_config::{Credentials, DeliveryMode, DomainPattern, Settings};
 use postrider_core::ports::MxRecord;
 use postrider_core::{Category, Clock, Domain, Outcome, ResolveError, Resolver, Timestamp, dsn};
+use postrider_store::ClaimedEmail;
 use tokio::sync::OnceCell;
 
 use crate::dnssec::{Answer, Dnssec};
@@ -40,6 +41,27 @@ impl MxHost {
     }
 }
 
+/// What a message asks of the TLS on its way (RFC 8689).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum TlsRule {
+    /// What the recipient's domain and the operator ask for holds.
+    Usual,
+    /// REQUIRETLS: hosts that are known for the domain's, prove it, and ask the same of the next.
+    Required,
+    /// `TLS-Required: No`: the domain's wishes do not count.
+    Waived,
+}
+
+impl TlsRule {
+    pub(crate) fn of(email: &ClaimedEmail) -> Self {
+        match (email.envelope.require_tls, email.instructions.waives_tls) {
+            (true, _) => Self::Required,
+            (false, true) => Self::Waived,
+            (false, false) => Self::Usual,
+        }
+    }
+}
+
 /// How TLS is used with the hosts of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TlsMode {
@@ -63,6 +85,8 @@ pub(crate) struct Route {
     pub(crate) hosts: Vec<MxHost>,
     pub(crate) port: u16,
     pub(crate) tls: TlsMode,
+    /// Whether hosts have to offer REQUIRETLS.
+    pub(crate) requires_tls: bool,
     pub(crate) credentials: Option<Credentials>,
     /// What it takes, as far as that is known beforehand.
     pub(crate) profile: Profile,
@@ -90,10 +114,18 @@ pub(crate) struct Router {
     mta_sts: Option<MtaSts>,
     dnssec: Option<Arc<Dnssec>>,
     /// Set where all mail goes one way: a relay, the simulator.
-    fixed: Option<Arc<Route>>,
-    known: Mutex<HashMap<Domain, (Arc<Route>, Timestamp)>>,
+    fixed: Option<Fixed>,
+    known: Mutex<HashMap<(Domain, TlsRule), (Arc<Route>, Timestamp)>>,
     /// Look-ups under way, each shared by all who ask meanwhile.
-    under_way: Mutex<HashMap<Domain, Arc<LookUp>>>,
+    under_way: Mutex<HashMap<(Domain, TlsRule), Arc<LookUp>>>,
+}
+
+/// The one way of all mail.
+#[derive(Debug)]
+struct Fixed {
+    usual: Arc<Route>,
+    /// Of what requires TLS.
+    protected: Arc<Route>,
 }
 
 type LookUp = OnceCell<Result<Arc<Route>, NoRoute>>;
@@ -110,8 +142,15 @@ impl Router {
     ) -> Self {
         let fixed = match settings.delivery_mode {
             DeliveryMode::Mx => None,
-            DeliveryMode::Relay => settings.relay.as_ref().map(relay_route),
-            DeliveryMode::Capture => simulator_port.map(simulator_route),
+            DeliveryMode::Relay => settings.relay.as_ref().map(|relay| Fixed {
+                usual: Arc::new(relay_route(relay)),
+                protected: Arc::new(protected(relay_route(relay))),
+            }),
+            DeliveryMode::Capture => simulator_port.map(|port| {
+                // Nothing leaves this machine.
+                let route = Arc::new(simulator_route(port));
+                Fixed { usual: route.clone(), protected: route }
+            }),
         };
         Self {
             resolver,
@@ -122,42 +161,54 @@ impl Router {
             tls_required: settings.tls_required_domains.clone(),
             mta_sts,
             dnssec,
-            fixed: fixed.map(Arc::new),
+            fixed,
             known: Mutex::default(),
             under_way: Mutex::default(),
         }
     }
 
     /// The route, if it is known without asking.
-    pub(crate) fn known(&self, domain: &Domain) -> Option<Arc<Route>> {
-        if let Some(route) = &self.fixed {
-            return Some(route.clone());
+    pub(crate) fn known(&self, domain: &Domain, rule: TlsRule) -> Option<Arc<Route>> {
+        if let Some(Fixed { usual, protected }) = &self.fixed {
+            return Some(if rule == TlsRule::Required { protected.clone() } else { usual.clone() });
         }
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(domain).filter(|(_, until)| self.clock.now() < *until).map(|(route, _)| route.clone())
+        known
+            .get(&(domain.clone(), rule))
+            .filter(|(_, until)| self.clock.now() < *until)
+            .map(|(route, _)| route.clone())
     }
 
     /// The route, asked for if need be. However many ask at the same time, there is one look-up for a domain.
-    pub(crate) async fn find(&self, domain: &Domain) -> Result<Arc<Route>, NoRoute> {
-        if let Some(route) = self.known(domain) {
+    pub(crate) async fn find(&self, domain: &Domain, rule: TlsRule) -> Result<Arc<Route>, NoRoute> {
+        if let Some(route) = self.known(domain, rule) {
             return Ok(route);
         }
-        let look_up = self.under_way().entry(domain.clone()).or_default().clone();
-        let asking = Asking { router: self, domain, look_up };
-        asking.look_up.get_or_init(|| self.look_up(domain)).await.clone()
+        let key = (domain.clone(), rule);
+        let look_up = self.under_way().entry(key.clone()).or_default().clone();
+        let asking = Asking { router: self, key, look_up };
+        asking.look_up.get_or_init(|| self.look_up(domain, rule)).await.clone()
     }
 
-    async fn look_up(&self, domain: &Domain) -> Result<Arc<Route>, NoRoute> {
+    async fn look_up(&self, domain: &Domain, rule: TlsRule) -> Result<Arc<Route>, NoRoute> {
         // Another look-up may have ended between our two questions.
-        if let Some(route) = self.known(domain) {
+        if let Some(route) = self.known(domain, rule) {
             return Ok(route);
         }
         let mut is_encrypted = self.tls_required.iter().any(|pattern| pattern.matches(domain));
         let hosts = match domain.literal() {
             Some(address) => vec![MxHost::new(0, address.to_string(), Some(address))],
             None => {
-                let (hosts, policy) = tokio::join!(self.mx_hosts(domain), self.policy(domain));
+                let (hosts, policy) = tokio::join!(self.mx_hosts(domain, rule), self.policy(domain, rule));
                 let mut hosts = hosts?;
+                if rule == TlsRule::Required {
+                    // RFC 8689 section 4.2.1: the way from the domain to the host is to be proven, too.
+                    let is_named = |host: &MxHost| policy.as_ref().is_some_and(|policy| policy.allows(&host.name));
+                    hosts.retain(|host| host.is_secure || host.name == domain.as_str() || is_named(host));
+                    if hosts.is_empty() {
+                        return Err(NoRoute::unproven(domain));
+                    }
+                }
                 if let Some(policy) = policy.filter(|policy| policy.mode == Mode::Enforce) {
                     hosts.iter_mut().for_each(|host| host.is_allowed = policy.allows(&host.name));
                     // The others may still have TLSA records, which outweigh the policy (RFC 8461 section 2).
@@ -172,34 +223,39 @@ impl Router {
         };
         let profile = self.profiles.of(&hosts);
         let key = key(&hosts, is_encrypted);
-        let route = Arc::new(Route {
+        let route = Route {
             key: key.into(),
             hosts,
             port: self.delivery_port,
             tls: if is_encrypted { TlsMode::StartTlsVerified } else { TlsMode::Opportunistic },
+            requires_tls: false,
             credentials: None,
             profile,
-        });
+        };
+        let route = Arc::new(if rule == TlsRule::Required { protected(route) } else { route });
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= ROUTES_MAX {
             known.clear();
         }
-        known.insert(domain.clone(), (route.clone(), self.clock.now() + Duration::from_secs(ROUTE_SECONDS)));
+        known.insert((domain.clone(), rule), (route.clone(), self.clock.now() + Duration::from_secs(ROUTE_SECONDS)));
         Ok(route)
     }
 
     /// The domain's own word on its hosts.
-    async fn policy(&self, domain: &Domain) -> Option<Policy> {
+    async fn policy(&self, domain: &Domain, rule: TlsRule) -> Option<Policy> {
+        if rule == TlsRule::Waived {
+            return None;
+        }
         self.mta_sts.as_ref()?.find(domain).await
     }
 
-    fn under_way(&self) -> MutexGuard<'_, HashMap<Domain, Arc<LookUp>>> {
+    fn under_way(&self) -> MutexGuard<'_, HashMap<(Domain, TlsRule), Arc<LookUp>>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The hosts of the domain's MX records, or the domain itself where it has none (RFC 5321 section 5.1).
-    async fn mx_hosts(&self, domain: &Domain) -> Result<Vec<MxHost>, NoRoute> {
-        let (mut records, is_secure) = match self.mx_records(domain).await {
+    async fn mx_hosts(&self, domain: &Domain, rule: TlsRule) -> Result<Vec<MxHost>, NoRoute> {
+        let (mut records, is_secure) = match self.mx_records(domain, rule).await {
             Ok(answer) => (answer.content, answer.is_secure),
             Err(error) => return Err(NoRoute::from_resolving(domain.as_str(), &error)),
         };
@@ -234,8 +290,9 @@ impl Router {
     }
 
     /// The MX records, with the proof of them where it can be had.
-    async fn mx_records(&self, domain: &Domain) -> Result<Answer<Vec<MxRecord>>, ResolveError> {
+    async fn mx_records(&self, domain: &Domain, rule: TlsRule) -> Result<Answer<Vec<MxRecord>>, ResolveError> {
         if let Some(dnssec) = &self.dnssec
+            && rule != TlsRule::Waived
             && dnssec.is_able().await
         {
             return dnssec.mx(domain.as_str()).await;
@@ -260,17 +317,17 @@ impl Router {
 /// One who waits for a look-up. The last to go takes it away, so that the next to ask begins anew.
 struct Asking<'a> {
     router: &'a Router,
-    domain: &'a Domain,
+    key: (Domain, TlsRule),
     look_up: Arc<LookUp>,
 }
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
         let mut under_way = self.router.under_way();
-        let is_same = under_way.get(self.domain).is_some_and(|other| Arc::ptr_eq(other, &self.look_up));
+        let is_same = under_way.get(&self.key).is_some_and(|other| Arc::ptr_eq(other, &self.look_up));
         // The map's and ours: nobody else waits.
         if is_same && (self.look_up.initialized() || Arc::strong_count(&self.look_up) == 2) {
-            under_way.remove(self.domain);
+            under_way.remove(&self.key);
         }
     }
 }
@@ -292,6 +349,14 @@ impl NoRoute {
             enhanced_code: "4.7.5",
             reason: format!("no MX host of {domain} is allowed by its MTA-STS policy"),
         }
+    }
+
+    /// The message requires TLS, and nothing says which hosts are the domain's.
+    fn unproven(domain: &Domain) -> Self {
+        let reason = format!(
+            "the message requires TLS, and neither DNSSEC nor MTA-STS proves which hosts are those of {domain}"
+        );
+        Self { permanent: true, category: Category::Tls, enhanced_code: "5.7.10", reason }
     }
 
     /// So is this one.
@@ -343,6 +408,15 @@ fn key(hosts: &[MxHost], is_encrypted: bool) -> String {
     key
 }
 
+/// The same way for what requires TLS.
+fn protected(route: Route) -> Route {
+    let tls = match route.tls {
+        TlsMode::Implicit { .. } => TlsMode::Implicit { verified: true },
+        _ => TlsMode::StartTlsVerified,
+    };
+    Route { key: format!("requiretls:{}", route.key).into(), tls, requires_tls: true, ..route }
+}
+
 fn relay_route(relay: &postrider_config::Relay) -> Route {
     let address: Option<IpAddr> = relay.host.trim_start_matches('[').trim_end_matches(']').parse().ok();
     let is_loopback = relay.host == "localhost" || address.is_some_and(|address| address.is_loopback());
@@ -358,6 +432,7 @@ fn relay_route(relay: &postrider_config::Relay) -> Route {
         hosts: vec![MxHost::new(0, relay.host.clone(), address)],
         port: relay.port,
         tls,
+        requires_tls: false,
         credentials: relay.credentials.clone(),
         profile: Profile::default(),
     }
@@ -370,6 +445,7 @@ fn simulator_route(port: u16) -> Route {
         hosts: vec![MxHost::new(0, "simulator".to_owned(), Some(address))],
         port,
         tls: TlsMode::Never,
+        requires_tls: false,
         credentials: None,
         profile: Profile::default(),
     }
@@ -422,7 +498,7 @@ mod tests {
     }
 
     async fn find(zone: Zone, domain: &str) -> Result<Vec<String>, NoRoute> {
-        let route = router(Arc::new(zone)).find(&Domain::parse(domain).unwrap()).await?;
+        let route = router(Arc::new(zone)).find(&Domain::parse(domain).unwrap(), TlsRule::Usual).await?;
         Ok(route.hosts.iter().map(|host| host.name.clone()).collect())
     }
 
@@ -502,7 +578,7 @@ mod tests {
             let mut tasks = tokio::task::JoinSet::new();
             for _ in 0..50 {
                 let (router, domain) = (router.clone(), domain.clone());
-                tasks.spawn(async move { router.find(&domain).await });
+                tasks.spawn(async move { router.find(&domain, TlsRule::Usual).await });
             }
             while asked() < round {
                 tokio::task::yield_now().await;
@@ -520,8 +596,8 @@ mod tests {
         let zone = Arc::new(SlowZone::default());
         let router = router(zone.clone());
         let domain = Domain::parse("example.org").unwrap();
-        let mut first = Box::pin(router.find(&domain));
-        let mut second = Box::pin(router.find(&domain));
+        let mut first = Box::pin(router.find(&domain, TlsRule::Usual));
+        let mut second = Box::pin(router.find(&domain, TlsRule::Usual));
         for find in [&mut first, &mut second] {
             assert!(std::future::poll_fn(|c| std::task::Poll::Ready(find.as_mut().poll(c).is_pending())).await);
         }

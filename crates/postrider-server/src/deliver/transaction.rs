@@ -150,7 +150,9 @@ fn transaction(
     message: Bytes,
     capabilities: &Capabilities,
 ) -> Transaction {
-    let Envelope { reverse_path, body, smtputf8, dsn_return, envelope_id, .. } = &email.envelope;
+    let Envelope { reverse_path, body, smtputf8, dsn_return, envelope_id, require_tls } = &email.envelope;
+    // RFC 8689 section 5: of what is to be protected no more is to come back than has to.
+    let dsn_return = if *require_tls { Some(DsnReturn::Headers) } else { *dsn_return };
     let address = |address: &postrider_core::Address| {
         if capabilities.smtputf8 { address.as_str().to_owned() } else { address.to_ascii_domain() }
     };
@@ -171,6 +173,7 @@ fn transaction(
             DsnReturn::Headers => client::DsnReturn::Headers,
         }),
         envelope_id: envelope_id.clone(),
+        require_tls: *require_tls,
         priority: Some(email.instructions.priority.get()).filter(|&priority| priority != 0),
         recipients: indexes
             .iter()

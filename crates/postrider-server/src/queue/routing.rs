@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::lanes::Pushed;
 use super::worker::attempt_without_connection;
 use super::{HeldMessage, Job, Queue};
-use crate::deliver::route::Route;
+use crate::deliver::route::{Route, TlsRule};
 use crate::policy::source::{NoSource, Source, SourceKey};
 use crate::policy::suppression;
 
@@ -120,8 +120,9 @@ impl Queue {
             }
         }
         // The common case costs no task: one domain whose route and source are known.
+        let rule = TlsRule::of(&unrouted.email);
         if let [(domain, indexes)] = &mut by_domain[..]
-            && let Some(route) = self.router.known(domain)
+            && let Some(route) = self.router.known(domain, rule)
             && let Some(source) = self.sources.known(&unrouted.email, domain)
         {
             let job = unrouted.job(std::mem::take(indexes), source);
@@ -189,7 +190,7 @@ impl Queue {
         domain: &Domain,
         indexes: &[usize],
     ) -> Result<(Arc<Route>, Source), Outcome> {
-        let route = self.router.find(domain).await.map_err(|no_route| no_route.outcome())?;
+        let route = self.router.find(domain, TlsRule::of(email)).await.map_err(|no_route| no_route.outcome())?;
         let source = self.sources.choose(email, domain, indexes).await.map_err(NoSource::outcome)?;
         Ok((route, source))
     }

@@ -111,6 +111,8 @@ pub(super) async fn accept(
         raw = take_instructions(context, &mut transaction, raw)?;
         scan = HeaderScan::of(&raw[transaction.trace_bytes..]);
     }
+    // RFC 8689 section 4.1: where both are asked for, REQUIRETLS counts.
+    transaction.wishes.instructions.waives_tls = scan.waives_tls && !transaction.envelope.require_tls;
     if scan.received_fields > RECEIVED_FIELDS_MAX {
         warn!(received_fields = scan.received_fields, "refused: the message goes in circles");
         return Err(Reply::MAIL_LOOP);

@@ -362,7 +362,7 @@ impl Session {
                 wire::DsnReturn::Headers => DsnReturn::Headers,
             }),
             envelope_id: command.envelope_id,
-            require_tls: false,
+            require_tls: command.require_tls,
         };
         self.transaction = Some(Box::new(Transaction::new(envelope, wishes, command.size.unwrap_or(0))));
         Verdict::Accept

@@ -74,8 +74,12 @@ pub(super) fn filed_email(seconds: i64, users: &[UserId]) -> NewEmail {
 
 /// All that a sender can ask.
 pub(super) fn instructions() -> Instructions {
-    let mut instructions =
-        Instructions { priority: Priority::new(-3).unwrap(), expires_at: Some(at(9_000)), ..Instructions::default() };
+    let mut instructions = Instructions {
+        priority: Priority::new(-3).unwrap(),
+        expires_at: Some(at(9_000)),
+        waives_tls: true,
+        ..Instructions::default()
+    };
     instructions.add_tag("b\u{fc}cher").unwrap();
     instructions.add_tag("a $.tag").unwrap();
     instructions.add_metadata("order.id", "17").unwrap();

@@ -55,6 +55,7 @@ mod mongodb_reader;
 mod nodes;
 mod process;
 mod quarantine;
+mod require_tls;
 mod shutdown;
 mod simulator;
 mod smtp_auth;

@@ -22,6 +22,7 @@ fn route(key: &str) -> Arc<Route> {
         hosts: Vec::new(),
         port: 25,
         tls: TlsMode::Never,
+        requires_tls: false,
         credentials: None,
         profile: Profile::default(),
     })

@@ -23,6 +23,8 @@ pub struct Capabilities {
     pub chunking: bool,
     /// RFC 6710.
     pub mt_priority: bool,
+    /// RFC 8689.
+    pub require_tls: bool,
     /// RFC 2034.
     pub enhanced_status_codes: bool,
     /// RFC 4954.
@@ -66,6 +68,7 @@ impl Capabilities {
             "STARTTLS" => self.starttls = true,
             "DSN" => self.dsn = true,
             "CHUNKING" => self.chunking = true,
+            "REQUIRETLS" => self.require_tls = true,
             "MT-PRIORITY" => self.mt_priority = true,
             "ENHANCEDSTATUSCODES" => self.enhanced_status_codes = true,
             "AUTH" => words.for_each(|mechanism| self.auth.add(mechanism)),

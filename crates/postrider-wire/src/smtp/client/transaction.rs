@@ -27,6 +27,8 @@ pub struct Transaction {
     pub dsn_return: Option<DsnReturn>,
     /// ENVID in xtext (RFC 3461 section 4.4).
     pub envelope_id: Option<String>,
+    /// REQUIRETLS (RFC 8689): who asks for it goes to no server that lacks it.
+    pub require_tls: bool,
     /// MT-PRIORITY (RFC 6710), from -9 to 9.
     pub priority: Option<i8>,
     /// At least one.
@@ -149,6 +151,9 @@ impl Transaction {
         }
         if let Some(priority) = self.priority.filter(|_| capabilities.mt_priority) {
             put(out, &[" MT-PRIORITY=", &priority.to_string()]);
+        }
+        if self.require_tls && capabilities.require_tls {
+            put(out, &[" REQUIRETLS"]);
         }
         put(out, &["\r\n"]);
     }

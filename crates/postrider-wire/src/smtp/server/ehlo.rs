@@ -92,6 +92,10 @@ impl Session {
             let _ = write!(text, "\nFUTURERELEASE {} {}", limits.seconds_max, limits.date_time_max);
         }
         text.push_str("\nCHUNKING");
+        // RFC 8689 section 2: not in clear.
+        if self.tls.is_some() {
+            text.push_str("\nREQUIRETLS");
+        }
         text
     }
 }

@@ -78,6 +78,8 @@ pub struct MailCommand {
     pub body: BodyType,
     /// RFC 6531.
     pub smtputf8: bool,
+    /// REQUIRETLS (RFC 8689 section 2). Only where the session is encrypted.
+    pub require_tls: bool,
     /// RET (RFC 3461 section 4.3).
     pub dsn_return: Option<DsnReturn>,
     /// ENVID (RFC 3461 section 4.4), in xtext as it came.

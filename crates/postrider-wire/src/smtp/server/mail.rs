@@ -1,5 +1,5 @@
 //! MAIL (RFC 5321 section 4.1.1.2) with SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531), RET and ENVID (RFC 3461), AUTH
-//! (RFC 4954), HOLDFOR and HOLDUNTIL (RFC 4865), MT-PRIORITY (RFC 6710).
+//! (RFC 4954), HOLDFOR and HOLDUNTIL (RFC 4865), MT-PRIORITY (RFC 6710), REQUIRETLS (RFC 8689).
 
 use super::parameters::{self, Parameter, is_xtext};
 use super::path::{check_utf8, has_domain, split_path};
@@ -22,6 +22,7 @@ pub(super) fn mail(session: &mut Session, argument: &str) -> Result<Option<Event
         size: None,
         body: BodyType::default(),
         smtputf8: false,
+        require_tls: false,
         dsn_return: None,
         envelope_id: None,
         hold: None,
@@ -49,11 +50,15 @@ impl MailCommand {
                 "8BITMIME" => BodyType::EightBitMime,
                 _ => return Err(Reply::BAD_PARAMETER_VALUE),
             };
-        } else if parameter.is("SMTPUTF8") {
+        } else if parameter.is("SMTPUTF8") || parameter.is("REQUIRETLS") {
             if parameter.value.is_some() {
                 return Err(Reply::BAD_PARAMETER_VALUE);
             }
-            self.smtputf8 = true;
+            if parameter.is("SMTPUTF8") {
+                self.smtputf8 = true;
+            } else {
+                self.require_tls = true;
+            }
         } else if parameter.is("RET") {
             self.dsn_return = Some(match parameter.required_value()?.to_ascii_uppercase().as_str() {
                 "FULL" => DsnReturn::Full,

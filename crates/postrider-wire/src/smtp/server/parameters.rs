@@ -41,6 +41,7 @@ pub(super) fn parse<'a>(text: &'a str, session: &Session) -> Result<Vec<Paramete
             || (parameter.is_of_dsn() && !session.config.dsn)
             || (parameter.is_hold() && session.future_release.is_none())
             || (parameter.is("MT-PRIORITY") && !session.config.priorities)
+            || (parameter.is("REQUIRETLS") && session.tls.is_none())
     };
     if parameters.iter().any(is_refused) {
         return Err(Reply::UNKNOWN_PARAMETER);

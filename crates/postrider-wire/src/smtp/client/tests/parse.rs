@@ -7,7 +7,7 @@ fn capabilities_in_any_case() {
     let reply = Reply::plain(
         250,
         "mx greets you\npipelining\nSize 52428800\n8bitMIME\nSMTPUTF8\nstarttls\ndsn\nchunking\nmt-priority STANAG4406\nXYZ\n\
-         EnhancedStatusCodes\nauth=plain\nAUTH login scram-sha-256",
+         EnhancedStatusCodes\nRequireTLS\nauth=plain\nAUTH login scram-sha-256",
     );
     assert_eq!(
         Capabilities::parse(&reply),
@@ -21,6 +21,7 @@ fn capabilities_in_any_case() {
             dsn: true,
             chunking: true,
             mt_priority: true,
+            require_tls: true,
             enhanced_status_codes: true,
             auth: AuthMechanisms { scram_sha_256: true, plain: true, login: true },
         }
