@@ -81,8 +81,8 @@ async fn it_goes_on_to_hosts_that_prove_themselves_and_keep_to_it() {
 async fn it_comes_back_where_it_cannot_be_protected() {
     let site = site().await;
     site.zone().delegate("unproven.test", false);
-    site.zone().mx("client.test", 10, "back.test");
-    let back = site.host("back.test", protecting()).await;
+    site.zone().mx("client.test", 10, "back.example.org");
+    let back = site.host("back.example.org", protecting()).await;
     let without = protecting().without("REQUIRETLS");
     let unable = site.mx("example.org", without).await;
     let clear = site.mx("clear.test", protecting().starttls(StartTls::Absent)).await;
