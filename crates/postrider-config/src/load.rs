@@ -12,7 +12,7 @@ use crate::error::{ConfigError, ConfigErrors};
 use crate::mask;
 use crate::names::{self, Unknown};
 use crate::settings::{
-    Acme, AcmeChallenge, DeliveryMode, IpSelection, LogFormat, LogLevel, Settings, UnknownRecipients,
+    Acme, AcmeChallenge, ClientCheck, DeliveryMode, IpSelection, LogFormat, LogLevel, Settings, UnknownRecipients,
 };
 use crate::sources::Sources;
 use crate::table::{self, Setting};
@@ -170,6 +170,8 @@ fn blank() -> Settings {
         verify_incoming: false,
         dmarc_reject: false,
         dmarc_quarantine: false,
+        check_reverse_dns: ClientCheck::Off,
+        check_ehlo: ClientCheck::Off,
         tls_cert_file: None,
         tls_key_file: None,
         acme: Acme {

@@ -38,6 +38,8 @@ pub(crate) const OWN_PREFIXES: &[&str] = &[
     "DKIM_",
     "DMARC_",
     "VERIFY_INCOMING",
+    "CHECK_REVERSE_DNS",
+    "CHECK_EHLO",
     "SHUTDOWN_TIMEOUT",
 ];
 

@@ -26,6 +26,17 @@ pub enum UnknownRecipients {
     Reject,
 }
 
+/// What is done about a client that fails a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientCheck {
+    /// Nobody looks.
+    Off,
+    /// What was found is kept with its messages.
+    Record,
+    /// Its mail is refused.
+    Reject,
+}
+
 /// How messages are signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DkimAlgorithm {
@@ -182,6 +193,8 @@ pub struct Settings {
     pub verify_incoming: bool,
     pub dmarc_reject: bool,
     pub dmarc_quarantine: bool,
+    pub check_reverse_dns: ClientCheck,
+    pub check_ehlo: ClientCheck,
     pub tls_cert_file: Option<PathBuf>,
     pub tls_key_file: Option<PathBuf>,
     pub acme: Acme,

@@ -39,7 +39,7 @@ use crate::smtp::{self, Context};
 use crate::stats::Stats;
 use crate::tls::{self, ServerTls, TlsError};
 use crate::users::Logins;
-use crate::verify::{Obedience, Verifier};
+use crate::verify::{ClientChecks, Obedience, Verifier};
 
 /// How often the certificate's files are looked at.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(10);
@@ -126,6 +126,13 @@ impl Server {
             Some(domain) => Some(Arc::new(ReturnPaths::open(domain.clone(), store.as_ref()).await?)),
             None => None,
         };
+        let client_checks = ClientChecks {
+            clock: clock.clone(),
+            resolver: resolver.clone(),
+            hostname: settings.mail_hostname.clone(),
+            reverse_dns: settings.check_reverse_dns,
+            ehlo: settings.check_ehlo,
+        };
         let delivery = Delivery {
             clock: clock.clone(),
             resolver,
@@ -197,6 +204,7 @@ impl Server {
             recipients,
             signers,
             verifier: verifier.filter(|_| settings.verify_incoming),
+            client_checks,
             dmarc: Obedience { rejects: settings.dmarc_reject, quarantines: settings.dmarc_quarantine },
             rejects_unknown_recipients: settings.unknown_recipients == postrider_config::UnknownRecipients::Reject,
             draining: is_draining,

@@ -1,7 +1,7 @@
 //! The table: how others know that mail is from whom it says, and how that is known here.
 
 use super::{Kind, Setting};
-use crate::settings::DkimAlgorithm;
+use crate::settings::{ClientCheck, DkimAlgorithm};
 use crate::value;
 
 pub(super) const AUTHENTICATION: &[Setting] = &[
@@ -42,5 +42,29 @@ pub(super) const AUTHENTICATION: &[Setting] = &[
         Kind::Switch(|settings, on| settings.dmarc_quarantine = on),
         "Put mail that fails DMARC into the mailbox for junk of each user, instead of INBOX, where its author's domain says \
          `p=quarantine`; or `p=reject`, and it is not refused because of `DMARC_REJECT`. A user who has no such mailbox gets one.",
+    ),
+    Setting::new(
+        "CHECK_REVERSE_DNS",
+        "record",
+        Kind::Choice(&[
+            ("off", |settings| settings.check_reverse_dns = ClientCheck::Off),
+            ("record", |settings| settings.check_reverse_dns = ClientCheck::Record),
+            ("reject", |settings| settings.check_reverse_dns = ClientCheck::Reject),
+        ]),
+        "Whether a host that brings mail from the world has a name in reverse DNS that knows its address: `record` says so in \
+         `Authentication-Results` (`iprev`), `reject` also refuses mail of one that has none (for now where DNS fails). \
+         `postmaster` can be written to all the same, and hosts of `TRUSTED_NETWORKS` are not checked.",
+    ),
+    Setting::new(
+        "CHECK_EHLO",
+        "off",
+        Kind::Choice(&[
+            ("off", |settings| settings.check_ehlo = ClientCheck::Off),
+            ("record", |settings| settings.check_ehlo = ClientCheck::Record),
+            ("reject", |settings| settings.check_ehlo = ClientCheck::Reject),
+        ]),
+        "Whether such a host says in EHLO who it is: the full name of a host or mail domain that exists in DNS and is not this \
+         one, or its own address in brackets. As `CHECK_REVERSE_DNS`, but recorded with the e-mail alone. RFC 5321 section 4.1.4 \
+         has nobody refused because of the name's address, which is not compared.",
     ),
 ];

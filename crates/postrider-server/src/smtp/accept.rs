@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use postrider_core::mailbox::{Digest, SpecialUse};
 use postrider_core::trace::{self, HeaderScan, RECEIVED_FIELDS_MAX};
-use postrider_core::{Address, Direction, Envelope, Instructions, Message, ObjectId, Recipient, Timestamp};
+use postrider_core::{
+    Address, AuthenticationResult, Direction, Envelope, Instructions, Message, ObjectId, Recipient, Timestamp,
+};
 use postrider_store::{Accepted, ClaimedDelivery, ClaimedEmail, Filed, NewDelivery, NewEmail};
 use postrider_wire::smtp::reply::Reply;
 use tracing::{error, info, warn};
@@ -15,6 +17,7 @@ use super::Context;
 use super::filings::Filings;
 use super::instructions::Wishes;
 use super::policy::{Destination, Policy, store_failed, store_reply};
+use super::verified::{self, Verified};
 use crate::clock::timeout;
 use crate::deliver::report::{self, Addressing};
 use crate::dkim::Signer;
@@ -22,7 +25,7 @@ use crate::memory::MemoryShare;
 use crate::outage;
 use crate::parse::parse;
 use crate::queue::{HeldMessage, Reservation, count_domains};
-use crate::verify::{Bringer, Disposition, Verdicts, without_forged};
+use crate::verify::{Disposition, Findings};
 
 /// A mail transaction as it comes together.
 #[derive(Debug)]
@@ -94,6 +97,7 @@ pub(super) struct Client<'a> {
     pub(super) peer: IpAddr,
     /// What it called itself in EHLO.
     pub(super) helo: &'a str,
+    pub(super) findings: &'a Findings,
 }
 
 /// Keeps a whole message and hands it to the queue. Returns once it is durable; otherwise with the reply that says why not.
@@ -117,7 +121,8 @@ pub(super) async fn accept(
         warn!(received_fields = scan.received_fields, "refused: the message goes in circles");
         return Err(Reply::MAIL_LOOP);
     }
-    let Verified { raw, results, disposition } = verified(context, &transaction, client, raw, policy).await?;
+    let Verified { raw, field: results, authentication, disposition } =
+        verified::verify(context, &transaction, client, raw, policy).await?;
     let mut fields =
         if policy.completes_messages() { missing_fields(context, &transaction, scan) } else { String::new() };
     fields.push_str(&results);
@@ -139,13 +144,13 @@ pub(super) async fn accept(
         (Message::parse(raw, return_path_bytes), digest)
     });
     let (message, digest) = parsed.await.ok_or(Reply::STORE_UNAVAILABLE)?;
-    store(context, transaction, message, digest, &filings, share).await
+    store(context, transaction, (message, authentication), digest, &filings, share).await
 }
 
 async fn store(
     context: &Arc<Context>,
     transaction: Transaction,
-    message: Message,
+    (message, authentication): (Message, Vec<AuthenticationResult>),
     digest: Option<Bytes>,
     filings: &Filings,
     share: MemoryShare,
@@ -180,7 +185,7 @@ async fn store(
         direction: if elsewhere.is_empty() { Direction::Inbound } else { Direction::Outbound },
         envelope,
         instructions,
-        authentication: Vec::new(),
+        authentication,
         message,
         deliveries: elsewhere.into_iter().map(|recipient| NewDelivery { recipient, claimed_by, due_at }).collect(),
         kept,
@@ -312,44 +317,6 @@ async fn success_notice(context: &Context, email: &NewEmail) -> Option<NewEmail>
             None
         }
     }
-}
-
-/// A message that was verified where it had to be.
-struct Verified {
-    /// Without what it says in this host's name.
-    raw: BytesMut,
-    /// The field that says what was found.
-    results: String,
-    disposition: Disposition,
-}
-
-/// Verifies a message of a stranger. The error refuses it.
-async fn verified(
-    context: &Context,
-    transaction: &Transaction,
-    client: Client<'_>,
-    raw: BytesMut,
-    policy: &Policy,
-) -> Result<Verified, Reply> {
-    let Some(verifier) = context.verifier.as_ref().filter(|_| policy.verifies_messages()) else {
-        return Ok(Verified { raw, results: String::new(), disposition: Disposition::None });
-    };
-    let bringer = Bringer {
-        peer: client.peer,
-        helo: client.helo.to_owned(),
-        reverse_path: transaction.envelope.reverse_path.clone(),
-        hostname: context.hostname.clone(),
-    };
-    let raw = raw.freeze();
-    let verdicts = verifier.verify(context.clock.as_ref(), &bringer, raw.slice(transaction.trace_bytes..)).await;
-    let disposition = verdicts.disposition(context.dmarc);
-    let Verdicts { spf, dmarc, author, .. } = &verdicts;
-    info!(email = %transaction.id, spf, dmarc, author, ?disposition, "verified");
-    if disposition == Disposition::Reject {
-        return Err(Reply::DMARC_FAILED);
-    }
-    let raw = without_forged(BytesMut::from(raw), transaction.trace_bytes, &context.hostname);
-    Ok(Verified { raw, results: verdicts.field(&bringer), disposition })
 }
 
 /// Who signs a message: only what goes elsewhere, which by policy only those whom this server trusts may send.

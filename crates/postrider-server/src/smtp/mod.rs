@@ -6,6 +6,7 @@ mod instructions;
 pub(crate) mod policy;
 mod service;
 mod session;
+mod verified;
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use crate::queue::Queue;
 use crate::stats::Stats;
 use crate::tls::ServerTls;
 use crate::users::Logins;
-use crate::verify::{Obedience, Verifier};
+use crate::verify::{ClientChecks, Obedience, Verifier};
 
 pub(crate) use service::Service;
 
@@ -46,6 +47,7 @@ pub(crate) struct Context {
     /// `None`: mail from the world is not verified.
     pub(crate) verifier: Option<Verifier>,
     pub(crate) dmarc: Obedience,
+    pub(crate) client_checks: ClientChecks,
     pub(crate) rejects_unknown_recipients: bool,
     /// True once the server is shutting down.
     pub(crate) draining: watch::Receiver<bool>,

@@ -186,6 +186,12 @@ impl Policy {
         self.listener == Listener::Mx && !self.is_trusted
     }
 
+    /// Whether a client is asked who it is before it may write to this recipient. Whoever is refused can ask the postmaster why
+    /// (RFC 5321 section 4.5.1).
+    pub(crate) fn checks_client(&self, recipient: &Address) -> bool {
+        self.verifies_messages() && !is_postmaster(recipient)
+    }
+
     /// Whether each user's quota is asked when the message is there. SMTP has one answer for all recipients, and asks before
     /// ([`Self::destination`]).
     pub(crate) fn enforces_quota(&self) -> bool {
@@ -206,8 +212,8 @@ impl Policy {
             None => {}
         }
         // RFC 5321 section 4.5.1: postmaster is always at home. LMTP delivers to mailboxes, and knows who has none.
-        let is_postmaster = recipient.local_part().eq_ignore_ascii_case("postmaster");
-        let refuses_unknown = self.listener.is_lmtp() || (context.rejects_unknown_recipients && !is_postmaster);
+        let refuses_unknown =
+            self.listener.is_lmtp() || (context.rejects_unknown_recipients && !is_postmaster(recipient));
         let recipients = &context.recipients;
         let home = if refuses_unknown {
             recipients.home_for_certain(recipient).await
@@ -256,6 +262,10 @@ impl Policy {
         }
         if users.is_empty() { Ok(()) } else { Err(Reply::MAILBOX_FULL) }
     }
+}
+
+fn is_postmaster(recipient: &Address) -> bool {
+    recipient.local_part().eq_ignore_ascii_case("postmaster")
 }
 
 /// The address that `RCPT TO:<postmaster>` means (RFC 5321 section 4.5.1): at the first domain that is at home here.

@@ -24,6 +24,7 @@ use crate::login::{self, Admission, ScramTry};
 use crate::memory::MemoryShare;
 use crate::stream::Stream;
 use crate::users::Turn;
+use crate::verify::Findings;
 
 /// Asked of the system at once while a message is read; between messages commands are short.
 const DATA_READ_BYTES: usize = 64 << 10;
@@ -62,6 +63,7 @@ pub(crate) async fn run(context: Arc<Context>, policy: Policy, tcp: TcpStream, p
         input: BytesMut::new(),
         wire,
         helo: String::new(),
+        findings: Findings::default(),
         is_extended: false,
         tls,
         user: None,
@@ -101,6 +103,7 @@ struct Session {
     input: BytesMut,
     wire: wire::Session,
     helo: String,
+    findings: Findings,
     is_extended: bool,
     tls: Option<TlsInfo>,
     user: Option<String>,
@@ -228,6 +231,7 @@ impl Session {
         match event {
             Event::Hello { name, extended } => {
                 self.helo = name;
+                self.findings.forget_ehlo();
                 self.is_extended = extended;
                 self.forget_transaction();
                 self.wire.respond(Verdict::Accept);
@@ -382,6 +386,9 @@ impl Session {
             Address::parse(&command.forward_path).ok()
         };
         let address = address.ok_or(Reply::BAD_FORWARD_PATH)?;
+        if self.policy.checks_client(&address) {
+            self.context.client_checks.refuse(self.peer, &self.helo, &self.findings).await?;
+        }
         let bytes = self.transaction.as_ref().map_or(0, |transaction| transaction.message_bytes);
         let destination = self.policy.destination(&self.context, &address, bytes, self.user.is_some()).await?;
         let recipient = Recipient {
@@ -501,7 +508,7 @@ impl Session {
         if !share.resize(raw.len()) {
             return Err(Reply::OVERLOADED);
         }
-        let client = accept::Client { peer: self.peer, helo: &self.helo };
+        let client = accept::Client { peer: self.peer, helo: &self.helo, findings: &self.findings };
         accept::accept(&self.context, *transaction, client, raw, share, &self.policy).await
     }
 

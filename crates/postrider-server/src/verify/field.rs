@@ -4,43 +4,26 @@
 use std::fmt::Write as _;
 
 use bytes::BytesMut;
+use postrider_core::AuthenticationResult;
 use postrider_core::mime::{Field, Fields};
 use postrider_core::trace;
 
-use super::{Bringer, Verdicts};
+/// The methods that the field has words for. Others stand in the record alone.
+const METHODS: [&str; 5] = ["spf", "dkim", "arc", "dmarc", "iprev"];
 
-impl Verdicts {
-    /// The field, folded, with its line end.
-    pub(crate) fn field(&self, bringer: &Bringer) -> String {
-        let Bringer { helo, reverse_path, hostname, .. } = bringer;
-        let mut field = format!("Authentication-Results: {hostname};\r\n\tspf={}", self.spf);
-        let _ = match &reverse_path.0 {
-            Some(address) => write!(field, " smtp.mailfrom={}", value(address.domain().as_str())),
-            None => write!(field, " smtp.helo={}", value(helo)),
-        };
-        for signed in &self.dkim {
-            let _ = write!(field, ";\r\n\tdkim={}", signed.result);
-            if !signed.domain.is_empty() {
-                let (domain, selector) = (value(&signed.domain), value(&signed.selector));
-                let _ = write!(field, " header.d={domain} header.s={selector}");
-            }
+/// The field, folded, with its line end.
+pub(crate) fn field(hostname: &str, results: &[AuthenticationResult]) -> String {
+    let mut field = format!("Authentication-Results: {hostname}");
+    let known = results.iter().filter(|found| METHODS.contains(&found.method.as_str()));
+    for AuthenticationResult { method, result, properties, .. } in known {
+        let _ = write!(field, ";\r\n\t{method}={result}");
+        // A property without a type is one of ours.
+        for (name, text) in properties.iter().filter(|(name, _)| name.contains('.')) {
+            let _ = write!(field, " {name}={}", value(text));
         }
-        if self.dkim.is_empty() {
-            field.push_str(";\r\n\tdkim=none");
-        }
-        if let Some(arc) = self.arc {
-            let _ = write!(field, ";\r\n\tarc={arc}");
-        }
-        let _ = write!(field, ";\r\n\tdmarc={}", self.dmarc);
-        if !self.author.is_empty() {
-            let _ = write!(field, " header.from={}", value(&self.author));
-        }
-        if !self.policy.is_empty() {
-            let _ = write!(field, " policy.published-domain-policy={}", self.policy);
-        }
-        field.push_str("\r\n");
-        field
     }
+    field.push_str("\r\n");
+    field
 }
 
 /// A value that a peer chose, so that it can be taken for nothing else.
@@ -102,17 +85,21 @@ mod tests {
 
     #[test]
     fn a_peer_cannot_write_into_the_field() {
-        let bringer = Bringer {
-            peer: [192, 0, 2, 1].into(),
-            helo: "x; dmarc=pass\r\nA: b".to_owned(),
-            reverse_path: postrider_core::ReversePath::NULL,
-            hostname: "mx.shop.test".to_owned(),
+        let result = |method: &str, properties: &[(&str, &str)]| AuthenticationResult {
+            method: method.to_owned(),
+            result: "pass".to_owned(),
+            properties: properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            reason: Some("x\r\ny".to_owned()),
         };
-        let field = Verdicts { author: "a (b); c".to_owned(), ..Verdicts::unknown() }.field(&bringer);
+        let results = [
+            result("spf", &[("smtp.helo", "x; dmarc=pass\r\nA: b")]),
+            result("ehlo", &[("smtp.helo", "x")]),
+            result("dmarc", &[("header.from", "a (b); c"), ("disposition", "none"), ("policy.dmarc", "")]),
+        ];
         assert_eq!(
-            field,
-            "Authentication-Results: mx.shop.test;\r\n\tspf=temperror smtp.helo=x??dmarc?pass??A:?b;\r\n\tdkim=none;\r\n\
-             \tdmarc=temperror header.from=a??b???c\r\n"
+            field("mx.shop.test", &results),
+            "Authentication-Results: mx.shop.test;\r\n\tspf=pass smtp.helo=x??dmarc?pass??A:?b;\r\n\
+             \tdmarc=pass header.from=a??b???c policy.dmarc=?\r\n"
         );
     }
 }

@@ -1,24 +1,26 @@
-//! Whether mail from the world is from whom it says: SPF (RFC 7208), DKIM (RFC 6376), ARC (RFC 8617) and DMARC (RFC 7489).
+//! Whether mail from the world is from whom it says: SPF (RFC 7208), DKIM (RFC 6376), ARC (RFC 8617) and DMARC (RFC 9989).
 //!
 //! Looks at the message and asks DNS; what follows is decided elsewhere.
 
+mod client;
+mod dmarc;
 mod field;
 mod spf;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mail_auth::dmarc::{Policy, verify::DmarcParameters};
-use mail_auth::{
-    ArcOutput, AuthenticatedMessage, DkimOutput, DkimResult, DmarcResult, MessageAuthenticator, SpfOutput,
-};
+use mail_auth::{ArcOutput, AuthenticatedMessage, DkimOutput, DkimResult, MessageAuthenticator, SpfOutput};
 use postrider_core::spf::SpfResult;
-use postrider_core::{Clock, Resolver, ReversePath};
+use postrider_core::{AuthenticationResult, Clock, Resolver, ReversePath};
 use tokio::sync::Semaphore;
 
-pub(crate) use field::without_forged;
+pub(crate) use client::{ClientChecks, Findings};
+pub(crate) use dmarc::{Disposition, Dmarc, Obedience};
+pub(crate) use field::{field, without_forged};
 
 use crate::clock::timeout;
 
@@ -48,66 +50,64 @@ pub(crate) struct Bringer {
     pub(crate) peer: IpAddr,
     pub(crate) helo: String,
     pub(crate) reverse_path: ReversePath,
-    /// This host's name.
-    pub(crate) hostname: String,
 }
 
 /// What was found, in the words of RFC 8601 section 2.7.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verdicts {
-    pub(crate) spf: &'static str,
+    pub(crate) spf: SpfResult,
     /// Of each signature that was looked at.
-    pub(crate) dkim: Vec<Signed>,
+    dkim: Vec<Signed>,
     /// `None`: the message has no ARC set.
-    pub(crate) arc: Option<&'static str>,
-    pub(crate) dmarc: &'static str,
-    /// The domain that DMARC goes by; empty where there is none.
-    pub(crate) author: String,
-    /// What the author's domain wants done to mail that fails; empty where it says nothing.
-    pub(crate) policy: &'static str,
+    arc: Option<&'static str>,
+    pub(crate) dmarc: Dmarc,
 }
 
 /// What became of one signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Signed {
-    pub(crate) result: &'static str,
-    pub(crate) domain: String,
-    pub(crate) selector: String,
-}
-
-/// How far the wishes of authors' domains are followed, by setting.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Obedience {
-    pub(crate) rejects: bool,
-    pub(crate) quarantines: bool,
-}
-
-/// What is done about a message that fails DMARC, in the words of its reports (RFC 9990).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Disposition {
-    None,
-    /// It goes to the mailboxes for junk.
-    Quarantine,
-    Reject,
+struct Signed {
+    result: &'static str,
+    domain: String,
+    selector: String,
 }
 
 impl Verdicts {
-    /// What is done about the message, by what its author's domain wishes. Where nothing is refused, a domain that wishes it
-    /// has its mail put aside (RFC 9989 section 5.4 leaves it to the receiver).
-    pub(crate) fn disposition(&self, obedience: Obedience) -> Disposition {
-        match self.policy {
-            _ if self.dmarc != "fail" => Disposition::None,
-            "reject" if obedience.rejects => Disposition::Reject,
-            "reject" | "quarantine" if obedience.quarantines => Disposition::Quarantine,
-            _ => Disposition::None,
-        }
-    }
-
     /// Nothing is known.
-    fn unknown() -> Self {
-        let (dkim, author) = (Vec::new(), String::new());
-        Self { spf: "temperror", dkim, arc: None, dmarc: "temperror", author, policy: "" }
+    const UNKNOWN: Self = Self { spf: SpfResult::TempError, dkim: Vec::new(), arc: None, dmarc: Dmarc::UNKNOWN };
+
+    /// As they are kept with the message, and shown.
+    pub(crate) fn results(&self, bringer: &Bringer, disposition: Disposition) -> Vec<AuthenticationResult> {
+        let identity = match &bringer.reverse_path.0 {
+            Some(address) => ("smtp.mailfrom", address.domain().as_str().to_owned()),
+            None => ("smtp.helo", bringer.helo.clone()),
+        };
+        let mut results = vec![result("spf", self.spf.as_str(), [identity])];
+        for Signed { result: word, domain, selector } in &self.dkim {
+            let properties = [("header.d", domain.clone()), ("header.s", selector.clone())];
+            results.push(result("dkim", word, properties.into_iter().filter(|_| !domain.is_empty())));
+        }
+        if self.dkim.is_empty() {
+            results.push(result("dkim", "none", []));
+        }
+        results.extend(self.arc.map(|arc| result("arc", arc, [])));
+        let Dmarc { result: word, author, policy, hides } = &self.dmarc;
+        let properties = [("header.from", author.as_str()), ("policy.dmarc", policy)].into_iter();
+        let properties = properties.filter(|(_, value)| !value.is_empty());
+        let properties = properties.chain([("disposition", disposition.as_str())]);
+        let properties = properties.map(|(name, value)| (name, value.to_owned()));
+        let dmarc = result("dmarc", word, properties);
+        results.push(AuthenticationResult { reason: hides.map(str::to_owned), ..dmarc });
+        results
     }
+}
+
+fn result(
+    method: &str,
+    word: &str,
+    properties: impl IntoIterator<Item = (&'static str, String)>,
+) -> AuthenticationResult {
+    let properties: BTreeMap<_, _> = properties.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    AuthenticationResult { method: method.to_owned(), result: word.to_owned(), properties, reason: None }
 }
 
 impl Verifier {
@@ -133,11 +133,11 @@ impl Verifier {
             };
             tokio::task::spawn_blocking(verify).await.ok()
         };
-        timeout(clock, VERIFY_TIME_MAX, verified).await.ok().flatten().unwrap_or_else(Verdicts::unknown)
+        timeout(clock, VERIFY_TIME_MAX, verified).await.ok().flatten().unwrap_or(Verdicts::UNKNOWN)
     }
 
     async fn verdicts(&self, bringer: &Bringer, message: &[u8]) -> Verdicts {
-        let Bringer { peer, helo, reverse_path, .. } = bringer;
+        let Bringer { peer, helo, reverse_path } = bringer;
         let sender = reverse_path.0.as_ref().map(|address| (address.local_part(), address.domain()));
         // RFC 7208 section 2.4: who sends a notification is known by its EHLO.
         let (local_part, sender_domain) = sender
@@ -146,33 +146,14 @@ impl Verifier {
         let client = spf::Client { ip: *peer, helo, local_part, domain: sender_domain };
         let spf = spf::check(self.resolver.as_ref(), client).await;
         let Some(mut parsed) = AuthenticatedMessage::parse(message) else {
-            return Verdicts { spf: spf.as_str(), dmarc: "none", ..Verdicts::unknown() };
+            return Verdicts { spf, dmarc: Dmarc::NO_AUTHOR, ..Verdicts::UNKNOWN };
         };
         parsed.dkim_headers.truncate(SIGNATURES_MAX);
         let dkim = self.authenticator.verify_dkim(&parsed).await;
         let arc = self.authenticator.verify_arc(&parsed).await;
         let of_spf = spf_output(sender_domain, spf);
-        let dmarc = self.authenticator.verify_dmarc(DmarcParameters::new(&parsed, &dkim, sender_domain, &of_spf)).await;
-        Verdicts {
-            spf: spf.as_str(),
-            dkim: dkim.iter().filter_map(signed).collect(),
-            arc: arc_word(&arc),
-            dmarc: match dmarc.result() {
-                DmarcResult::Pass => "pass",
-                DmarcResult::Fail(_) => "fail",
-                DmarcResult::TempError(_) => "temperror",
-                DmarcResult::PermError(_) => "permerror",
-                DmarcResult::None => "none",
-            },
-            author: dmarc.domain().to_owned(),
-            policy: match dmarc.policy() {
-                _ if dmarc.dmarc_record().is_none() => "",
-                Policy::Reject => "reject",
-                Policy::Quarantine => "quarantine",
-                Policy::None => "none",
-                Policy::Unspecified => "",
-            },
-        }
+        let dmarc = dmarc::check(&self.authenticator, &parsed.from, &dkim, (sender_domain, &of_spf)).await;
+        Verdicts { spf, dkim: dkim.iter().filter_map(signed).collect(), arc: arc_word(&arc), dmarc }
     }
 }
 

@@ -202,12 +202,23 @@ impl Reply {
         Self::fixed(550, (5, 6, 0), "Message has a bare CR or bare LF; its lines must end with CRLF");
     pub const NUL_IN_MESSAGE: Self = Self::fixed(550, (5, 6, 0), "Message has a NUL character");
     pub const MAIL_LOOP: Self = Self::fixed(554, (5, 4, 6), "Too many Received fields: the message goes in circles");
+    /// RFC 7372 section 3.4.
+    pub const REVERSE_DNS_FAILED: Self =
+        Self::fixed(550, (5, 7, 25), "Your address has no name in reverse DNS that knows the address");
+    pub const REVERSE_DNS_UNKNOWN: Self =
+        Self::fixed(451, (4, 7, 25), "Your address cannot be looked up in reverse DNS now, try again later");
+    pub const EHLO_REFUSED: Self =
+        Self::fixed(550, (5, 7, 1), "Your EHLO names no host that exists, or another than yours");
+    pub const EHLO_UNKNOWN: Self =
+        Self::fixed(451, (4, 7, 1), "The name in your EHLO cannot be looked up now, try again later");
     /// RFC 7489 section 10.3, RFC 7372 section 3.3.
     pub const DMARC_FAILED: Self = Self::fixed(
         550,
         (5, 7, 26),
         "The author's domain wants such mail refused (DMARC): neither SPF nor DKIM speaks for it",
     );
+    pub const NO_AUTHOR: Self =
+        Self::fixed(550, (5, 7, 26), "Nobody can say whose mail this is: one author in one From field is needed");
     pub const STORE_UNAVAILABLE: Self = Self::fixed(451, (4, 3, 0), "Cannot keep the message now, try again later");
     pub const STORE_FULL: Self = Self::fixed(452, (4, 3, 1), "Not enough storage now, try again later");
     pub const OVERLOADED: Self = Self::fixed(452, (4, 3, 1), "Too busy now, try again later");
