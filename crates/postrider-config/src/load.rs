@@ -12,7 +12,8 @@ use crate::error::{ConfigError, ConfigErrors};
 use crate::mask;
 use crate::names::{self, Unknown};
 use crate::settings::{
-    Acme, AcmeChallenge, ClientCheck, DeliveryMode, IpSelection, LogFormat, LogLevel, Settings, UnknownRecipients,
+    Acme, AcmeChallenge, ClientCheck, DeliveryMode, IpSelection, LogFormat, LogLevel, SenderCheck, Settings,
+    UnknownRecipients,
 };
 use crate::sources::Sources;
 use crate::table::{self, Setting};
@@ -172,6 +173,7 @@ fn blank() -> Settings {
         dmarc_quarantine: false,
         check_reverse_dns: ClientCheck::Off,
         check_ehlo: ClientCheck::Off,
+        sender_check: SenderCheck::Off,
         tls_cert_file: None,
         tls_key_file: None,
         acme: Acme {

@@ -40,6 +40,7 @@ pub(crate) const OWN_PREFIXES: &[&str] = &[
     "VERIFY_INCOMING",
     "CHECK_REVERSE_DNS",
     "CHECK_EHLO",
+    "SENDER_CHECK",
     "SHUTDOWN_TIMEOUT",
 ];
 

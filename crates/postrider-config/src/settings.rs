@@ -37,6 +37,17 @@ pub enum ClientCheck {
     Reject,
 }
 
+/// As whom logged-in users may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SenderCheck {
+    /// As anybody.
+    Off,
+    /// At the domains of their addresses.
+    Domain,
+    /// From addresses whose mail they get.
+    Address,
+}
+
 /// How messages are signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DkimAlgorithm {
@@ -195,6 +206,7 @@ pub struct Settings {
     pub dmarc_quarantine: bool,
     pub check_reverse_dns: ClientCheck,
     pub check_ehlo: ClientCheck,
+    pub sender_check: SenderCheck,
     pub tls_cert_file: Option<PathBuf>,
     pub tls_key_file: Option<PathBuf>,
     pub acme: Acme,

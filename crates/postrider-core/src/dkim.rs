@@ -140,6 +140,13 @@ pub fn relax_body(body: &[u8], mut write: impl FnMut(&[u8])) {
 /// The domain of the address in a From field, which `field` begins with; `None` where it has none, or addresses of several
 /// domains: whoever signed would vouch for only one of them.
 pub fn author_domain(field: &[u8]) -> Option<Domain> {
+    let mut domains = authors(field)?.into_iter().map(|author| author.domain());
+    let domain = domains.next()?;
+    domains.all(|other| other == domain).then_some(domain)
+}
+
+/// The addresses in a From field, which `field` begins with; `None` where one of them cannot be read, or it has none at all.
+pub fn authors(field: &[u8]) -> Option<Vec<Address>> {
     // With its line end, which the parser takes for the end.
     let line = Fields::new(field).next()?.line;
     let value = line.get(memchr::memchr(b':', line)? + 1..)?;
@@ -148,15 +155,7 @@ pub fn author_domain(field: &[u8]) -> Option<Domain> {
         Addresses::List(list) => list.iter().collect(),
         Addresses::Group(groups) => groups.iter().flat_map(|group| &group.addresses).collect(),
     };
-    let mut author = None;
-    for mailbox in mailboxes {
-        let domain = Address::parse(mailbox.address.as_deref()?).ok()?.domain();
-        if author.as_ref().is_some_and(|author| *author != domain) {
-            return None;
-        }
-        author = Some(domain);
-    }
-    author
+    mailboxes.into_iter().map(|mailbox| Address::parse(mailbox.address.as_deref()?).ok()).collect()
 }
 
 #[cfg(test)]

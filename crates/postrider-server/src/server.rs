@@ -205,6 +205,7 @@ impl Server {
             signers,
             verifier: verifier.filter(|_| settings.verify_incoming),
             client_checks,
+            sender_check: settings.sender_check,
             dmarc: Obedience { rejects: settings.dmarc_reject, quarantines: settings.dmarc_quarantine },
             rejects_unknown_recipients: settings.unknown_recipients == postrider_config::UnknownRecipients::Reject,
             draining: is_draining,

@@ -1,7 +1,7 @@
 //! The table: how others know that mail is from whom it says, and how that is known here.
 
 use super::{Kind, Setting};
-use crate::settings::{ClientCheck, DkimAlgorithm};
+use crate::settings::{ClientCheck, DkimAlgorithm, SenderCheck};
 use crate::value;
 
 pub(super) const AUTHENTICATION: &[Setting] = &[
@@ -66,5 +66,18 @@ pub(super) const AUTHENTICATION: &[Setting] = &[
         "Whether such a host says in EHLO who it is: the full name of a host or mail domain that exists in DNS and is not this \
          one, or its own address in brackets. As `CHECK_REVERSE_DNS`, but recorded with the e-mail alone. RFC 5321 section 4.1.4 \
          has nobody refused because of the name's address, which is not compared.",
+    ),
+    Setting::new(
+        "SENDER_CHECK",
+        "off",
+        Kind::Choice(&[
+            ("off", |settings| settings.sender_check = SenderCheck::Off),
+            ("domain", |settings| settings.sender_check = SenderCheck::Domain),
+            ("address", |settings| settings.sender_check = SenderCheck::Address),
+        ]),
+        "As whom logged-in users may send, in MAIL and in the message's From: `address` as those whose mail they get (their own \
+         address, also with a `+`, aliases that lead to them, catch-alls), `domain` as anybody at a domain where they have such \
+         an address, `off` as anybody. Mail is signed (DKIM) for every domain that has keys here: where users of several share \
+         a server, `off` lets each speak for all.",
     ),
 ];

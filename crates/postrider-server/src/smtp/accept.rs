@@ -17,6 +17,7 @@ use super::Context;
 use super::filings::Filings;
 use super::instructions::Wishes;
 use super::policy::{Destination, Policy, store_failed, store_reply};
+use super::sender;
 use super::verified::{self, Verified};
 use crate::clock::timeout;
 use crate::deliver::report::{self, Addressing};
@@ -97,6 +98,8 @@ pub(super) struct Client<'a> {
     pub(super) peer: IpAddr,
     /// What it called itself in EHLO.
     pub(super) helo: &'a str,
+    /// Who logged in.
+    pub(super) user: Option<&'a str>,
     pub(super) findings: &'a Findings,
 }
 
@@ -120,6 +123,9 @@ pub(super) async fn accept(
     if scan.received_fields > RECEIVED_FIELDS_MAX {
         warn!(received_fields = scan.received_fields, "refused: the message goes in circles");
         return Err(Reply::MAIL_LOOP);
+    }
+    if let Some(user) = client.user {
+        sender::check_authors(context, user, &raw[transaction.trace_bytes..], scan).await?;
     }
     let Verified { raw, field: results, authentication, disposition } =
         verified::verify(context, &transaction, client, raw, policy).await?;

@@ -4,12 +4,14 @@ mod accept;
 mod filings;
 mod instructions;
 pub(crate) mod policy;
+mod sender;
 mod service;
 mod session;
 mod verified;
 
 use std::sync::Arc;
 
+use postrider_config::SenderCheck;
 use postrider_core::Clock;
 use postrider_store::Store;
 use tokio::sync::watch;
@@ -48,6 +50,7 @@ pub(crate) struct Context {
     pub(crate) verifier: Option<Verifier>,
     pub(crate) dmarc: Obedience,
     pub(crate) client_checks: ClientChecks,
+    pub(crate) sender_check: SenderCheck,
     pub(crate) rejects_unknown_recipients: bool,
     /// True once the server is shutting down.
     pub(crate) draining: watch::Receiver<bool>,

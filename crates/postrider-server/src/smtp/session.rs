@@ -18,6 +18,7 @@ use super::Context;
 use super::accept::{self, Taken, Transaction};
 use super::instructions::{Wishes, future_release};
 use super::policy::{self, Policy};
+use super::sender;
 use crate::clock::timeout;
 use crate::handshake::{channel_binding, handshake};
 use crate::login::{self, Admission, ScramTry};
@@ -237,7 +238,7 @@ impl Session {
                 self.wire.respond(Verdict::Accept);
             }
             Event::Mail(command) => {
-                let verdict = self.mail(command);
+                let verdict = self.mail(command).await;
                 self.wire.respond(verdict);
             }
             Event::Recipient(command) => {
@@ -343,7 +344,7 @@ impl Session {
         }
     }
 
-    fn mail(&mut self, command: MailCommand) -> Verdict {
+    async fn mail(&mut self, command: MailCommand) -> Verdict {
         if let Err(reply) = self.policy.may_send(self.user.is_some()) {
             return Verdict::Reject(reply);
         }
@@ -354,6 +355,11 @@ impl Session {
         let Ok(reverse_path) = ReversePath::parse(&command.reverse_path) else {
             return Verdict::Reject(Reply::BAD_REVERSE_PATH);
         };
+        if let (Some(user), Some(sender)) = (&self.user, &reverse_path.0)
+            && let Err(reply) = sender::check(&self.context, user, sender).await
+        {
+            return Verdict::Reject(reply);
+        }
         let envelope = Envelope {
             reverse_path,
             body: match command.body {
@@ -508,7 +514,8 @@ impl Session {
         if !share.resize(raw.len()) {
             return Err(Reply::OVERLOADED);
         }
-        let client = accept::Client { peer: self.peer, helo: &self.helo, findings: &self.findings };
+        let user = self.user.as_deref();
+        let client = accept::Client { peer: self.peer, helo: &self.helo, user, findings: &self.findings };
         accept::accept(&self.context, *transaction, client, raw, share, &self.policy).await
     }
 

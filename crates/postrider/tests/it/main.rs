@@ -58,6 +58,7 @@ mod nodes;
 mod process;
 mod quarantine;
 mod require_tls;
+mod sender_check;
 mod shutdown;
 mod simulator;
 mod smtp_auth;
