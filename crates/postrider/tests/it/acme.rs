@@ -177,6 +177,21 @@ async fn what_authorities_do_now_and_then_is_got_over() {
 }
 
 #[tokio::test]
+async fn a_shutdown_waits_for_no_authority() {
+    let (site, clock, authority) = with_authority(Site::new().await).await;
+    authority.fail(AcmeFault::SlowIssuing { looks: u32::MAX });
+    let postrider = site.start_on(&clock).await;
+    let running = clock.run();
+    eventually("looks at the order", async || (authority.count("order") > 3).then_some(())).await;
+    drop(running);
+    let postrider = postrider.restart().await;
+    // The turn was given back: nothing has to lapse before the next order.
+    given(&postrider, &authority, &[NAME], &[]).await;
+    assert!(postrider.now().since(ManualClock::START) < DAY);
+    assert_eq!((authority.count("new-order"), authority.count("new-account")), (2, 1));
+}
+
+#[tokio::test]
 async fn the_authority_says_when_it_may_be_asked_again() {
     let (site, clock, authority) = with_authority(Site::new().await).await;
     authority.fail(AcmeFault::RateLimited { retry_after_seconds: 36_000 });
@@ -260,7 +275,7 @@ async fn check_and_selftest_tell_how_it_stands() {
     assert!(before.contains("has given no certificate for postrider.test yet"), "{before}");
     let found = format!("the authority finds postrider.test at {}, where ACME_HTTP_PORT is bound", site.ip());
     assert!(before.contains(&found) && before.contains("acme-http can listen on"), "{before}");
-    authority.fail(AcmeFault::RateLimited { retry_after_seconds: 3600 });
+    authority.fail(AcmeFault::RateLimited { retry_after_seconds: 60 });
     let postrider = site.start_on(&clock).await;
     failed(&postrider, 1).await;
     let output = check(&postrider).await;
