@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
 use postrider_core::Domain;
@@ -149,7 +151,7 @@ pub(crate) fn https_url(text: &str) -> Result<Url, Reason> {
 
 /// RFC 4648 section 5, without padding or with it.
 pub(crate) fn is_base64url(text: &str) -> bool {
-    text.trim_end_matches('=').bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).is_ok()
 }
 
 /// `ip[*weight]`.

@@ -249,6 +249,7 @@ fn values_out_of_bounds_are_refused_for_every_kind() {
         ("ACME_DOMAINS", "*.example.org"),
         ("ACME_CHALLENGE", "dns-01"),
         ("ACME_EAB_HMAC_KEY", "+/"),
+        ("ACME_EAB_HMAC_KEY", "abcde"),
         ("DELIVERY_MODE", "direct"),
         ("RELAY_URL", "relay.example"),
         ("DNS_SERVERS", "dns.example"),
@@ -286,7 +287,7 @@ fn secrets_appear_nowhere() {
         ("MONGODB_URL", "mongodb://ann:hunter2@a:1,b:2/mail?tls=true&proxyPassword=hunter2"),
         ("WEBHOOK_SECRET", "hunter2"),
         ("ACME_EAB_KEY_ID", "key-1"),
-        ("ACME_EAB_HMAC_KEY", "hunter2"),
+        ("ACME_EAB_HMAC_KEY", "hunter2w"),
         ("WEBHOOK_SUCCESS_URL", "https://ann:hunter2@hook.example/?token=hunter2"),
     ];
     let loaded = serve(&secrets).unwrap();

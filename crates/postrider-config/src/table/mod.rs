@@ -161,7 +161,8 @@ pub static SECTIONS: &[Section] = &[
     Section {
         title: "Certificates by ACME",
         intro: "The account, the certificate and its key are kept in the store, so nodes on one MongoDB share them, and one of \
-                them at a time asks for a new one. Until the first one is there, the self-signed one serves.",
+                them at a time asks for a new one. Until the first one is there, the self-signed one serves. Each has \
+                a new key: TLSA records of this host have to name the authority, not the key.",
         settings: acme::ACME,
     },
     Section { title: "Delivery", intro: "", settings: delivery::DELIVERY },
