@@ -177,6 +177,18 @@ async fn what_authorities_do_now_and_then_is_got_over() {
 }
 
 #[tokio::test]
+async fn an_order_that_is_never_done_is_given_up() {
+    let site = Site::new().await.limit(|limits| limits.acme_order_max = Duration::from_secs(600));
+    let (site, clock, authority) = with_authority(site).await;
+    authority.fail(AcmeFault::SlowIssuing { looks: u32::MAX });
+    let postrider = site.start_on(&clock).await;
+    let failure = failed(&postrider, 1).await;
+    assert_eq!(failure.error, "the authority was not done with the order after 600 s");
+    assert_eq!(postrider.store().notes("acme/challenge/").await.unwrap(), [], "what was shown is taken away");
+    given(&postrider, &authority, &[NAME], &[]).await;
+}
+
+#[tokio::test]
 async fn a_shutdown_waits_for_no_authority() {
     let (site, clock, authority) = with_authority(Site::new().await).await;
     authority.fail(AcmeFault::SlowIssuing { looks: u32::MAX });
