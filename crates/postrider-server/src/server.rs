@@ -133,7 +133,14 @@ impl Server {
             reverse_dns: settings.check_reverse_dns,
             ehlo: settings.check_ehlo,
         };
+        let signers = Arc::new(Signers::new(
+            store.clone(),
+            clock.clone(),
+            limits.store_timeout,
+            settings.dkim_algorithms.clone(),
+        ));
         let delivery = Delivery {
+            signers: (!settings.dkim_algorithms.is_empty()).then(|| signers.clone()),
             clock: clock.clone(),
             resolver,
             dnssec,
@@ -157,12 +164,6 @@ impl Server {
             settings.allowed_domains.clone(),
         ));
         recipients.warm_up().await;
-        let signers = Arc::new(Signers::new(
-            store.clone(),
-            clock.clone(),
-            limits.store_timeout,
-            settings.dkim_algorithms.clone(),
-        ));
         tokio::spawn(dkim::watch(store.clone(), delivery.resolver.clone(), clock.clone(), is_draining.clone()));
         let options = QueueOptions {
             registered,

@@ -19,6 +19,7 @@ use postrider_core::{Clock, Resolver};
 use rustls::ClientConfig;
 
 use crate::bounces::return_path::ReturnPaths;
+use crate::dkim::Signers;
 use crate::dnssec::Dnssec;
 use crate::limits::Limits;
 
@@ -38,6 +39,8 @@ pub(crate) struct Delivery {
     pub(crate) verifying_tls: Arc<ClientConfig>,
     /// Where mail leaves with return paths of its own.
     pub(crate) return_paths: Option<Arc<ReturnPaths>>,
+    /// For messages that are changed on the way out; `None` where nothing is signed.
+    pub(crate) signers: Option<Arc<Signers>>,
 }
 
 impl Delivery {
@@ -86,6 +89,7 @@ mod tests {
             own_listeners: own_listeners.iter().map(|text| text.parse().unwrap()).collect(),
             opportunistic_tls: tls::opportunistic_client(),
             return_paths: None,
+            signers: None,
             verifying_tls: tls::verifying_client(None).unwrap(),
         }
     }

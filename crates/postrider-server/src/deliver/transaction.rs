@@ -52,7 +52,8 @@ pub(crate) async fn send(
     for (index, outcome) in refused {
         attempts.push(index, outcome, Vec::new(), now);
     }
-    let message = fitting(raw, email, &capabilities).unwrap_or_else(|outcome| {
+    let fitting = fitting(delivery, raw, email, &capabilities).await;
+    let message = fitting.unwrap_or_else(|outcome| {
         possible.drain(..).for_each(|index| attempts.push(index, outcome.clone(), Vec::new(), now));
         Bytes::new()
     });
@@ -133,14 +134,24 @@ fn split_by_capability(
 
 /// The message in a form that the peer takes: in 7 bits where it does not know 8BITMIME, or not at all (RFC 6152 section
 /// 3). A message whose header alone has 8 bits goes as it is: no conversion is there to help it, and most servers take it.
-fn fitting(raw: Bytes, email: &ClaimedEmail, capabilities: &Capabilities) -> Result<Bytes, Outcome> {
+async fn fitting(
+    delivery: &Delivery,
+    raw: Bytes,
+    email: &ClaimedEmail,
+    capabilities: &Capabilities,
+) -> Result<Bytes, Outcome> {
     if !email.is_8bit || capabilities.eight_bit_mime || raw[trace::header_end(&raw)..].is_ascii() {
         return Ok(raw);
     }
-    convert::to_7bit(&raw).map(Bytes::from).ok_or_else(|| {
+    let converted = convert::to_7bit(&raw).ok_or_else(|| {
         let reason = "the message has 8-bit text, which the other side does not take, and cannot be converted";
         dsn::refused_here(Category::Content, "5.6.3", reason)
-    })
+    })?;
+    // What was signed had 8 bits.
+    match &delivery.signers {
+        Some(signers) => Ok(signers.sign_anew(converted, delivery.clock.now()).await.into()),
+        None => Ok(converted.into()),
+    }
 }
 
 fn transaction(

@@ -2,6 +2,7 @@
 //!
 //! [`sign`] knows no store, [`signers`] no message.
 
+mod anew;
 mod generate;
 mod publication;
 mod sign;

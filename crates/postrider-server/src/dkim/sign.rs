@@ -43,6 +43,10 @@ impl Signer {
         Ok(Self { domain: domain.clone(), keys: algorithms.iter().map(key).collect::<Result<_, _>>()? })
     }
 
+    pub(crate) fn domain(&self) -> &Domain {
+        &self.domain
+    }
+
     /// The signatures of a message, as header fields to be put above it: one for each key; none where it has too many
     /// fields to sign. `fields` are header fields that stand above `message`.
     pub(crate) fn sign(&self, fields: &[u8], message: &[u8], now: Timestamp) -> Vec<u8> {

@@ -31,12 +31,15 @@ for number in range(count):
 struct World {
     postrider: TestPostrider,
     mx: ScriptedMx,
+    /// Of `old.test`, without 8BITMIME.
+    old_mx: ScriptedMx,
 }
 
 async fn world() -> World {
     let site = Site::new().await.set("MAIL_HOSTNAME", "mx.shop.test");
     let mx = site.mx("example.org", Script::new()).await;
-    World { postrider: site.start().await, mx }
+    let old_mx = site.mx("old.test", Script::new().without("8BITMIME")).await;
+    World { postrider: site.start().await, mx, old_mx }
 }
 
 impl World {
@@ -92,6 +95,25 @@ impl World {
 
 fn from(author: &str) -> Vec<u8> {
     mail::plain(author, "b@example.org", "signed")
+}
+
+/// RFC 6376 section 5.3: a signature must outlive the way. Hosts without 8BITMIME are sent other bytes than were signed first.
+#[tokio::test]
+async fn what_is_converted_on_the_way_out_is_signed_anew() {
+    let world = world().await;
+    world.command(&["domain", "add", "shop.test"]).await;
+    let records = world.records("shop.test").await;
+    world.publish(&records);
+    let message = "From: a@shop.test\r\nTo: b@old.test\r\nSubject: caf\r\nMIME-Version: 1.0\r\n\
+        Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\nGr\u{fc}\u{df}e \u{1f980}\r\n";
+    world.postrider.send("a@shop.test", &["b@old.test", "c@example.org"], message.as_bytes()).await;
+    let converted = world.old_mx.wait_for_messages(1).await.remove(0).data.to_vec();
+    assert!(converted.is_ascii());
+    let expected = ["ed25519-sha256 shop.test True 2", "rsa-sha256 shop.test True 2"];
+    assert_eq!(world.judged(&converted, &records).await, expected);
+    let kept = world.mx.wait_for_messages(1).await.remove(0).data.to_vec();
+    assert!(!kept.is_ascii());
+    assert_eq!(world.judged(&kept, &records).await, expected);
 }
 
 #[tokio::test]
@@ -197,7 +219,8 @@ async fn our_own_notifications_are_signed() {
     let site = Site::new().await.set("MAIL_HOSTNAME", "mx.shop.test").set("DKIM_ALGORITHMS", "rsa");
     let mx = site.mx("client.test", Script::new()).await;
     let _refusing = site.mx("example.org", Script::new().on("RCPT", "550 5.1.1 No such user here")).await;
-    let world = World { postrider: site.start().await, mx };
+    let old_mx = site.mx("old.test", Script::new()).await;
+    let world = World { postrider: site.start().await, mx, old_mx };
     world.command(&["domain", "add", "shop.test"]).await;
     let records = world.records("shop.test").await;
     let id = world.postrider.send("a@client.test", &["b@example.org"], &from("a@client.test")).await;
