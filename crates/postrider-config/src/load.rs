@@ -200,6 +200,8 @@ fn blank() -> Settings {
         mta_sts_enabled: false,
         dane_enabled: false,
         dnssec_trust_anchor_file: None,
+        tls_reports_enabled: false,
+        tls_report_from: None,
         shaping_file: None,
         suppression_enabled: false,
         bounce_domain: None,

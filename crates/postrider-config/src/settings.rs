@@ -226,6 +226,9 @@ pub struct Settings {
     pub dane_enabled: bool,
     /// DNSKEY records of the root, in place of the built-in ones.
     pub dnssec_trust_anchor_file: Option<PathBuf>,
+    pub tls_reports_enabled: bool,
+    /// From whom they are; `None`: the postmaster of [`Settings::mail_hostname`].
+    pub tls_report_from: Option<Address>,
     /// Lines for single destinations, before the built-in ones.
     pub shaping_file: Option<PathBuf>,
     /// Whether addresses are listed that bounce, and nothing is sent to listed ones.

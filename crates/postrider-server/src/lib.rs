@@ -33,6 +33,7 @@ mod simulator;
 mod smtp;
 mod stats;
 mod stream;
+mod tls_reports;
 mod verify;
 
 pub use limits::Limits;

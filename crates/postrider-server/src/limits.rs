@@ -60,6 +60,8 @@ pub struct Limits {
     pub messages_per_connection_max: u32,
     /// The port at which MTA-STS policies are fetched (RFC 8461 section 3.3).
     pub mta_sts_port: u16,
+    /// Reports of TLS leave within this time after their day (RFC 8460 section 4.1).
+    pub tls_report_spread: Duration,
     /// How long asking an authority for a certificate may take, all in all.
     pub acme_order_max: Duration,
     /// Deferred deliveries with NOTIFY=DELAY are told of after this time.
@@ -94,6 +96,7 @@ impl Default for Limits {
             connection_idle: Duration::from_secs(10),
             messages_per_connection_max: 1000,
             mta_sts_port: 443,
+            tls_report_spread: Duration::from_secs(4 * 3600),
             acme_order_max: Duration::from_secs(600),
             delay_notice_after: Duration::from_secs(4 * 3600),
         }

@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 use crate::acme::{Acme, Answerer};
 use crate::bounces::matching::Bounces;
 use crate::bounces::return_path::ReturnPaths;
+use crate::clock::timeout;
 use crate::control::ServerControl;
 use crate::deliver::Delivery;
 use crate::deliver::route::Router;
@@ -38,11 +39,15 @@ use crate::smtp::policy::{Listener, Policies};
 use crate::smtp::{self, Context};
 use crate::stats::Stats;
 use crate::tls::{self, ServerTls, TlsError};
+use crate::tls_reports::{Ledger, Reporter};
 use crate::users::Logins;
 use crate::verify::{ClientChecks, Obedience, Verifier};
 
 /// How often the certificate's files are looked at.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(10);
+
+/// At the end, for what was counted to be kept.
+const LAST_COUNTS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +76,7 @@ pub struct Server {
     sessions: Arc<Sessions>,
     draining: watch::Sender<bool>,
     queue_loop: tokio::task::JoinHandle<()>,
+    tls_reports: Option<Arc<Reporter>>,
 }
 
 impl Server {
@@ -139,11 +145,14 @@ impl Server {
             limits.store_timeout,
             settings.dkim_algorithms.clone(),
         ));
+        let tls_ledger = Ledger::of(settings, &clock);
+        let world = (resolver.clone(), HttpClient::of_world(&verifying_tls, resolver.clone()));
         let delivery = Delivery {
             signers: (!settings.dkim_algorithms.is_empty()).then(|| signers.clone()),
             clock: clock.clone(),
             resolver,
             dnssec,
+            tls_ledger: tls_ledger.clone(),
             limits: limits.clone(),
             hostname: settings.mail_hostname.clone(),
             own_listeners: (bound.iter().map(|(_, _, address)| *address))
@@ -211,6 +220,7 @@ impl Server {
             rejects_unknown_recipients: settings.unknown_recipients == postrider_config::UnknownRecipients::Reject,
             draining: is_draining,
         });
+        let tls_reports = tls_ledger.map(|ledger| Reporter::start(settings, ledger, context.clone(), world));
         let sessions = Sessions::new(settings.trusted_networks.clone());
         let mut listeners = Vec::new();
         for (kind, listener, address) in bound {
@@ -245,7 +255,7 @@ impl Server {
             ServerControl { context: context.clone(), acme, started_at: clock.now(), listeners: Mutex::new(listeners) };
         tokio::spawn(watch_certificate(context.clone()));
         let queue_loop = tokio::spawn(queue.run());
-        Ok(Self { context, control: Arc::new(control), sessions, draining, queue_loop })
+        Ok(Self { context, control: Arc::new(control), sessions, draining, queue_loop, tls_reports })
     }
 
     /// What may be asked of the server while it runs.
@@ -278,6 +288,10 @@ impl Server {
         };
         tokio::join!(sessions, queue.stop(clock.sleep(patience)));
         self.queue_loop.abort();
+        if let Some(reports) = self.tls_reports {
+            // What a store that does not answer would keep is lost: it is a count.
+            let _ = timeout(self.context.clock.as_ref(), LAST_COUNTS_PATIENCE, reports.flush()).await;
+        }
     }
 }
 

@@ -116,8 +116,14 @@ impl Site {
             environment.insert(MONGODB_SETTING.to_owned(), database.url().to_owned());
         }
         let mta_sts_port = ports::HTTPS;
-        let limits =
-            Limits { lease: LEASE, store_timeout: LEASE, acme_order_max: LEASE, mta_sts_port, ..Limits::default() };
+        let limits = Limits {
+            lease: LEASE,
+            store_timeout: LEASE,
+            acme_order_max: LEASE,
+            mta_sts_port,
+            tls_report_spread: Duration::ZERO,
+            ..Limits::default()
+        };
         Self { ip, folder, dns, hosts: Mutex::default(), environment, limits, faults: None, _database: database }
     }
 

@@ -1,5 +1,7 @@
 //! The table: this host, the mail that it keeps, and where.
 
+use postrider_core::Address;
+
 use super::{Kind, Setting, secret};
 use crate::mask::Secrecy;
 use crate::settings::UnknownRecipients;
@@ -134,6 +136,27 @@ pub(super) const TLS: &[Setting] = &[
          certificate they speak of. DNSSEC is checked here; the DNS servers have to pass signatures on, and where they do not, DANE is \
          off. It costs some DNS questions more for each recipient domain, and a domain whose signatures are wrong gets no mail.",
     ),
+    Setting::new(
+        "TLS_REPORTS_ENABLED",
+        "false",
+        Kind::Switch(|settings, on| settings.tls_reports_enabled = on),
+        "Whether recipient domains that ask for it are told, once a day, how well the way to them was protected (TLS-RPT, RFC 8460): by \
+         e-mail or HTTPS, as they like. Their reports name this host and its addresses.",
+    ),
+    Setting::new(
+        "TLS_REPORT_FROM",
+        "",
+        Kind::Text {
+            allowed: "an e-mail address",
+            set: |settings, text| {
+                let address = if text.is_empty() { None } else { Some(Address::parse(text).map_err(|_| None)?) };
+                settings.tls_report_from = address;
+                Ok(())
+            },
+        },
+        "From whom these reports are, and whom their readers may ask. They are signed with the keys of its domain: `postrider domain add`.",
+    )
+    .note("postmaster@ and `MAIL_HOSTNAME`"),
     Setting::new(
         "DNSSEC_TRUST_ANCHOR_FILE",
         "",

@@ -17,9 +17,11 @@ pub(crate) use super::conversation::Connection;
 use super::conversation::{ATTEMPT_TIME_MAX, Peer, exchange_record, explain};
 use super::protection::{Check, Protection};
 use super::route::{MxHost, NoRoute, Route, TlsMode};
+use super::seen::{Seen, result_of};
 use crate::clock::timeout;
 use crate::policy::source::SourceKey;
 use crate::stream::Stream;
+use crate::tls_reports::ResultType;
 
 /// Addresses tried in one attempt; a host with many must not hold a delivery up for an hour.
 const ADDRESSES_MAX: usize = 5;
@@ -34,6 +36,8 @@ pub(crate) struct ConnectFailure {
     pub(crate) unbound: Option<IpAddr>,
     peer: Peer,
     exchanges: Vec<Exchange>,
+    /// What stood in the way of TLS, at all hosts.
+    pub(crate) seen: Vec<Seen>,
     started_at: Timestamp,
     duration: Duration,
 }
@@ -55,6 +59,7 @@ struct HostFailure {
     peer: Peer,
     exchanges: Vec<Exchange>,
     obstacle: Obstacle,
+    seen: Option<Seen>,
 }
 
 /// Where the fault lies.
@@ -75,24 +80,30 @@ enum Obstacle {
 impl HostFailure {
     fn deferred(category: Category, reason: String, peer: &Peer) -> Self {
         let outcome = Outcome::Deferred { category, reply: None, reason };
-        Self { outcome, peer: peer.clone(), exchanges: Vec::new(), obstacle: Obstacle::Host }
+        Self { outcome, peer: peer.clone(), exchanges: Vec::new(), obstacle: Obstacle::Host, seen: None }
     }
 
     fn from_resolving(name: &str, error: &ResolveError) -> Self {
         let outcome = NoRoute::from_resolving(name, error).outcome();
         let peer = Peer { mx: Some(name.to_owned()), ..Peer::default() };
-        Self { outcome, peer, exchanges: Vec::new(), obstacle: Obstacle::Name }
+        Self { outcome, peer, exchanges: Vec::new(), obstacle: Obstacle::Name, seen: None }
     }
 
     fn unprotected(host: &MxHost, outcome: Outcome) -> Self {
         let peer = Peer { mx: Some(host.name.clone()), ..Peer::default() };
-        Self { outcome, peer, exchanges: Vec::new(), obstacle: Obstacle::Name }
+        let result = match outcome.category() {
+            Some(Category::Dns) => ResultType::DnssecInvalid,
+            // The domain's policy does not name it.
+            _ => ResultType::ValidationFailure,
+        };
+        let seen = Some(Seen::failure(result, None, &peer));
+        Self { outcome, peer, exchanges: Vec::new(), obstacle: Obstacle::Name, seen }
     }
 
     /// The message cannot be protected there as it has to be (RFC 8689 section 4.2.1).
     fn refused(host: &MxHost, enhanced_code: &str, reason: &str, connection: &Connection) -> Self {
         let outcome = dsn::refused_here(Category::Tls, enhanced_code, reason);
-        Self { peer: connection.peer.clone(), ..Self::unprotected(host, outcome) }
+        Self { peer: connection.peer.clone(), seen: None, ..Self::unprotected(host, outcome) }
     }
 
     fn unreachable(host: &MxHost, error: &io::Error, peer: &Peer) -> Self {
@@ -117,7 +128,7 @@ impl HostFailure {
     fn ourselves(host: &MxHost, target: SocketAddr, peer: &Peer) -> Self {
         let reason = format!("the mail would come back here: {} is this server ({target})", host.name);
         let outcome = dsn::refused_here(Category::BadDomain, "5.4.6", &reason);
-        Self { outcome, peer: peer.clone(), exchanges: Vec::new(), obstacle: Obstacle::Ourselves }
+        Self { outcome, peer: peer.clone(), exchanges: Vec::new(), obstacle: Obstacle::Ourselves, seen: None }
     }
 
     /// Of several failures, the weightiest says what becomes of the mail; of equals, the last.
@@ -153,10 +164,11 @@ pub(crate) async fn connect(
         way.source_ip = None;
         tried = way.first_host().await;
     }
-    let failures = match tried {
+    let mut failures = match tried {
         Ok(connection) => return Ok(Box::new(connection)),
         Err(failures) => failures,
     };
+    let seen = failures.iter_mut().filter_map(|failure| failure.seen.take()).collect();
     let is_unbound = failures.iter().any(|failure| failure.obstacle == Obstacle::Source);
     let unbound = way.source_ip.filter(|_| is_unbound);
     let failure = failures.into_iter().max_by_key(HostFailure::weight).unwrap_or_else(|| {
@@ -164,7 +176,7 @@ pub(crate) async fn connect(
     });
     let HostFailure { outcome, peer, exchanges, .. } = failure;
     let duration = delivery.clock.now().since(started_at);
-    Err(ConnectFailure { outcome, unbound, peer, exchanges, started_at, duration })
+    Err(ConnectFailure { outcome, unbound, peer, exchanges, seen, started_at, duration })
 }
 
 /// One attempt to connect.
@@ -201,7 +213,10 @@ impl Way<'_> {
             };
             for ip in addresses {
                 let failure = match self.open(host, ip, &protection).await {
-                    Ok(connection) => return Ok(connection),
+                    Ok(mut connection) => {
+                        connection.seen_before = failures.into_iter().filter_map(|failure| failure.seen).collect();
+                        return Ok(connection);
+                    }
                     Err(failure) => failure,
                 };
                 debug!(mx = host.name, %ip, reason = failure.outcome.error(), "no connection");
@@ -262,8 +277,10 @@ impl Way<'_> {
         };
         peer.tls = tls_info(&stream, protection);
         let client = Client::new(self.client_options(protection, peer.tls.is_some()));
+        let tlsa = protection.check.tlsa().cloned();
         let mut connection = Connection::new(stream, client, self.source.clone(), peer, self.started_at);
         let per_connection_max = delivery.limits.messages_per_connection_max;
+        connection.tlsa = tlsa;
         connection.messages_max = route.profile.messages_per_connection.unwrap_or(per_connection_max);
         self.greet(host, protection, connection).await
     }
@@ -317,7 +334,10 @@ impl Way<'_> {
                     // A host that takes no mail from us now may at another time, or another host of the domain may.
                     let (category, reply, reason) = explain(&failure, &host.name);
                     let outcome = Outcome::Deferred { category, reply, reason };
-                    HostFailure { outcome, ..HostFailure::deferred(category, String::new(), &connection.peer) }
+                    let is_missing = matches!(failure.cause, FailureCause::NotOffered(_)) && category == Category::Tls;
+                    let result = ResultType::StarttlsNotSupported;
+                    let seen = is_missing.then(|| Seen::failure(result, connection.tlsa.as_ref(), &connection.peer));
+                    HostFailure { outcome, seen, ..HostFailure::deferred(category, String::new(), &connection.peer) }
                 }
                 Ok(Event::Finished(_) | Event::Closed) => {
                     let reason = format!("{} ended the session before it began", host.name);
@@ -354,7 +374,11 @@ impl Way<'_> {
         let handshake = TlsConnector::from(config).connect(name, tcp);
         match timeout(delivery.clock.as_ref(), HANDSHAKE_TIMEOUT, handshake).await {
             Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(TlsStream::Client(stream)))),
-            Ok(Err(error)) => Err(failure(format!("the TLS handshake failed: {error}"))),
+            Ok(Err(error)) => {
+                let tlsa = protection.check.tlsa();
+                let seen = Some(Seen::failure(result_of(&error, tlsa.is_some()), tlsa, peer));
+                Err(HostFailure { seen, ..failure(format!("the TLS handshake failed: {error}")) })
+            }
             Err(_) => Err(failure("the TLS handshake took too long".to_owned())),
         }
     }

@@ -12,6 +12,8 @@ use postrider_core::delivery::Exchange;
 use postrider_core::{Attempt, Category, Clock, Reply, Timestamp, TlsInfo};
 use postrider_wire::smtp::client::{self, Client, ConnectionFailure, Event, FailureCause, Stage};
 
+use super::dane::TlsaSet;
+use super::seen::Seen;
 use crate::clock::timeout;
 use crate::policy::source::SourceKey;
 use crate::stream::{Stream, Transfer};
@@ -39,6 +41,10 @@ pub(crate) struct Connection {
     /// From where, and as whom, it was made: what is to be sent so may go over it.
     pub(crate) source: SourceKey,
     pub(crate) peer: Peer,
+    /// The records that its certificate was judged by.
+    pub(super) tlsa: Option<Arc<TlsaSet>>,
+    /// What stood in the way of TLS at other hosts, before it was made.
+    pub(crate) seen_before: Vec<Seen>,
     pub(crate) messages: u32,
     /// It carries no more messages than that.
     pub(crate) messages_max: u32,
@@ -108,6 +114,8 @@ impl Connection {
             client,
             source,
             peer,
+            tlsa: None,
+            seen_before: Vec::new(),
             messages: 0,
             messages_max: u32::MAX,
             opened_from: Some(opened_from),

@@ -1,5 +1,6 @@
 //! DANE (RFC 7672): which certificates a host may show, by the TLSA records that DNSSEC proves.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use postrider_core::ResolveError;
@@ -13,6 +14,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 
 use crate::dnssec::{Dnssec, Tlsa};
 use crate::tls;
+use crate::tls_reports::ReportedPolicy;
 
 const DANE_TA: u8 = 2;
 const DANE_EE: u8 = 3;
@@ -42,6 +44,7 @@ pub(super) enum Dane {
 pub(super) struct TlsaSet {
     /// The name that they stand under; it is told the host (RFC 7672 section 8.1).
     pub(super) base: String,
+    port: u16,
     /// Names of the host that a certificate under an authority of its own may be for (RFC 7672 section 3.2.2): any of these.
     names: Vec<String>,
     records: Vec<Tlsa>,
@@ -56,20 +59,20 @@ impl Dane {
             if !records.is_empty() {
                 let mut names = vec![base.clone()];
                 names.extend((host != base).then(|| host.to_owned()));
-                return Ok(Self::from_records(base.clone(), names, records));
+                return Ok(Self::from_records((base.clone(), port), names, records));
             }
         }
         Ok(Self::Absent)
     }
 
-    fn from_records(base: String, names: Vec<String>, mut records: Vec<Tlsa>) -> Self {
+    fn from_records((base, port): (String, u16), names: Vec<String>, mut records: Vec<Tlsa>) -> Self {
         records.truncate(RECORDS_MAX);
         records.retain(is_usable);
         // RFC 7671 section 9: where there is a digest that is stronger, the weaker one says nothing.
         let strong: Vec<(u8, u8)> =
             records.iter().filter(|tlsa| tlsa.matching == SHA2_512).map(|tlsa| (tlsa.usage, tlsa.selector)).collect();
         records.retain(|tlsa| tlsa.matching != SHA2_256 || !strong.contains(&(tlsa.usage, tlsa.selector)));
-        if records.is_empty() { Self::Unusable } else { Self::Usable(Arc::new(TlsaSet { base, names, records })) }
+        if records.is_empty() { Self::Unusable } else { Self::Usable(Arc::new(TlsaSet { base, port, names, records })) }
     }
 }
 
@@ -85,6 +88,21 @@ fn is_usable(tlsa: &Tlsa) -> bool {
 }
 
 impl TlsaSet {
+    /// As reports show it (RFC 8460 section 4.4).
+    pub(super) fn reported(&self) -> ReportedPolicy {
+        let line = |tlsa: &Tlsa| {
+            let Tlsa { usage, selector, matching, data } = tlsa;
+            let mut line = format!("_{}._tcp.{}. IN TLSA {usage} {selector} {matching} ", self.port, self.base);
+            for byte in data {
+                // Writing to a String does not fail.
+                let _ = write!(line, "{byte:02x}");
+            }
+            line
+        };
+        let text = self.records.iter().map(line).collect();
+        ReportedPolicy { kind: "tlsa".to_owned(), text, hosts: vec![self.base.clone()] }
+    }
+
     /// For a connection to this host alone.
     pub(super) fn client(self: &Arc<Self>) -> Arc<ClientConfig> {
         let verifier = TlsaVerifier { set: self.clone(), provider: tls::provider() };
@@ -267,7 +285,7 @@ mod tests {
         now: UnixTime,
     ) -> Result<(), rustls::Error> {
         let names = vec!["mx.example".to_owned(), "alias.example".to_owned()];
-        match Dane::from_records("mx.example".to_owned(), names, records) {
+        match Dane::from_records(("mx.example".to_owned(), 25), names, records) {
             Dane::Usable(set) => set.verify(&made.host, chain, now, &tls::provider()),
             other => panic!("{other:?}"),
         }
@@ -327,7 +345,7 @@ mod tests {
         let records =
             [(0, 0, 1, 32), (1, 0, 1, 32), (3, 2, 1, 32), (3, 1, 3, 32), (3, 1, 1, 31), (2, 1, 2, 32), (3, 0, 0, 0)];
         let tlsa = |&(usage, selector, matching, length)| Tlsa { usage, selector, matching, data: data(length) };
-        let dane = Dane::from_records("mx.example".to_owned(), Vec::new(), records.iter().map(tlsa).collect());
+        let dane = Dane::from_records(("mx.example".to_owned(), 25), Vec::new(), records.iter().map(tlsa).collect());
         assert!(matches!(dane, Dane::Unusable), "{dane:?}");
     }
 }

@@ -10,6 +10,7 @@ mod dane;
 mod protection;
 pub(crate) mod report;
 pub(crate) mod route;
+pub(crate) mod seen;
 pub(crate) mod transaction;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -22,6 +23,7 @@ use crate::bounces::return_path::ReturnPaths;
 use crate::dkim::Signers;
 use crate::dnssec::Dnssec;
 use crate::limits::Limits;
+use crate::tls_reports::Ledger;
 
 /// What every delivery needs.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub(crate) struct Delivery {
     pub(crate) own_listeners: Vec<SocketAddr>,
     pub(crate) opportunistic_tls: Arc<ClientConfig>,
     pub(crate) verifying_tls: Arc<ClientConfig>,
+    /// Where recipient domains are told how well the way to them was protected.
+    pub(crate) tls_ledger: Option<Arc<Ledger>>,
     /// Where mail leaves with return paths of its own.
     pub(crate) return_paths: Option<Arc<ReturnPaths>>,
     /// For messages that are changed on the way out; `None` where nothing is signed.
@@ -84,6 +88,7 @@ mod tests {
             clock: Arc::new(SystemClock),
             resolver: Arc::new(DnsResolver::new(&[SocketAddr::from(([127, 0, 0, 1], 53))]).unwrap()),
             dnssec: None,
+            tls_ledger: None,
             limits: Limits::default(),
             hostname: "us.example".to_owned(),
             own_listeners: own_listeners.iter().map(|text| text.parse().unwrap()).collect(),

@@ -29,6 +29,13 @@ pub(super) enum Check {
 }
 
 impl Check {
+    pub(super) fn tlsa(&self) -> Option<&Arc<TlsaSet>> {
+        match self {
+            Self::Tlsa(set) => Some(set),
+            Self::None | Self::Name => None,
+        }
+    }
+
     pub(super) fn authentication(&self) -> Option<TlsAuthentication> {
         match self {
             Self::None => None,

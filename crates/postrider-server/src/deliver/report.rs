@@ -75,10 +75,35 @@ pub(crate) fn compose(
     Some(addressed(&report, Recipient::new(sender), addressing))
 }
 
-/// The notification as an e-mail from the null reverse-path: kept here if its recipient is at home here, and in the
-/// mailboxes of the users there; signed if it goes elsewhere.
+/// The notification as an e-mail.
 fn addressed(report: &Report<'_>, recipient: Recipient, addressing: &Addressing<'_>) -> NewEmail {
-    let (text, id, now) = (dsn::compose(report), report.id, report.now);
+    let mail = OwnMail {
+        text: dsn::compose(report),
+        id: report.id,
+        now: report.now,
+        smtputf8: report.needs_smtputf8() || recipient.address.needs_smtputf8(),
+        // RFC 8689 section 5: the report is protected as the message is.
+        require_tls: report.envelope.require_tls,
+        waives_tls: false,
+    };
+    own_mail(mail, recipient, addressing)
+}
+
+/// What this host writes itself.
+#[derive(Debug)]
+pub(crate) struct OwnMail {
+    pub(crate) text: Vec<u8>,
+    pub(crate) id: ObjectId,
+    pub(crate) now: Timestamp,
+    pub(crate) smtputf8: bool,
+    pub(crate) require_tls: bool,
+    pub(crate) waives_tls: bool,
+}
+
+/// An e-mail from the null reverse-path: kept here if its recipient is at home here, and in the mailboxes of the users there;
+/// signed if it goes elsewhere.
+pub(crate) fn own_mail(mail: OwnMail, recipient: Recipient, addressing: &Addressing<'_>) -> NewEmail {
+    let OwnMail { text, id, now, smtputf8, require_tls, waives_tls } = mail;
     let Addressing { home, signer, .. } = addressing;
     let stays = matches!(home, Home::Here(_));
     let mut raw = Vec::with_capacity(text.len() + 32);
@@ -104,9 +129,6 @@ fn addressed(report: &Report<'_>, recipient: Recipient, addressing: &Addressing<
     };
     let message = Message::parse(Bytes::from(raw), return_path_bytes);
     let body = if message.summary.is_8bit { BodyType::EightBitMime } else { BodyType::SevenBit };
-    let smtputf8 = report.needs_smtputf8() || recipient.address.needs_smtputf8();
-    // RFC 8689 section 5: the report is protected as the message is.
-    let require_tls = report.envelope.require_tls;
     let envelope = Envelope { reverse_path: ReversePath::NULL, body, smtputf8, require_tls, ..Envelope::default() };
     let (direction, kept, deliveries) = if stays {
         (Direction::Inbound, vec![recipient], Vec::new())
@@ -118,7 +140,7 @@ fn addressed(report: &Report<'_>, recipient: Recipient, addressing: &Addressing<
         created_at: now,
         direction,
         envelope,
-        instructions: Instructions::default(),
+        instructions: Instructions { waives_tls, ..Instructions::default() },
         authentication: Vec::new(),
         message,
         kept,

@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 use crate::dnssec::{Answer, Dnssec};
 use crate::policy::mta_sts::{Mode, MtaSts, Policy};
 use crate::policy::shaping::{Profile, Profiles};
+use crate::tls_reports::{ReportedPolicy, ResultType};
 
 /// How long a route is used without asking the resolver again, which has its own cache by the records' time to live.
 const ROUTE_SECONDS: u64 = 30;
@@ -250,6 +251,11 @@ impl Router {
             return None;
         }
         self.mta_sts.as_ref()?.find(domain).await
+    }
+
+    /// What a domain asks for by itself, and why that could not be found out, as reports to it show it (RFC 8460 section 4.4).
+    pub(crate) fn reported_policy(&self, domain: &Domain) -> (Option<ReportedPolicy>, Option<ResultType>) {
+        self.mta_sts.as_ref().map_or((None, None), |mta_sts| mta_sts.reported(domain))
     }
 
     fn under_way(&self) -> MutexGuard<'_, HashMap<Key, Arc<LookUp>>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use postrider_core::{Attempt, Category, ObjectId, Outcome};
+use postrider_core::{Attempt, Category, Domain, ObjectId, Outcome};
 use postrider_store::{ClaimedEmail, NodeId, RawMessage, StoreError};
 use tokio::sync::MutexGuard;
 use tracing::{Instrument, debug, error, info_span, warn};
@@ -14,10 +14,12 @@ use super::lanes::{NextJob, NoPlace, Start, Turn, Unconnected};
 use super::{Job, Queue};
 use crate::deliver::connect::{self, ConnectFailure, Connection};
 use crate::deliver::route::Route;
+use crate::deliver::seen::Seen;
 use crate::deliver::transaction::{self, Revoked, Sent};
 use crate::memory::MemoryShare;
 use crate::policy::shaping::Verdict;
 use crate::policy::source::SourceKey;
+use crate::tls_reports::{Failure, ReportedPolicy};
 
 impl Queue {
     /// Starts a worker that is counted already.
@@ -313,12 +315,19 @@ impl Worker {
                     held.insert((raw, loan)).0.clone()
                 }
             };
+            let mut seen = Vec::new();
+            if queue.delivery.tls_ledger.is_some() {
+                seen.extend(Seen::of(&connection, &self.route));
+            }
             match transaction::send(&queue.delivery, connection, email, deliveries, raw, &may_send).await? {
                 // The other side closed it while nobody looked: that is no attempt.
                 (Sent { began: false, .. }, _) if was_kept => {
                     debug!("the kept connection was closed; a new one is opened")
                 }
-                (sent, connection) => return Ok((sent, connection)),
+                (sent, connection) => {
+                    self.note_seen(email, deliveries, &seen);
+                    return Ok((sent, connection));
+                }
             }
         }
     }
@@ -328,10 +337,13 @@ impl Worker {
         let queue = self.queue.clone();
         self.disconnected();
         let connecting = connect::connect(&queue.delivery, &self.route, source, avoid_tls).await;
-        let connection = connecting.map_err(|failure| match failure.unbound {
+        let mut connection = connecting.map_err(|failure| match failure.unbound {
             Some(ip) => NotSent::Unbound(ip),
             None => NotSent::Unconnected(Box::new(failure)),
         })?;
+        if let Some(job) = &self.job {
+            self.note_seen(&job.email, &job.deliveries, &std::mem::take(&mut connection.seen_before));
+        }
         self.connected = Some(source.clone());
         let place = queue.lanes().note_connected(&mut self.turn, source);
         match place {
@@ -352,6 +364,30 @@ impl Worker {
         debug!("waiting: no memory is left for messages");
         let over_budget = queue.over_budget.lock().await;
         (Loan { _share: share, _over_budget: Some(over_budget) }, true)
+    }
+
+    /// Counts, for the reports to recipient domains, how well the way there was protected. Of what waives TLS nothing is told: so no
+    /// report is about reports (RFC 8460 section 3).
+    fn note_seen(&self, email: &ClaimedEmail, deliveries: &[usize], seen: &[Seen]) {
+        let Some(ledger) = self.queue.delivery.tls_ledger.as_ref().filter(|_| !seen.is_empty()) else { return };
+        if email.instructions.waives_tls {
+            return;
+        }
+        let mut domains: Vec<Domain> =
+            deliveries.iter().map(|&index| email.deliveries[index].recipient.address.domain()).collect();
+        domains.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        domains.dedup();
+        for domain in domains.iter().filter(|domain| domain.literal().is_none()) {
+            let (policy, policy_failure) = self.queue.router.reported_policy(domain);
+            let of = |kind: &str| ReportedPolicy { kind: kind.to_owned(), text: Vec::new(), hosts: Vec::new() };
+            if let Some(result) = policy_failure {
+                ledger.note(domain, &of("sts"), Some(Failure { result, mx: None, mx_ip: None, source_ip: None }));
+            }
+            for Seen { tlsa, failure } in seen {
+                let policy = tlsa.as_ref().or(policy.as_ref()).cloned().unwrap_or_else(|| of("no-policy-found"));
+                ledger.note(domain, &policy, failure.clone());
+            }
+        }
     }
 
     fn disconnected(&mut self) {
@@ -388,6 +424,9 @@ impl Worker {
     }
 
     fn settle_unconnected(&self, job: Job, failure: &ConnectFailure, outcome: Outcome, is_tried: bool) {
+        if is_tried {
+            self.note_seen(&job.email, &job.deliveries, &failure.seen);
+        }
         let mut attempts = attempts_alike(&self.queue, &job, outcome);
         for (_, attempt) in &mut attempts {
             failure.describe(attempt);

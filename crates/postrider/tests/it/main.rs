@@ -71,4 +71,5 @@ mod source_ip;
 mod store_outage;
 mod support;
 mod suppression;
+mod tls_reports;
 mod verify;

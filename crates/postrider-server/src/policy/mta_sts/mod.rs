@@ -15,6 +15,7 @@ use url::Url;
 use crate::clock::timeout;
 use crate::generations::Generations;
 use crate::http::HttpClient;
+use crate::tls_reports::{ReportedPolicy, ResultType};
 pub(crate) use policy::{Mode, Policy};
 
 /// Domains whose policy, or lack of one, is in memory.
@@ -49,6 +50,7 @@ struct Known {
     version: u64,
     /// When the last try to fetch failed.
     failed_at: Option<Timestamp>,
+    failure: Option<ResultType>,
 }
 
 /// A policy as the store keeps it.
@@ -102,12 +104,12 @@ impl MtaSts {
             match self.fetch(domain).await {
                 Ok(policy) => {
                     known.kept = Some(Kept { id, fetched_at: now, policy });
-                    known.failed_at = None;
+                    (known.failed_at, known.failure) = (None, None);
                     self.keep(domain, &mut known).await;
                 }
-                Err(reason) => {
+                Err((failure, reason)) => {
                     warn!(%domain, reason, "an MTA-STS policy cannot be had");
-                    known.failed_at = Some(now);
+                    (known.failed_at, known.failure) = (Some(now), Some(failure));
                 }
             }
             self.memory().insert(domain.clone(), known.clone());
@@ -123,7 +125,7 @@ impl MtaSts {
         }
         let known = match self.store.note(&key(domain)).await {
             Ok(Some(note)) => match serde_json::from_str(&note.value) {
-                Ok(kept) => Known { kept: Some(kept), version: note.version, failed_at: None },
+                Ok(kept) => Known { kept: Some(kept), version: note.version, ..Known::default() },
                 Err(error) => {
                     warn!(%domain, %error, "a kept MTA-STS policy cannot be read");
                     Known { version: note.version, ..Known::default() }
@@ -140,7 +142,12 @@ impl MtaSts {
     }
 
     /// RFC 8461 section 3.3: with a valid certificate, and redirects are not followed.
-    async fn fetch(&self, domain: &Domain) -> Result<Policy, String> {
+    async fn fetch(&self, domain: &Domain) -> Result<Policy, (ResultType, String)> {
+        let text = self.fetch_text(domain).await.map_err(|reason| (ResultType::StsPolicyFetchError, reason))?;
+        Policy::parse(&text).map_err(|reason| (ResultType::StsPolicyInvalid, reason))
+    }
+
+    async fn fetch_text(&self, domain: &Domain) -> Result<String, String> {
         let port = if self.https_port == 443 { String::new() } else { format!(":{}", self.https_port) };
         let url = format!("https://mta-sts.{domain}{port}/.well-known/mta-sts.txt");
         let url = Url::parse(&url).map_err(|error| error.to_string())?;
@@ -154,7 +161,7 @@ impl MtaSts {
         if answer.is_cut {
             return Err(format!("{url} has more than {POLICY_BYTES_MAX} bytes"));
         }
-        Policy::parse(&String::from_utf8_lossy(&answer.body)).map_err(|error| format!("{url}: {error}"))
+        Ok(String::from_utf8_lossy(&answer.body).into_owned())
     }
 
     /// Keeps a policy over restarts. Where another node was faster, its policy is as good.
@@ -170,6 +177,18 @@ impl MtaSts {
             Ok(version) => known.version = version,
             Err(error) => debug!(%domain, %error, "an MTA-STS policy could not be kept"),
         }
+    }
+
+    /// The policy that holds, as reports show it, and why a newer one could not be had. Asks nobody.
+    pub(crate) fn reported(&self, domain: &Domain) -> (Option<ReportedPolicy>, Option<ResultType>) {
+        let Some(known) = self.memory().get(domain).cloned() else { return (None, None) };
+        let kept = known.kept.filter(|kept| kept.holds(self.clock.now()) && kept.policy.mode != Mode::None);
+        let reported = kept.map(|kept| ReportedPolicy {
+            kind: "sts".to_owned(),
+            text: kept.policy.lines(),
+            hosts: kept.policy.hosts().to_vec(),
+        });
+        (reported, known.failure)
     }
 
     fn memory(&self) -> MutexGuard<'_, Generations<Domain, Known>> {

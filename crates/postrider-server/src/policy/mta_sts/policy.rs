@@ -70,6 +70,24 @@ impl Policy {
         Duration::from_secs(self.max_age_seconds)
     }
 
+    /// Host names and patterns.
+    pub(crate) fn hosts(&self) -> &[String] {
+        &self.mx
+    }
+
+    /// The policy file that says so.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let mode = match self.mode {
+            Mode::Enforce => "enforce",
+            Mode::Testing => "testing",
+            Mode::None => "none",
+        };
+        let mut lines = vec!["version: STSv1".to_owned(), format!("mode: {mode}")];
+        lines.extend(self.mx.iter().map(|host| format!("mx: {host}")));
+        lines.push(format!("max_age: {}", self.max_age_seconds));
+        lines
+    }
+
     /// Whether it names a host, in lower case (RFC 8461 section 4.1).
     pub(crate) fn allows(&self, host: &str) -> bool {
         self.mx.iter().any(|pattern| match pattern.strip_prefix("*.") {
