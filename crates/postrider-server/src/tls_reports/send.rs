@@ -156,7 +156,7 @@ mod tests {
         ] {
             assert_eq!(of(records), [""; 0], "{records:?}");
         }
-        let many = format!("v=TLSRPTv1; rua={}", vec!["mailto:a@b.test"; 9].join(","));
+        let many = format!("v=TLSRPTv1; rua={}", ["mailto:a@b.test"; 9].join(","));
         assert_eq!(of(&[&many]).len(), DESTINATIONS_MAX);
     }
 }

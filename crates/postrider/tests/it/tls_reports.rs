@@ -146,12 +146,12 @@ async fn policies_and_what_failed_of_them_are_told() {
     let posted = |domain: &str| {
         let requests = service.requests();
         let posts = requests.iter().filter(|request| request.method == "POST");
-        let reports = posts.map(|post| {
+        let mut reports = posts.map(|post| {
             assert_eq!((post.path.as_str(), post.header("content-type")), ("/v1", Some("application/tlsrpt+gzip")));
             unpacked(&post.body)
         });
         let of_domain = |report: &Value| report["policies"][0]["policy"]["policy-domain"] == domain;
-        reports.filter(of_domain).next_back().unwrap_or_else(|| panic!("no report for {domain}"))
+        reports.find(of_domain).unwrap_or_else(|| panic!("no report for {domain}"))
     };
     let report = posted("example.org");
     let sts = policy(&report, "sts");
