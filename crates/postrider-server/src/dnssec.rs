@@ -16,7 +16,7 @@ use postrider_core::ports::MxRecord;
 use postrider_core::{Clock, ResolveError, Timestamp};
 use tracing::{info, warn};
 
-use crate::clock::timeout;
+use crate::clock::{SystemClock, timeout};
 use crate::dns;
 
 /// Whoever asks waits no longer, however many questions a proof takes.
@@ -24,6 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where signatures did not come through, it is tried again after so long.
 const DISABILITY_HOLDS: Duration = Duration::from_secs(600);
+
+/// Whether name servers pass DNSSEC on, so that the root's answers can be proven: what DANE stands on. Servers and keys as in
+/// `DNS_SERVERS` and `DNSSEC_TRUST_ANCHOR_FILE`. The error says what is wrong with these.
+pub async fn passes_dnssec(servers: &[SocketAddr], trust_anchor_file: Option<&Path>) -> Result<bool, String> {
+    Ok(Dnssec::new(servers, trust_anchor_file, Arc::new(SystemClock))?.is_able().await)
+}
 
 /// An answer, and whether it is proven. One that is disproven is none, but a temporary error (RFC 4035 section 5.5).
 #[derive(Debug, Clone, PartialEq, Eq)]

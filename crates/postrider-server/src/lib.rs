@@ -36,6 +36,7 @@ mod stream;
 mod tls_reports;
 mod verify;
 
+pub use dnssec::passes_dnssec;
 pub use limits::Limits;
 pub use server::{Server, StartError};
 pub use verify::Verifier;

@@ -229,3 +229,13 @@ async fn proofs_cost_few_questions_and_are_kept() {
     // The first answers for the root, too. Without DANE it were 3, 3, 0 and 0.
     assert_eq!(counts, [9, 14, 0, 0]);
 }
+
+#[tokio::test]
+async fn check_says_whether_proofs_can_be_had() {
+    let site = signed_site().await;
+    let output = site.command(crate::support::binary(), &["check"], "").await;
+    assert!(output.stdout.contains("the DNS servers pass DNSSEC on"), "{}", output.stdout);
+    site.zone().strip_signatures();
+    let output = site.command(crate::support::binary(), &["check"], "").await;
+    assert!(output.stdout.contains("the DNS servers pass no DNSSEC on"), "{}", output.stdout);
+}

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use postrider_config::{DeliveryMode, Settings};
 use postrider_core::{Domain, ResolveError, Resolver};
 use postrider_server::dns::DnsResolver;
+use postrider_server::passes_dnssec;
 
 use super::Finding;
 
@@ -12,8 +13,26 @@ const AREA: &str = "dns";
 
 pub(super) async fn check(settings: &Settings, findings: &mut Vec<Finding>) {
     match DnsResolver::new(&settings.dns_servers) {
-        Ok(resolver) => check_with(&resolver, settings, findings).await,
+        Ok(resolver) => {
+            check_with(&resolver, settings, findings).await;
+            if settings.dane_enabled && settings.delivery_mode == DeliveryMode::Mx {
+                findings.push(check_dnssec(settings).await);
+            }
+        }
         Err(error) => findings.push(Finding::fail(AREA, error, "set DNS_SERVERS to servers that answer")),
+    }
+}
+
+/// What DANE stands on.
+async fn check_dnssec(settings: &Settings) -> Finding {
+    match passes_dnssec(&settings.dns_servers, settings.dnssec_trust_anchor_file.as_deref()).await {
+        Ok(true) => Finding::ok(AREA, "the DNS servers pass DNSSEC on: DANE is in effect"),
+        Ok(false) => Finding::warn(
+            AREA,
+            "the DNS servers pass no DNSSEC on: there is no DANE",
+            "set DNS_SERVERS to servers that do, best on this machine, or DANE_ENABLED=false",
+        ),
+        Err(error) => Finding::fail(AREA, error, "name a file of DNSKEY records, or none"),
     }
 }
 
