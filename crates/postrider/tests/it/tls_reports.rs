@@ -143,6 +143,8 @@ async fn policies_and_what_failed_of_them_are_told() {
     send(&postrider, "b@dane.test", EmailStatus::Sent).await;
     send(&postrider, "b@other.test", EmailStatus::Deferred).await;
     end_day(&postrider).await;
+    // One is the policy's.
+    service.wait_for_requests(4).await;
     let posted = |domain: &str| {
         let requests = service.requests();
         let posts = requests.iter().filter(|request| request.method == "POST");
