@@ -131,7 +131,38 @@ pub fn is_in_network(address: IpAddr, network: IpAddr, prefix: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Whatever a record says and whoever sends: there is an answer, and a name that can be asked for is short enough.
+        #[test]
+        fn any_record_is_read_or_refused(
+            text in "(v=spf1 )?([-+~?]?(a|mx|ptr|include|exists|ip4|ip6|all|redirect|exp|x)[:=/]?[ -~\\u{e9}]{0,12} ?){0,4}",
+            local_part in "\\PC{0,20}",
+            helo in "\\PC{0,300}",
+            ip in any::<IpAddr>(),
+        ) {
+            let values = Values {
+                local_part: &local_part,
+                sender_domain: "sender.test",
+                domain: "record.test",
+                ip,
+                helo: &helo,
+                validated_name: None,
+            };
+            if let Ok(Some(record)) = SpfRecord::find([text.as_str()]) {
+                for directive in &record.directives {
+                    if let Mechanism::Include(name) | Mechanism::Exists(name) = &directive.mechanism
+                        && let Some(name) = name.expand(&values)
+                    {
+                        prop_assert!(name.len() <= 253);
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn networks_hold_their_addresses() {
