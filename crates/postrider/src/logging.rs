@@ -11,6 +11,9 @@ use tracing_subscriber::{fmt, registry};
 /// Our crates' targets all start so.
 const OUR_TARGETS: &str = "postrider";
 
+/// It shows whole answers of name servers where something is wrong with a signature. What follows from that we say ourselves.
+const PROOFS: &str = "hickory_net::dnssec";
+
 /// Starts logging as the settings say. Later calls change nothing: the first one holds for the process.
 pub(crate) fn init(settings: &Settings) {
     if !settings.enable_console_log {
@@ -39,7 +42,8 @@ fn filter(level: LogLevel) -> Targets {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let theirs = if level == LogLevel::Trace { LevelFilter::DEBUG } else { ours.min(LevelFilter::WARN) };
-    Targets::new().with_default(theirs).with_target(OUR_TARGETS, ours)
+    let proofs = if level == LogLevel::Trace { LevelFilter::DEBUG } else { LevelFilter::OFF };
+    Targets::new().with_default(theirs).with_target(OUR_TARGETS, ours).with_target(PROOFS, proofs)
 }
 
 #[cfg(test)]
@@ -55,6 +59,7 @@ mod tests {
         assert!(!info.would_enable("postrider_server::queue", &Level::DEBUG));
         assert!(!info.would_enable("hyper::proto", &Level::INFO));
         assert!(info.would_enable("hyper::proto", &Level::WARN));
+        assert!(!info.would_enable("hickory_net::dnssec", &Level::ERROR));
         assert!(!filter(LogLevel::Error).would_enable("hyper::proto", &Level::WARN));
         assert!(filter(LogLevel::Trace).would_enable("postrider", &Level::TRACE));
     }
