@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::error::ConfigError;
 use crate::load::Profile;
 use crate::settings::{DeliveryMode, Settings};
-use crate::table::{self, EMAIL_SIZE_BYTES_RFC_MIN};
+use crate::table::EMAIL_SIZE_BYTES_RFC_MIN;
 use crate::value;
 
 /// A shorter token can be guessed.
@@ -39,6 +39,7 @@ pub(crate) fn together(
     }
     acme(settings, &mut conflicts, warnings);
     source_ips(settings, &mut conflicts, warnings);
+    webhooks(settings, warnings);
     ports(settings, &mut conflicts);
     retry(settings, &mut conflicts);
     host(settings, profile, warnings);
@@ -98,6 +99,20 @@ fn source_ips(settings: &Settings, conflicts: &mut Vec<String>, warnings: &mut V
     }
 }
 
+fn webhooks(settings: &Settings, warnings: &mut Vec<String>) {
+    let webhook = &settings.webhook;
+    let urls = [&webhook.success_url, &webhook.failure_url, &webhook.received_url];
+    let has_url = urls.iter().any(|url| url.is_some());
+    if webhook.enabled && !has_url {
+        warnings.push("WEBHOOK_ENABLED is true, but none of the WEBHOOK_*_URL is set: nobody is called".to_owned());
+    }
+    if webhook.enabled && has_url && webhook.secret.is_none() {
+        warnings.push(
+            "WEBHOOK_SECRET is not set: calls are not signed, and whoever knows the URL can send false ones".to_owned(),
+        );
+    }
+}
+
 fn api(settings: &Settings, conflicts: &mut Vec<String>, warnings: &mut Vec<String>) {
     if settings.api_port == 0 {
         return;
@@ -127,8 +142,7 @@ fn ports(settings: &Settings, conflicts: &mut Vec<String>) {
         ("IMAP_PORT", settings.imap_port),
         ("IMAPS_PORT", settings.imaps_port),
     ];
-    let is_bound = |name: &str, port: u16| port != 0 && table::all().any(|s| s.name == name && !s.is_later);
-    let mut bound: Vec<(&str, u16)> = mail.into_iter().filter(|&(name, port)| is_bound(name, port)).collect();
+    let mut bound: Vec<(&str, u16)> = mail.into_iter().filter(|&(_, port)| port != 0).collect();
     if settings.smtp_hosts.iter().any(|host| overlap(*host, settings.api_host)) && settings.api_port != 0 {
         bound.push(("API_PORT", settings.api_port));
     }

@@ -5,8 +5,6 @@ use std::fmt::Write as _;
 use crate::names;
 use crate::table::{SECTIONS, Setting};
 
-const LATER: &str = "takes effect with a later release";
-
 /// `docs/configuration.md`.
 pub fn configuration_md() -> String {
     let mut out = CONFIGURATION_HEAD.replace("{names}\n", &wrapped("- ", "  ", &rule_of_names()));
@@ -17,10 +15,9 @@ pub fn configuration_md() -> String {
         }
         out.push_str("| name | default | meaning | allowed |\n|---|---|---|---|\n");
         for setting in section.settings {
-            let later = if setting.is_later { format!(" *({LATER})*") } else { String::new() };
             let _ = writeln!(
                 out,
-                "| `{}` | {} | {}{later} | {} |",
+                "| `{}` | {} | {} | {} |",
                 setting.name,
                 cell(&default_md(setting)),
                 cell(setting.doc),
@@ -41,8 +38,7 @@ pub fn env_example() -> String {
         }
         for setting in section.settings {
             out.push('\n');
-            let later = if setting.is_later { format!(" ({LATER})") } else { String::new() };
-            out.push_str(&comment(&format!("{}{later}", setting.doc)));
+            out.push_str(&comment(setting.doc));
             out.push_str(&comment(&format!("Allowed: {}.{}", setting.allowed(), default_comment(setting))));
             let _ = writeln!(out, "#{}={}", setting.name, setting.default);
         }

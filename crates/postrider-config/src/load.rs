@@ -13,7 +13,7 @@ use crate::mask;
 use crate::names::{self, Unknown};
 use crate::settings::{
     Acme, AcmeChallenge, ClientCheck, DeliveryMode, IpSelection, LogFormat, LogLevel, SenderCheck, Settings,
-    UnknownRecipients,
+    UnknownRecipients, Webhook,
 };
 use crate::sources::Sources;
 use crate::table::{self, Setting};
@@ -78,10 +78,6 @@ pub fn load(profile: Profile, sources: Sources) -> Result<Loaded, ConfigErrors> 
                 reason,
                 allowed: setting.allowed(),
             });
-        }
-        let is_set = matches!(origin, Origin::Environment | Origin::DotEnv);
-        if setting.is_later && is_set && !setting.turns_off(&text) {
-            warnings.push(format!("{} is set, but takes effect with a later release", setting.name));
         }
         effective.push(Effective {
             name: setting.name,
@@ -205,6 +201,7 @@ fn blank() -> Settings {
         shaping_file: None,
         suppression_enabled: false,
         bounce_domain: None,
+        webhook: Webhook::default(),
         ip_selection: IpSelection {
             enabled: false,
             url: None,

@@ -1,5 +1,6 @@
 //! The settings as the program uses them.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -87,6 +88,28 @@ pub struct IpSelection {
     pub cache: Duration,
     /// `None`: the system's choice.
     pub fallback: Option<IpAddr>,
+}
+
+/// Who is called by webhook. `Debug` does not show the URLs, which may hold passwords.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Webhook {
+    pub enabled: bool,
+    pub success_url: Option<Url>,
+    pub failure_url: Option<Url>,
+    pub received_url: Option<Url>,
+    pub secret: Option<Secret>,
+    pub timeout: Duration,
+    pub retries: u32,
+}
+
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Webhook")
+            .field("enabled", &self.enabled)
+            .field("timeout", &self.timeout)
+            .field("retries", &self.retries)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How an authority is shown that names lead here.
@@ -235,6 +258,7 @@ pub struct Settings {
     pub suppression_enabled: bool,
     /// Where what comes back goes; `None`: to the senders.
     pub bounce_domain: Option<Domain>,
+    pub webhook: Webhook,
     pub ip_selection: IpSelection,
     /// Where no service selects. Empty: the system's choice.
     pub source_ips: Vec<SourceIp>,

@@ -354,7 +354,8 @@ fn what_only_looks_like_a_conflict_is_none() {
 #[test]
 fn warnings_tell_what_has_no_effect_and_what_is_doubtful() {
     for (variables, part) in [
-        (vec![("WEBHOOK_ENABLED", "true")], "WEBHOOK_ENABLED is set, but takes effect with a later release"),
+        (vec![("WEBHOOK_ENABLED", "true"), ("WEBHOOK_SECRET", "x")], "none of the WEBHOOK_*_URL is set"),
+        (vec![("WEBHOOK_ENABLED", "true"), ("WEBHOOK_FAILURE_URL", "https://x.example")], "WEBHOOK_SECRET is not set"),
         (vec![("ALOWED_DOMAINS", "a.example")], "did you mean ALLOWED_DOMAINS?"),
         (vec![("MONGODB_URL", "mongodb://db"), ("DELIVERY_MODE", "capture")], "is captured here too"),
         (vec![("ACME_ENABLED", "true"), ("ACME_DOMAINS", "a.example")], "ACME_DOMAINS does not hold MAIL_HOSTNAME"),
@@ -370,21 +371,6 @@ fn warnings_tell_what_has_no_effect_and_what_is_doubtful() {
     }
     let dev = load(Profile::Dev, Sources::from_variables([("DELIVERY_MODE", "mx")])).unwrap();
     assert!(dev.warnings.iter().any(|line| line.contains("mail really leaves this machine")), "{:?}", dev.warnings);
-}
-
-#[test]
-fn what_is_turned_off_needs_no_warning_that_it_has_no_effect() {
-    for (name, value) in [
-        ("LMTP_PORT", "0"),
-        ("WEBHOOK_ENABLED", "false"),
-        ("WEBHOOK_ENABLED", "Off"),
-        ("IP_SELECTION_ENABLED", "no"),
-        ("WEBHOOK_SUCCESS_URL", ""),
-        ("FALLBACK_IP", ""),
-    ] {
-        assert_eq!(serve(&[(name, value)]).unwrap().warnings, [""; 0], "{name}={value}");
-    }
-    assert_eq!(serve(&[("WEBHOOK_RETRIES", "0")]).unwrap().warnings.len(), 1, "that is a number, not off");
 }
 
 #[test]

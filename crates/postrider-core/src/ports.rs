@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Serialize;
 
+use crate::id::ObjectId;
 use crate::source::{IpSelectionStats, IpSelectionTest, SourceQuestion};
 use crate::time::Timestamp;
 
@@ -109,6 +110,20 @@ pub struct SmtpStats {
     pub memory_bytes: u64,
 }
 
+/// What a webhook endpoint answered to a sample.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookTest {
+    /// Whether it would count as taken.
+    pub delivered: bool,
+    /// Of the answer (RFC 9110); `None` where there was none.
+    pub status: Option<u16>,
+    pub error: Option<String>,
+    /// The beginning of the answer.
+    pub body: Option<String>,
+    pub duration_ms: u64,
+}
+
 /// A request to a running server did not succeed; the text says why and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -134,6 +149,12 @@ pub trait Control: Send + Sync + fmt::Debug {
 
     /// Asks that service once, whatever is known of it, and remembers nothing of it.
     async fn test_ip_selection(&self, question: SourceQuestion) -> Result<IpSelectionTest, ControlError>;
+
+    /// Looks the webhook endpoints up, because they were changed: what happens from now on is told as they say.
+    async fn refresh_webhooks(&self);
+
+    /// Calls a webhook endpoint with a sample, once, whatever its filters and whether it is paused.
+    async fn test_webhook(&self, endpoint: ObjectId) -> Result<WebhookTest, ControlError>;
 
     /// Rereads what may change while running: certificates. Where one comes from an authority and is due, that is asked now.
     async fn reload(&self) -> Result<(), ControlError>;

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use postrider_core::ports::{ListenerStatus, SmtpStats};
+use postrider_core::ports::{ListenerStatus, SmtpStats, WebhookTest};
 use postrider_core::source::{IpSelectionStats, IpSelectionTest};
-use postrider_core::{Control, ControlError, SourceQuestion, Timestamp};
+use postrider_core::{Control, ControlError, ObjectId, SourceQuestion, Timestamp};
 use tracing::info;
 
 use crate::acme::Acme;
@@ -57,6 +57,17 @@ impl Control for ServerControl {
     async fn test_ip_selection(&self, question: SourceQuestion) -> Result<IpSelectionTest, ControlError> {
         let test = self.context.sources.test(question).await;
         test.ok_or_else(|| ControlError("IP_SELECTION_ENABLED is false: there is no service to ask".to_owned()))
+    }
+
+    async fn refresh_webhooks(&self) {
+        if let Err(error) = self.context.webhooks.look_up_endpoints().await {
+            self.context.queue.store_failed("the webhook endpoints cannot be looked up", &error);
+        }
+        self.context.webhooks.kick();
+    }
+
+    async fn test_webhook(&self, endpoint: ObjectId) -> Result<WebhookTest, ControlError> {
+        self.context.webhooks.test(endpoint).await
     }
 
     async fn reload(&self) -> Result<(), ControlError> {

@@ -35,6 +35,7 @@ mod stats;
 mod stream;
 mod tls_reports;
 mod verify;
+mod webhook;
 
 pub use dnssec::passes_dnssec;
 pub use limits::Limits;

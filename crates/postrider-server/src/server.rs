@@ -42,6 +42,7 @@ use crate::tls::{self, ServerTls, TlsError};
 use crate::tls_reports::{Ledger, Reporter};
 use crate::users::Logins;
 use crate::verify::{ClientChecks, Obedience, Verifier};
+use crate::webhook::Webhooks;
 
 /// How often the certificate's files are looked at.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(10);
@@ -174,7 +175,12 @@ impl Server {
         ));
         recipients.warm_up().await;
         tokio::spawn(dkim::watch(store.clone(), delivery.resolver.clone(), clock.clone(), is_draining.clone()));
+        let webhooks =
+            Webhooks::new(&settings.webhook, store.clone(), clock.clone(), HttpClient::new(&delivery.verifying_tls));
+        // Nothing is accepted or settled before it is known who is to be told.
+        webhooks.look_up_endpoints().await?;
         let options = QueueOptions {
+            webhooks: webhooks.clone(),
             registered,
             retry: settings.retry,
             concurrency: settings.queue_concurrency,
@@ -213,6 +219,7 @@ impl Server {
             hostname: settings.mail_hostname.clone(),
             recipients,
             signers,
+            webhooks: webhooks.clone(),
             verifier: verifier.filter(|_| settings.verify_incoming),
             client_checks,
             sender_check: settings.sender_check,
@@ -254,6 +261,7 @@ impl Server {
         let control =
             ServerControl { context: context.clone(), acme, started_at: clock.now(), listeners: Mutex::new(listeners) };
         tokio::spawn(watch_certificate(context.clone()));
+        tokio::spawn(webhooks.run(queue.clone(), context.draining.clone()));
         let queue_loop = tokio::spawn(queue.run());
         Ok(Self { context, control: Arc::new(control), sessions, draining, queue_loop, tls_reports })
     }

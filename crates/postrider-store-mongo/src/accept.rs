@@ -15,6 +15,7 @@ use crate::engine::{Engine, Work};
 use crate::failure::{Failure, corrupt};
 use crate::guard::Guarded;
 use crate::mailboxes::{self, Ledger, Written, filing};
+use crate::outbox::Told;
 use crate::record::listed;
 use crate::schema::{ATTEMPTS, DELIVERIES, DIGESTS, EMAILS};
 use crate::writer::Batch;
@@ -114,6 +115,7 @@ pub(crate) async fn insert(
     if !attempts.is_empty() {
         engine.attempts().insert_many(attempts).session(&mut *session).await?;
     }
+    Told::write(emails.iter().map(|email| &email.told), engine, session).await?;
     emails.iter().filter(|email| email.hold.is_listed).for_each(|email| additions.came(email.status));
     Ok(())
 }

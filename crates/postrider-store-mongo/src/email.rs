@@ -19,6 +19,7 @@ use crate::documents::{AttemptDocument, DeliveryDocument};
 use crate::failure::corrupt;
 use crate::guard::Claim;
 use crate::mailboxes::DigestDocument;
+use crate::outbox::Told;
 use crate::search;
 
 /// Contents up to this many bytes stand in the e-mail's document. MongoDB's limit is 16 MiB for the whole of it.
@@ -41,6 +42,7 @@ pub(crate) struct PreparedEmail {
     pub(crate) document: RawDocumentBuf,
     pub(crate) deliveries: Vec<DeliveryDocument>,
     pub(crate) attempts: Vec<AttemptDocument>,
+    pub(crate) told: Told,
     /// What must be in GridFS before the document is written.
     pub(crate) files: Vec<File>,
     pub(crate) hold: EmailHold,
@@ -68,7 +70,7 @@ impl PreparedEmail {
         let told = self.deliveries.first().and_then(|delivery| delivery.message_id.as_ref()).map_or(0, String::len);
         let rows = (ROW_BYTES + told) * self.deliveries.len() + ROW_BYTES * (1 + self.attempts.len());
         let filed = self.digest.as_ref().map_or(0, Bytes::len) + ROW_BYTES * self.filings.len();
-        self.document.as_bytes().len() + rows + filed
+        self.document.as_bytes().len() + rows + filed + self.told.bytes()
     }
 
     /// What is kept beside the document for mailboxes, if so many entries of them refer to it.
@@ -113,6 +115,7 @@ pub(crate) async fn prepare(email: NewEmail, holds: impl Fn(NodeId) -> bool) -> 
         kept,
         deliveries,
         filed,
+        events,
     } = email;
     let claimed_by: Vec<Option<NodeId>> =
         deliveries.iter().map(|delivery| delivery.claimed_by.filter(|&node| holds(node))).collect();
@@ -147,6 +150,7 @@ pub(crate) async fn prepare(email: NewEmail, holds: impl Fn(NodeId) -> bool) -> 
     };
     let mut prepared = prepare_stored(stored).await?;
     prepared.filings = filings;
+    prepared.told.add(id, None, &events);
     for (delivery, node) in prepared.deliveries.iter_mut().zip(claimed_by) {
         if let Some(node) = node {
             delivery.owner = Some(oid(node));
@@ -183,6 +187,7 @@ fn documents(email: &StoredEmail) -> Result<PreparedEmail, StoreError> {
         attempts: deliveries.clone().flat_map(|(number, delivery)| attempts(email.id, number, delivery)).collect(),
         deliveries: deliveries.map(|(number, delivery)| delivery_document(email, number, delivery)).collect(),
         files,
+        told: Told::default(),
         hold: email.hold,
         filings: Vec::new(),
         size: email.message.raw.len() as i64,

@@ -26,6 +26,7 @@ mod notes;
 mod notices;
 mod options;
 mod order;
+mod outbox;
 mod parts;
 mod plan;
 mod record;
@@ -309,6 +310,14 @@ impl Transfer for MongoStore {
 
     async fn import(&self, emails: Vec<StoredEmail>) -> Result<usize> {
         transfer::import(&self.engine, emails).await
+    }
+
+    async fn export_calls(&self, after: Option<CallId>, count: usize) -> Result<Vec<CallRecord>> {
+        outbox::export(&self.engine, after, count).await
+    }
+
+    async fn import_calls(&self, calls: Vec<CallRecord>) -> Result<usize> {
+        outbox::import(&self.engine, calls).await
     }
 
     async fn export_mailboxes(&self, user: UserId) -> Result<StoredMailboxes> {

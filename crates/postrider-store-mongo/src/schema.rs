@@ -11,7 +11,7 @@ use crate::failure::{is_duplicate, store_error};
 
 /// The version of this program's schema, kept in the document `schema` of `meta`. Each step from one version to the next
 /// stands in [`prepare`] or in [`crate::users::upgrade`], and may be carried out twice.
-pub(crate) const VERSION: i64 = 5;
+pub(crate) const VERSION: i64 = 6;
 
 /// E-mails, in the shape that other programs read.
 pub(crate) const EMAILS: &str = "emails";
@@ -50,6 +50,10 @@ pub(crate) const REMOVALS: &str = "removals";
 pub(crate) const NOTES: &str = "notes";
 /// The addresses that nothing is sent to.
 pub(crate) const SUPPRESSIONS: &str = "suppressions";
+/// What happened.
+pub(crate) const EVENTS: &str = "events";
+/// Who is told of it.
+pub(crate) const CALLS: &str = "calls";
 pub(crate) const META: &str = "meta";
 
 const COLLECTIONS: &[&str] = &[
@@ -74,6 +78,8 @@ const COLLECTIONS: &[&str] = &[
     REMOVALS,
     NOTES,
     SUPPRESSIONS,
+    EVENTS,
+    CALLS,
     META,
 ];
 
@@ -140,6 +146,32 @@ pub(crate) fn indexes() -> Vec<(&'static str, Vec<Document>)> {
                     "key": { "mailbox": 1, "_id": 1 },
                     "partialFilterExpression": { "isDeleted": true },
                 },
+            ],
+        ),
+        (
+            EVENTS,
+            vec![
+                doc! {
+                    "name": "unnumbered",
+                    "key": { "isNew": 1, "_id": 1 },
+                    "partialFilterExpression": { "isNew": { "$exists": true } },
+                },
+                doc! { "name": "number", "key": { "number": 1 }, "partialFilterExpression": { "number": { "$exists": true } } },
+                doc! { "name": "at", "key": { "at": 1 } },
+            ],
+        ),
+        (
+            CALLS,
+            vec![
+                doc! {
+                    "name": "due",
+                    "key": { "endpoint": 1, "dueAt": 1 },
+                    "partialFilterExpression": { "dueAt": { "$exists": true } },
+                },
+                doc! { "name": "email", "key": { "email": 1, "at": 1 } },
+                doc! { "name": "state", "key": { "state": 1, "at": -1, "_id": -1 } },
+                doc! { "name": "endpoint", "key": { "endpoint": 1, "at": -1, "_id": -1 } },
+                doc! { "name": "newest", "key": { "at": -1, "_id": -1 } },
             ],
         ),
         (SUPPRESSIONS, vec![doc! { "name": "newest", "key": { "createdAt": -1, "_id": -1 } }]),

@@ -18,6 +18,7 @@ use crate::engine::{Engine, Work};
 use crate::failure::Failure;
 use crate::guard::Guarded;
 use crate::mailboxes::{Written, filing};
+use crate::outbox::Told;
 use crate::schema::{DELIVERIES, DOMAINS};
 use crate::suppressions;
 use crate::writer::Batch;
@@ -103,6 +104,7 @@ impl Work for Record<'_> {
         let mut states = states(engine, session, self.batch).await?;
         let (mut changes, mut additions) = (Changes::default(), Additions::default());
         let (mut updates, mut attempts) = (Vec::new(), Vec::new());
+        let mut told = Told::default();
         let mut settled = Settled {
             recorded: Vec::with_capacity(self.batch.len()),
             domain_errors: HashMap::new(),
@@ -116,6 +118,7 @@ impl Work for Record<'_> {
                 };
                 updates.push(update(settle.node, key, settlement, state));
                 attempts.push(attempt(settlement, state));
+                told.add(settlement.id.email, Some(settlement.id.number), &settlement.event);
                 note(settlement, state, &mut changes, &mut additions, &mut settled.domain_errors);
                 // A claim ends once.
                 state.owner = None;
@@ -130,6 +133,7 @@ impl Work for Record<'_> {
         if !attempts.is_empty() {
             engine.attempts().insert_many(attempts).session(&mut *session).await?;
         }
+        Told::write([&told], engine, session).await?;
         changes.write(engine, session, &mut additions).await?;
         let with_recorded = self.batch.iter().zip(&settled.recorded).filter(|(_, recorded)| **recorded > 0);
         let notifications: Vec<_> = with_recorded.flat_map(|(settle, _)| &settle.notifications).collect();

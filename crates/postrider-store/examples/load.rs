@@ -82,7 +82,8 @@ async fn settle_all(store: &Arc<dyn Store>, node: NodeId, deliveries: Vec<Delive
         let store = store.clone();
         tokio::spawn(async move {
             for id in part {
-                let settlement = Settlement { id, attempt: attempt(), next: Next::Sent, delay_notified: false };
+                let settlement =
+                    Settlement { id, attempt: attempt(), next: Next::Sent, delay_notified: false, event: None };
                 let settle = Settle { settlements: vec![settlement], ..Settle::default() };
                 assert_eq!(store.settle(node, settle).await.unwrap(), 1);
             }
@@ -206,6 +207,7 @@ fn email(message: Message, domain: usize, node: Option<NodeId>) -> NewEmail {
         },
         instructions: Default::default(),
         authentication: Vec::new(),
+        events: Vec::new(),
         message,
         kept: Vec::new(),
         deliveries: vec![NewDelivery { recipient, claimed_by: node, due_at: now }],

@@ -204,6 +204,7 @@ fn email(message: Message, users: &[UserId]) -> NewEmail {
         },
         instructions: Default::default(),
         authentication: Vec::new(),
+        events: Vec::new(),
         message,
         kept: Vec::new(),
         deliveries: Vec::new(),

@@ -23,7 +23,7 @@ type Result<T> = std::result::Result<T, StoreError>;
 /// All of the store.
 #[async_trait]
 pub trait Store:
-    Emails + Queue + Mailboxes + Directory + Suppressions + Notes + Transfer + Send + Sync + fmt::Debug
+    Emails + Queue + Outbox + Mailboxes + Directory + Suppressions + Notes + Transfer + Send + Sync + fmt::Debug
 {
     /// Asks the engine whether it can read and write now.
     async fn health(&self) -> Result<StoreHealth>;
@@ -124,6 +124,39 @@ pub trait Queue: Send + Sync {
     async fn queue_stats(&self, now: Timestamp) -> Result<QueueStats>;
 }
 
+/// The outbox: what happened, and who is still to be told of it.
+///
+/// Events are written in the commit of what they tell of ([`NewEmail::events`], [`Settlement::event`]), and so are their calls. A
+/// call leaves the outbox only when its endpoint took it, or when it was given up. Calls to one endpoint about one e-mail are
+/// made one after the other, in the order in which their events were written.
+#[async_trait]
+pub trait Outbox: Send + Sync {
+    /// Gives calls that are due to the caller, of each endpoint those due longest first, and only the first of those about the
+    /// same e-mail. Nobody else gets them until they are settled, or the time is over for which they were asked.
+    async fn claim_calls(&self, request: CallClaimRequest) -> Result<Vec<ClaimedCall>>;
+
+    /// Records how tries ended. A call that is over already, or gone, is left as it is. Returns how many were recorded.
+    async fn settle_calls(&self, settlements: Vec<CallSettlement>) -> Result<usize>;
+
+    /// One page of the calls that match, those that came last first. `page` counts from 1.
+    async fn calls(&self, filter: &CallFilter, page: u64, limit: u64) -> Result<CallPage>;
+
+    /// Makes calls that are over anew, now, and those that wait at once. Returns how many. Many are done in parts, as
+    /// [`Queue::order`] does.
+    async fn replay_calls(&self, filter: &CallFilter, now: Timestamp) -> Result<u64>;
+
+    /// Forgets the calls to an endpoint that still wait. Returns how many.
+    async fn drop_calls(&self, endpoint: EndpointId) -> Result<u64>;
+
+    /// Up to `limit` events behind a cursor, in the order in which they came; without one, those that will come from now on. A
+    /// cursor whose event was forgotten goes on with the oldest that is there. What several nodes write at the same moment
+    /// may come twice, with the same id, and never not at all.
+    async fn events(&self, after: Option<&str>, limit: usize) -> Result<EventPage>;
+
+    /// Forgets what is old. Returns how much; asked again while that is not 0.
+    async fn sweep_outbox(&self, sweep: OutboxSweep) -> Result<u64>;
+}
+
 /// Moving everything from one store to another, while nobody uses either.
 #[async_trait]
 pub trait Transfer: Send + Sync {
@@ -134,6 +167,12 @@ pub trait Transfer: Send + Sync {
     /// Stores e-mails as they are, all or nothing, but for those whose id is there already. Returns how many are new.
     /// Those that only mailboxes keep stay until these have come.
     async fn import(&self, emails: Vec<StoredEmail>) -> Result<usize>;
+
+    /// Calls by id, from behind `after` on: up to `count`.
+    async fn export_calls(&self, after: Option<CallId>, count: usize) -> Result<Vec<CallRecord>>;
+
+    /// Stores calls as they are, all or nothing, but for those whose id is there already. Returns how many are new.
+    async fn import_calls(&self, calls: Vec<CallRecord>) -> Result<usize>;
 
     /// A user's mailboxes without their entries; users themselves are of the [`Directory`].
     async fn export_mailboxes(&self, user: UserId) -> Result<StoredMailboxes>;

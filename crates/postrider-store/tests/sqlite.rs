@@ -67,6 +67,7 @@ fn email(raw: Bytes) -> NewEmail {
         envelope: Envelope { reverse_path: ReversePath::NULL, ..Envelope::default() },
         instructions: Default::default(),
         authentication: Vec::new(),
+        events: Vec::new(),
         message: Message::parse(raw, 0),
         kept: Vec::new(),
         deliveries: vec![NewDelivery { recipient, claimed_by: None, due_at: NOW }],

@@ -13,6 +13,8 @@ use tokio::sync::{broadcast, watch};
 
 use crate::nodes::Nodes;
 
+mod outbox;
+
 type Result<T> = std::result::Result<T, StoreError>;
 
 /// The switches of a store's faults.
@@ -170,6 +172,14 @@ impl Transfer for FaultyStore {
 
     async fn import(&self, emails: Vec<StoredEmail>) -> Result<usize> {
         self.working().await?.import(emails).await
+    }
+
+    async fn export_calls(&self, after: Option<CallId>, count: usize) -> Result<Vec<CallRecord>> {
+        self.working().await?.export_calls(after, count).await
+    }
+
+    async fn import_calls(&self, calls: Vec<CallRecord>) -> Result<usize> {
+        self.working().await?.import_calls(calls).await
     }
 
     async fn export_mailboxes(&self, user: UserId) -> Result<StoredMailboxes> {

@@ -32,6 +32,20 @@ impl<S: Send + Sync> FromRequestParts<S> for EmailId {
     }
 }
 
+/// The `{id}` of a path, of whatever. What is no id is the id of nothing: 404.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Id(pub(crate) ObjectId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = Path::<String>::from_request_parts(parts, state).await.ok();
+        let id = text.and_then(|Path(text)| text.parse().ok());
+        id.map(Self).ok_or_else(|| Problem::not_found("Nothing has this id; an id is 24 hex digits."))
+    }
+}
+
 /// A body in JSON.
 #[derive(Debug)]
 pub(crate) struct JsonBody<T>(pub(crate) T);

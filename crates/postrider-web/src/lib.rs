@@ -16,6 +16,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
@@ -50,12 +51,21 @@ pub(crate) struct AppState {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) version: &'static str,
+    /// Clients that follow the events.
+    pub(crate) streams: Arc<AtomicUsize>,
 }
 
 /// The API and the pages as one service.
 pub fn router(web: Web) -> Router {
     let guard = Arc::new(Guard::new(web.api_token.as_deref()));
-    let state = AppState { store: web.store, control: web.control, clock: web.clock, guard, version: web.version };
+    let state = AppState {
+        store: web.store,
+        control: web.control,
+        clock: web.clock,
+        guard,
+        version: web.version,
+        streams: Arc::default(),
+    };
     // The order of the layers, from the outside in: every answer gets the security headers, those of refused and of
     // timed-out requests too.
     Router::new()

@@ -3,6 +3,7 @@
 
 pub mod directory;
 mod suppression;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,6 +17,7 @@ use postrider_store::{DeliveryRecord, EmailDetail, EmailPage, EmailRecord};
 use serde::Serialize;
 
 pub use suppression::SuppressionPageView;
+pub use webhook::{CallPageView, CallView, EndpointView};
 
 /// A page of a list of e-mails.
 #[derive(Debug, Serialize)]

@@ -13,7 +13,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
-use postrider_core::ports::{ListenerStatus, SmtpStats};
+use postrider_core::ports::{ListenerStatus, SmtpStats, WebhookTest};
 use postrider_core::source::{IpSelectionExchange, IpSelectionStats, IpSelectionTest};
 use postrider_core::{
     Address, Attempt, Category, Clock, Control, ControlError, Direction, Envelope, Instructions, Message, ObjectId,
@@ -89,6 +89,12 @@ impl Control for Server {
         let ip = Some("192.0.2.7".parse().unwrap());
         let decision = SourceDecision { ip, origin: SourceOrigin::Api, latency: Duration::from_millis(4), error: None };
         Ok(IpSelectionTest { decision, ehlo: None, exchange })
+    }
+
+    async fn refresh_webhooks(&self) {}
+
+    async fn test_webhook(&self, _: ObjectId) -> Result<WebhookTest, ControlError> {
+        Ok(WebhookTest { delivered: true, status: Some(204), error: None, body: None, duration_ms: 7 })
     }
 
     async fn reload(&self) -> Result<(), ControlError> {
@@ -192,6 +198,7 @@ impl House {
             envelope: Envelope { reverse_path: ReversePath::parse("a@example.com").unwrap(), ..Envelope::default() },
             instructions,
             authentication: Vec::new(),
+            events: Vec::new(),
             message: Message::parse(Bytes::from_static(RAW.as_bytes()), 0),
             kept: Vec::new(),
             deliveries: vec![NewDelivery {
@@ -223,7 +230,8 @@ impl House {
             exchanges: Vec::new(),
             outcome,
         };
-        let settlement = Settlement { id: DeliveryId { email: id, number: 0 }, attempt, next, delay_notified: false };
+        let settlement =
+            Settlement { id: DeliveryId { email: id, number: 0 }, attempt, next, delay_notified: false, event: None };
         let settle = Settle { settlements: vec![settlement], ..Settle::default() };
         assert_eq!(postrider_store::Queue::settle(self.store.as_ref(), self.node, settle).await.unwrap(), 1);
     }

@@ -73,6 +73,7 @@ async fn serve_one(data_dir: &Path, claimed: bool) -> (SqliteStore, ObjectId) {
         envelope: Envelope { reverse_path: ReversePath::parse("a@example.com").unwrap(), ..Envelope::default() },
         instructions: Default::default(),
         authentication: Vec::new(),
+        events: Vec::new(),
         message: Message::parse(RAW.into(), 0),
         kept: Vec::new(),
         deliveries: vec![NewDelivery {

@@ -6,6 +6,7 @@
 mod bench;
 mod docs;
 mod packages;
+mod python;
 mod test;
 mod test_server;
 mod tidy;

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::cargo;
 use crate::packages::{self, TEST_TOOLS};
+use crate::python;
 use crate::test_server;
 
 /// How long each fuzz target runs. Its corpus is replayed by the normal tests in any case.
@@ -20,6 +21,7 @@ const MONGODB_RUN: &[&str] = &["--package", "postrider", "--test", "it", "--", "
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     packages::install(TEST_TOOLS)?;
     test_server::install()?;
+    python::install()?;
     let started = Instant::now();
     let tests = cargo_test(root, arguments)?;
     let (on_mongodb, fuzz) = if arguments.is_empty() {

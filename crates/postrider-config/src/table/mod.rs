@@ -38,8 +38,6 @@ pub struct Setting {
     pub default_note: Option<&'static str>,
     /// Meaning and unit, in Markdown on one line.
     pub doc: &'static str,
-    /// Understood and checked, but without effect in this release.
-    pub is_later: bool,
     pub(crate) secrecy: Secrecy,
     pub(crate) kind: Kind,
 }
@@ -70,16 +68,7 @@ pub(crate) enum Kind {
 
 impl Setting {
     const fn new(name: &'static str, default: &'static str, kind: Kind, doc: &'static str) -> Self {
-        Self {
-            name,
-            default,
-            dev_default: None,
-            default_note: None,
-            doc,
-            is_later: false,
-            secrecy: Secrecy::Public,
-            kind,
-        }
+        Self { name, default, dev_default: None, default_note: None, doc, secrecy: Secrecy::Public, kind }
     }
 
     const fn dev(self, dev_default: &'static str) -> Self {
@@ -92,10 +81,6 @@ impl Setting {
 
     const fn secrecy(self, secrecy: Secrecy) -> Self {
         Self { secrecy, ..self }
-    }
-
-    const fn later(self) -> Self {
-        Self { is_later: true, ..self }
     }
 
     /// Whether any part of the value must not be shown.
@@ -112,15 +97,6 @@ impl Setting {
             Kind::Switch(_) => "true or false".to_owned(),
             Kind::Choice(choices) => choices.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", "),
             Kind::Text { allowed, .. } => (*allowed).to_owned(),
-        }
-    }
-
-    /// Whether `text` asks for nothing: what has no effect in this release anyway is then as it was asked for.
-    pub(crate) fn turns_off(&self, text: &str) -> bool {
-        match &self.kind {
-            Kind::Listener(_) => value::number(text, 0, 0).is_ok(),
-            Kind::Switch(_) => value::switch(text) == Ok(false),
-            Kind::Number { .. } | Kind::Choice(_) | Kind::Text { .. } => text.is_empty(),
         }
     }
 

@@ -1,44 +1,80 @@
-//! The table: the HTTP services that Postrider calls. The values of webhooks are checked, and kept nowhere yet.
+//! The table: the HTTP services that Postrider calls.
 
 use std::time::Duration;
 
-use super::{Kind, Setting};
+use url::Url;
+
+use super::{Kind, Setting, secret};
 use crate::mask::Secrecy;
 use crate::value::{self, Reason};
 
 pub(super) const WEBHOOK: &[Setting] = &[
-    Setting::new("WEBHOOK_ENABLED", "false", Kind::Switch(|_, _| ()), "Whether outcomes are told by webhook.").later(),
-    Setting::new("WEBHOOK_SUCCESS_URL", "", HTTP_URL, "Called when a delivery succeeded.")
-        .secrecy(Secrecy::Url)
-        .later(),
-    Setting::new("WEBHOOK_FAILURE_URL", "", HTTP_URL, "Called when a delivery failed or was deferred.")
-        .secrecy(Secrecy::Url)
-        .later(),
-    Setting::new("WEBHOOK_RECEIVED_URL", "", HTTP_URL, "Called when mail was received and kept here.")
-        .secrecy(Secrecy::Url)
-        .later(),
+    Setting::new(
+        "WEBHOOK_ENABLED",
+        "false",
+        Kind::Switch(|settings, on| settings.webhook.enabled = on),
+        "Whether the URLs below are called. Endpoints that are added by API are called in any case.",
+    ),
+    Setting::new(
+        "WEBHOOK_SUCCESS_URL",
+        "",
+        Kind::Text {
+            allowed: HTTP_URL_ALLOWED,
+            set: |settings, text| set_url(&mut settings.webhook.success_url, text),
+        },
+        "Called when a delivery succeeded (`email.delivered`).",
+    )
+    .secrecy(Secrecy::Url),
+    Setting::new(
+        "WEBHOOK_FAILURE_URL",
+        "",
+        Kind::Text {
+            allowed: HTTP_URL_ALLOWED,
+            set: |settings, text| set_url(&mut settings.webhook.failure_url, text),
+        },
+        "Called when a delivery failed or was deferred (`email.failed`, `email.deferred`).",
+    )
+    .secrecy(Secrecy::Url),
+    Setting::new(
+        "WEBHOOK_RECEIVED_URL",
+        "",
+        Kind::Text {
+            allowed: HTTP_URL_ALLOWED,
+            set: |settings, text| set_url(&mut settings.webhook.received_url, text),
+        },
+        "Called when mail was received and kept here (`email.received`).",
+    )
+    .secrecy(Secrecy::Url),
     Setting::new(
         "WEBHOOK_SECRET",
         "",
-        Kind::Text { allowed: "any text", set: |_, _| Ok(()) },
-        "Signs every call (Standard Webhooks, HMAC-SHA256).",
+        Kind::Text {
+            allowed: "any text; `whsec_` and base64 for Standard Webhooks libraries",
+            set: |settings, text| {
+                settings.webhook.secret = secret(text);
+                Ok(())
+            },
+        },
+        "Signs every call of these URLs (Standard Webhooks, HMAC-SHA256).",
     )
-    .secrecy(Secrecy::Secret)
-    .later(),
+    .secrecy(Secrecy::Secret),
     Setting::new(
         "WEBHOOK_TIMEOUT",
         "10000",
-        Kind::Number { min: 1, max: 300_000, unit: "milliseconds", set: |_, _| () },
-        "How long a call may take, in milliseconds.",
-    )
-    .later(),
+        Kind::Number {
+            min: 1,
+            max: 300_000,
+            unit: "milliseconds",
+            set: |settings, n| settings.webhook.timeout = Duration::from_millis(n),
+        },
+        "How long a call may take, in milliseconds, that of an endpoint added by API too.",
+    ),
     Setting::new(
         "WEBHOOK_RETRIES",
         "3",
-        Kind::Number { min: 0, max: 100, unit: "", set: |_, _| () },
-        "Further calls after one that failed.",
-    )
-    .later(),
+        Kind::Number { min: 0, max: 100, unit: "", set: |settings, n| settings.webhook.retries = n as u32 },
+        "Further calls after one that failed: after 10 seconds, then three times as long each, up to an hour.",
+    ),
 ];
 
 pub(super) const IP_SELECTION: &[Setting] = &[
@@ -148,5 +184,7 @@ fn optional<T>(text: &str, read: impl Fn(&str) -> Result<T, Reason>) -> Result<O
 
 const HTTP_URL_ALLOWED: &str = "an http:// or https:// URL";
 
-const HTTP_URL: Kind =
-    Kind::Text { allowed: HTTP_URL_ALLOWED, set: |_, text| optional(text, value::http_url).map(|_| ()) };
+fn set_url(url: &mut Option<Url>, text: &str) -> Result<(), Reason> {
+    *url = optional(text, value::http_url)?;
+    Ok(())
+}

@@ -142,6 +142,7 @@ pub(crate) fn own_mail(mail: OwnMail, recipient: Recipient, addressing: &Address
         envelope,
         instructions: Instructions { waives_tls, ..Instructions::default() },
         authentication: Vec::new(),
+        events: Vec::new(),
         message,
         kept,
         deliveries,

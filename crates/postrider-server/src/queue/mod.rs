@@ -38,6 +38,7 @@ use crate::memory::{MemoryBudget, MemoryShare};
 use crate::outage::Outage;
 use crate::policy::source::{Source, Sources};
 use crate::policy::suppression::SuppressionList;
+use crate::webhook::Webhooks;
 use lanes::{LaneLimits, Lanes};
 use lease::Lease;
 pub(crate) use predecessor::NodeFile;
@@ -57,6 +58,7 @@ pub(crate) struct QueueOptions {
     pub(crate) signers: Arc<Signers>,
     /// To whom nothing is sent.
     pub(crate) suppressions: SuppressionList,
+    pub(crate) webhooks: Arc<Webhooks>,
 }
 
 /// This node, as the store knows it.

@@ -43,6 +43,9 @@ impl Queue {
         let settle = self.settlement(job, attempts, peer_reports).await;
         let recipients = settle.settlements.len();
         let has_notifications = !settle.notifications.is_empty();
+        let events = settle.settlements.iter().filter_map(|settlement| settlement.event.as_ref());
+        let has_calls = events.chain(settle.notifications.iter().flat_map(|notification| &notification.events));
+        let has_calls = has_calls.into_iter().any(|event| !event.calls.is_empty());
         loop {
             match self.store.settle(job.node, settle.clone()).await {
                 Ok(recorded) if recorded < recipients => {
@@ -63,6 +66,9 @@ impl Queue {
         }
         if has_notifications {
             self.kick();
+        }
+        if has_calls {
+            self.options.webhooks.kick();
         }
     }
 
@@ -90,14 +96,20 @@ impl Queue {
                 let reason = SuppressionReason::HardBounce;
                 suppressions.push(Suppression::new(address, reason, Some(job.email.id), Some(&text), now));
             }
+            let event = self.options.webhooks.settled(&job.email, delivery, &attempt, next).await;
             settlements.push(Settlement {
                 id: DeliveryId { email: job.email.id, number: delivery.number },
                 attempt,
                 next,
                 delay_notified: delivery.delay_notified || report == Some(ReportKind::Delayed),
+                event: Some(event),
             });
         }
-        let notifications = if reported.is_empty() { Vec::new() } else { self.notifications(job, reported, now).await };
+        let mut notifications =
+            if reported.is_empty() { Vec::new() } else { self.notifications(job, reported, now).await };
+        for notification in &mut notifications {
+            notification.events = self.options.webhooks.accepted(notification);
+        }
         Settle { settlements, notifications, suppressions }
     }
 

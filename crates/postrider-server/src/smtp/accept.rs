@@ -192,12 +192,19 @@ async fn store(
         envelope,
         instructions,
         authentication,
+        events: Vec::new(),
         message,
         deliveries: elsewhere.into_iter().map(|recipient| NewDelivery { recipient, claimed_by, due_at }).collect(),
         kept,
         filed,
     };
-    let success_notice = success_notice(context, &email).await;
+    let mut email = email;
+    email.events = context.webhooks.accepted(&email);
+    let is_told = email.events.iter().any(|event| !event.calls.is_empty());
+    let success_notice = success_notice(context, &email).await.map(|mut notice| {
+        notice.events = context.webhooks.accepted(&notice);
+        notice
+    });
     let (sender, recipients) =
         (email.envelope.reverse_path.as_str().to_owned(), email.kept.len() + email.deliveries.len());
     let is_claimed = handed_on.is_some();
@@ -210,6 +217,9 @@ async fn store(
     let addresses: Vec<&Address> = addresses.iter().collect();
     let (kept, ()) = tokio::join!(keep(context, email), context.queue.suppressions().look_up(&addresses));
     let accepted = kept?;
+    if is_told {
+        context.webhooks.kick();
+    }
     drop(share);
     let outcomes: Vec<_> = named.iter().map(|&recipient| filings.outcome(recipient, &accepted)).collect();
     let refused = outcomes.iter().filter(|outcome| outcome.is_err()).count();

@@ -27,6 +27,7 @@ use crate::stats::Stats;
 use crate::tls::ServerTls;
 use crate::users::Logins;
 use crate::verify::{ClientChecks, Obedience, Verifier};
+use crate::webhook::Webhooks;
 
 pub(crate) use service::Service;
 
@@ -46,6 +47,7 @@ pub(crate) struct Context {
     pub(crate) recipients: Arc<Recipients>,
     pub(crate) bounces: Bounces,
     pub(crate) signers: Arc<Signers>,
+    pub(crate) webhooks: Arc<Webhooks>,
     /// `None`: mail from the world is not verified.
     pub(crate) verifier: Option<Verifier>,
     pub(crate) dmarc: Obedience,

@@ -95,6 +95,7 @@ fn email(raw: impl Into<Bytes>, recipients: &[&str]) -> NewEmail {
         },
         instructions: Default::default(),
         authentication: Vec::new(),
+        events: Vec::new(),
         message: Message::parse(raw.into(), 0),
         kept: Vec::new(),
         deliveries: recipients.iter().map(delivery).collect(),
@@ -152,6 +153,6 @@ fn settled(id: DeliveryId, next: Next) -> Settle {
             }
         },
     };
-    let settlement = Settlement { id, attempt, next, delay_notified: false };
+    let settlement = Settlement { id, attempt, next, delay_notified: false, event: None };
     Settle { settlements: vec![settlement], ..Settle::default() }
 }

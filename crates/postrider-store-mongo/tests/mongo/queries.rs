@@ -46,6 +46,8 @@ async fn no_query_scans_a_collection() {
         "lines",
         "ranked",
         "tags",
+        "unnumbered",
+        "number",
         "owned",
         "resting",
         "status",
@@ -93,10 +95,44 @@ async fn everything(store: &MongoStore) {
     let exported = store.export(None, 5).await.unwrap();
     store.export(Some(exported[0].id), 5).await.unwrap();
     store.import(exported).await.unwrap();
+    outbox(store).await;
     mailboxes::everything(store).await;
     store.sweep().await.unwrap();
     store.health().await.unwrap();
     store.leave(node).await.unwrap();
+}
+
+async fn outbox(store: &MongoStore) {
+    let endpoint = ObjectId::new(NOW);
+    for kind in [EventKind::Accepted, EventKind::Received] {
+        let calls = vec![NewCall { id: ObjectId::new(NOW), endpoint }];
+        let event = NewEvent { id: ObjectId::new(NOW), kind, at: NOW, calls, data: "{}".to_owned() };
+        store.accept(NewEmail { events: vec![event], ..small(&["a@one.example"]) }).await.unwrap();
+    }
+    let start = store.events(None, 1).await.unwrap();
+    store.events(Some(&start.cursor), 10).await.unwrap();
+    let ask = CallClaimRequest { now: NOW, lock: LEASE, endpoints: vec![(endpoint, 1)] };
+    let claimed = store.claim_calls(ask).await.unwrap();
+    let attempt = CallAttempt { at: NOW, duration_ms: 1, status: Some(200), error: None, body: None };
+    let settlement = CallSettlement { id: claimed[0].id, attempt, next: CallNext::Delivered };
+    store.settle_calls(vec![settlement]).await.unwrap();
+    for filter in [
+        CallFilter::default(),
+        CallFilter { endpoint: Some(endpoint), ..CallFilter::default() },
+        CallFilter { state: Some(CallState::GivenUp), ..CallFilter::default() },
+        CallFilter { email: Some(claimed[0].email), ..CallFilter::default() },
+        CallFilter { ids: vec![claimed[0].id], ..CallFilter::default() },
+        CallFilter { from: Some(NOW), ..CallFilter::default() },
+    ] {
+        store.calls(&filter, 1, 10).await.unwrap();
+        if filter != CallFilter::default() {
+            store.replay_calls(&filter, NOW).await.unwrap();
+        }
+    }
+    store.export_calls(Some(endpoint), 10).await.unwrap();
+    let sweep = OutboxSweep { events_before: NOW, delivered_before: NOW, given_up_before: NOW, count: 10 };
+    store.sweep_outbox(sweep).await.unwrap();
+    store.drop_calls(endpoint).await.unwrap();
 }
 
 /// More than a claim looks at one by one.
@@ -201,12 +237,14 @@ async fn every_index_has_its_reason() {
             "addresses",
             "aliases",
             "attempts",
+            "calls",
             "counters",
             "deliveries",
             "digests",
             "domains",
             "emails",
             "entries",
+            "events",
             "expunged",
             "localDomains",
             "mailboxes",

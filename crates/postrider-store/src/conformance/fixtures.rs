@@ -42,6 +42,7 @@ pub(super) fn email(seconds: i64, recipients: &[&str]) -> NewEmail {
         envelope: Envelope { reverse_path: ReversePath(Some(address("sender@example.com"))), ..Envelope::default() },
         instructions: Instructions::default(),
         authentication: Vec::new(),
+        events: Vec::new(),
         message: Message::parse(raw, 0),
         kept: Vec::new(),
         deliveries: recipients
@@ -347,7 +348,7 @@ pub(super) fn attempt(number: u32, seconds: i64, next: Next) -> Attempt {
 }
 
 pub(super) fn settlement(id: DeliveryId, number: u32, seconds: i64, next: Next) -> Settlement {
-    Settlement { id, attempt: attempt(number, seconds, next), next, delay_notified: false }
+    Settlement { id, attempt: attempt(number, seconds, next), next, delay_notified: false, event: None }
 }
 
 /// Settles one delivery as its first attempt.

@@ -23,6 +23,7 @@ mod model;
 mod nodes;
 mod notes;
 mod orders;
+mod outbox;
 mod random;
 mod settlements;
 mod suppressions;
@@ -168,6 +169,17 @@ checks! { $
     notes {
         notes_are_kept_by_key
         changes_of_a_note_are_never_lost
+    }
+    outbox {
+        events_come_with_what_they_tell_of
+        events_are_followed_from_a_cursor
+        calls_about_one_email_are_made_in_order
+        a_call_that_failed_comes_back_when_due
+        calls_are_locked_while_they_are_made
+        endpoints_have_their_own_limits
+        calls_are_listed_and_replayed
+        calls_outlive_their_email
+        what_is_old_is_forgotten
     }
     suppressions {
         addresses_are_listed_once

@@ -2,6 +2,7 @@
 
 mod directory;
 mod mailboxes;
+mod outbox;
 mod suppressions;
 
 use std::net::IpAddr;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use directory::*;
 pub use mailboxes::*;
+pub use outbox::*;
 pub use suppressions::*;
 
 /// A running Postrider, as the store knows it: a new id at each start.
@@ -157,6 +159,8 @@ pub struct NewEmail {
     pub deliveries: Vec<NewDelivery>,
     /// In whose mailboxes it is put, in the same commit; `None`: in nobody's.
     pub filed: Option<Filed>,
+    /// What is told of its coming, written if it is stored.
+    pub events: Vec<NewEvent>,
 }
 
 /// One delivery of a [`NewEmail`].
@@ -236,6 +240,8 @@ pub struct Settlement {
     pub next: Next,
     /// Set when this settlement's notification tells the sender of a delay.
     pub delay_notified: bool,
+    /// What is told of it, written if it is recorded.
+    pub event: Option<NewEvent>,
 }
 
 /// What follows an attempt.

@@ -16,9 +16,10 @@ use super::checkpoint::ROWS_BYTES;
 use super::codes::{self, Blob};
 use super::failure::Failure;
 use super::mailboxes::append;
+use super::outbox;
 use super::sequence::{self, Place};
 use crate::error::StoreError;
-use crate::records::{Accepted, Change, EmailHold, Filed, NewDelivery, NewEmail, NodeId};
+use crate::records::{Accepted, Change, EmailHold, Filed, NewDelivery, NewEmail, NewEvent, NodeId};
 
 /// Bits of `emails.hold`.
 pub(super) const HOLD_NONE: u8 = 0;
@@ -34,6 +35,7 @@ pub(super) struct PreparedEmail {
     email: EmailRow,
     deliveries: Vec<PreparedDelivery>,
     filed: Option<Filed>,
+    events: Vec<NewEvent>,
 }
 
 /// The row of an e-mail, and its message.
@@ -122,13 +124,15 @@ pub(super) async fn prepare(email: NewEmail) -> Result<PreparedEmail, StoreError
         email: EmailRow::prepare(parts).await?,
         deliveries: email.deliveries.iter().map(prepare_delivery).collect::<Result<_, _>>()?,
         filed: email.filed,
+        events: email.events,
     })
 }
 
 impl PreparedEmail {
     /// About how much is written for it.
     pub(super) fn bytes(&self) -> usize {
-        self.email.bytes() + self.deliveries.len() * 256 + self.filed.as_ref().map_or(0, |filed| filed.digest.len())
+        let filed = self.filed.as_ref().map_or(0, |filed| filed.digest.len());
+        self.email.bytes() + self.deliveries.len() * 256 + filed + outbox::bytes(&self.events)
     }
 }
 
@@ -257,6 +261,7 @@ pub(super) fn insert(batch: &mut Batch<'_>, prepared: &PreparedEmail) -> Result<
     let Some(filed) = &prepared.filed else {
         email.insert_at(batch, seq, 0)?;
         insert_deliveries(batch, seq, prepared)?;
+        outbox::add(batch, email.id, None, &prepared.events)?;
         return Ok(Accepted::default());
     };
     let created_at = Timestamp::from_millis(email.created_at);
@@ -266,6 +271,7 @@ pub(super) fn insert(batch: &mut Batch<'_>, prepared: &PreparedEmail) -> Result<
     }
     email.insert_at(batch, seq, slots.len())?;
     insert_deliveries(batch, seq, prepared)?;
+    outbox::add(batch, email.id, None, &prepared.events)?;
     if !slots.is_empty() {
         append::insert_digest(batch, (email.id, seq), &filed.digest)?;
         append::file(batch, (email.id, seq), (email.size(), created_at), &slots)?;

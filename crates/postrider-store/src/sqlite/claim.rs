@@ -398,6 +398,7 @@ mod tests {
             envelope: Envelope::default(),
             instructions: Instructions::default(),
             authentication: Vec::new(),
+            events: Vec::new(),
             message: Message::parse("Subject: x\r\n\r\n".into(), 0),
             kept: Vec::new(),
             deliveries: deliveries.iter().map(delivery).collect(),

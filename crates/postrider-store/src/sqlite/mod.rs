@@ -18,6 +18,7 @@ mod mailboxes;
 mod notes;
 mod open;
 mod order;
+mod outbox;
 mod queue;
 mod readers;
 mod record;

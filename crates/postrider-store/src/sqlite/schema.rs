@@ -8,7 +8,8 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Each step leads from the version that is its position to the next. Steps are never changed, only added.
-const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8];
+const MIGRATIONS: &[&str] =
+    &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9];
 
 /// The version of this program's schema, kept in `PRAGMA user_version`.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -170,6 +171,39 @@ CREATE TABLE tags (
     email INTEGER NOT NULL,
     PRIMARY KEY (tag, email)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// What happened, and who is still to be told of it.
+const VERSION_9: &str = "
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- in the order of commits; never used twice
+    id BLOB NOT NULL,
+    kind TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    email BLOB NOT NULL,
+    delivery INTEGER
+) STRICT;
+
+CREATE TABLE calls (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id BLOB NOT NULL UNIQUE,
+    endpoint BLOB NOT NULL,
+    event BLOB NOT NULL,
+    kind TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    email BLOB NOT NULL,
+    state INTEGER NOT NULL,                 -- 0 waiting, 1 delivered, 2 given up
+    due_at INTEGER NOT NULL,
+    locked_until INTEGER NOT NULL,          -- whoever makes it has it until then
+    tries INTEGER NOT NULL,
+    attempts TEXT,                          -- JSON, where there are any
+    data TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX calls_due ON calls (endpoint, due_at) WHERE state = 0;
+CREATE INDEX calls_of_email ON calls (endpoint, email, seq) WHERE state = 0;
+CREATE INDEX calls_listed ON calls (endpoint, state, seq);
+CREATE INDEX calls_given_up ON calls (seq) WHERE state = 2;
 ";
 
 /// The suppression list.

@@ -10,9 +10,9 @@ use super::batch::Batch;
 use super::checkpoint::ROWS_BYTES;
 use super::codes::{self, StatusCode};
 use super::failure::Failure;
-use super::{sequence, suppressions};
+use super::{outbox, sequence, suppressions};
 use crate::error::StoreError;
-use crate::records::{DeliveryId, Next, NodeId, Settle, Settlement, Suppression};
+use crate::records::{DeliveryId, NewEvent, Next, NodeId, Settle, Settlement, Suppression};
 
 /// Settlements as their rows will be.
 #[derive(Debug)]
@@ -34,6 +34,7 @@ struct PreparedSettlement {
     /// Why it is tried again.
     error: Option<String>,
     record: String,
+    event: Option<NewEvent>,
 }
 
 pub(super) async fn prepare(settle: Settle) -> Result<PreparedSettle, StoreError> {
@@ -48,7 +49,11 @@ pub(super) async fn prepare(settle: Settle) -> Result<PreparedSettle, StoreError
 impl PreparedSettle {
     /// About how much is written for it.
     pub(super) fn bytes(&self) -> usize {
-        let rows: usize = self.settlements.iter().map(|settlement| ROWS_BYTES + settlement.record.len()).sum();
+        let rows: usize = self
+            .settlements
+            .iter()
+            .map(|settlement| ROWS_BYTES + settlement.record.len() + outbox::bytes(&settlement.event))
+            .sum();
         let rows = rows + ROWS_BYTES * self.suppressions.len();
         rows + self.notifications.iter().map(PreparedEmail::bytes).sum::<usize>()
     }
@@ -122,6 +127,7 @@ fn record(batch: &mut Batch<'_>, owner: i64, settlement: &PreparedSettlement) ->
         }
     }
     batch.attempted(seq, settlement.at, settlement.source_ip);
+    outbox::add(batch, settlement.id.email, Some(number), &settlement.event)?;
     Ok(true)
 }
 
@@ -136,5 +142,6 @@ fn prepare_settlement(settlement: &Settlement) -> Result<PreparedSettlement, Sto
         source_ip: attempt.source_ip,
         error: if matches!(settlement.next, Next::Retry { .. }) { attempt.outcome.error() } else { None },
         record: codes::to_json(attempt)?,
+        event: settlement.event.clone(),
     })
 }

@@ -13,7 +13,7 @@ use super::checkpoint::ROWS_BYTES;
 use super::claim::decode_envelope;
 use super::failure::{Failure, corrupt};
 use super::mailboxes::{append, removal, transfer as mailboxes};
-use super::{SqliteStore, codes, record, sequence};
+use super::{SqliteStore, codes, outbox, record, sequence};
 use crate::error::StoreError;
 use crate::records::*;
 use crate::traits::Transfer;
@@ -37,6 +37,15 @@ impl Transfer for SqliteStore {
         }
         let bytes = prepared.iter().map(PreparedTransfer::bytes).sum();
         self.writer.write(bytes, move |batch| import(batch, &prepared)).await
+    }
+
+    async fn export_calls(&self, after: Option<CallId>, count: usize) -> super::Result<Vec<CallRecord>> {
+        self.read(move |connection| outbox::export(connection, after, count)).await
+    }
+
+    async fn import_calls(&self, calls: Vec<CallRecord>) -> super::Result<usize> {
+        let bytes = calls.iter().map(|call| ROWS_BYTES + call.data.len()).sum();
+        self.writer.write(bytes, move |batch| outbox::import(batch, &calls)).await
     }
 
     async fn export_mailboxes(&self, user: UserId) -> super::Result<StoredMailboxes> {

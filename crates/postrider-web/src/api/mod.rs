@@ -1,13 +1,16 @@
 //! The REST API. One folder per noun, one file per verb.
 
+mod deliveries;
 mod emails;
+mod events;
 mod health;
 mod ip_selection;
 mod queue;
 mod smtp;
+mod webhooks;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 
 use crate::AppState;
 
@@ -23,4 +26,17 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/api/emails/{id}", get(emails::show::show).delete(emails::delete::delete))
         .route("/api/emails/{id}/raw", get(emails::raw::raw))
         .route("/api/emails/{id}/retry", post(emails::retry::retry))
+        .route("/api/events", get(events::follow::follow))
+        .route("/api/webhooks", get(webhooks::list::list).post(webhooks::create::create))
+        .route("/api/webhooks/deliveries", get(deliveries::list::list))
+        .route("/api/webhooks/deliveries/replay", post(deliveries::replay::all))
+        .route("/api/webhooks/deliveries/{id}", get(deliveries::show::show))
+        .route("/api/webhooks/deliveries/{id}/replay", post(deliveries::replay::one))
+        .route("/api/webhooks/{id}", webhook())
+        .route("/api/webhooks/{id}/rotate", post(webhooks::rotate::rotate))
+        .route("/api/webhooks/{id}/test", post(webhooks::test::test))
+}
+
+fn webhook() -> MethodRouter<AppState> {
+    get(webhooks::show::show).patch(webhooks::update::update).delete(webhooks::delete::delete)
 }

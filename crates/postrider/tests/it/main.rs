@@ -73,3 +73,4 @@ mod support;
 mod suppression;
 mod tls_reports;
 mod verify;
+mod webhook;

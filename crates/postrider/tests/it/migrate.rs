@@ -77,6 +77,7 @@ fn email(n: i64, recipients: &[&str]) -> NewEmail {
         envelope: Envelope { reverse_path: ReversePath::parse("ann@example.com").unwrap(), ..Envelope::default() },
         instructions: Default::default(),
         authentication: Vec::new(),
+        events: Vec::new(),
         message: Message::parse(format!("Subject: mail {n}\r\n\r\nText {n}\r\n").into(), 0),
         kept: Vec::new(),
         deliveries: recipients.iter().map(recipient).map(delivery).collect(),
@@ -110,7 +111,7 @@ fn settlement(id: DeliveryId, number: u32, next: Next) -> Settlement {
         exchanges: Vec::new(),
         outcome,
     };
-    Settlement { id, attempt, next, delay_notified: matches!(next, Next::Retry { .. }) }
+    Settlement { id, attempt, next, delay_notified: matches!(next, Next::Retry { .. }), event: None }
 }
 
 /// Bytes that no compression makes smaller, and that are no text.

@@ -1,6 +1,6 @@
 //! What several tests need.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use postrider_core::mailbox::MailboxName;
 use postrider_store::{Entry, Store};
@@ -38,4 +38,11 @@ pub(crate) async fn inbox_in(store: &dyn Store, user: &str) -> Vec<Entry> {
     let user = store.user(&user.parse().unwrap()).await.unwrap().unwrap();
     let inbox = store.mailbox(user.id, &MailboxName::inbox()).await.unwrap().unwrap();
     store.open_mailbox(inbox.id).await.unwrap().unwrap().entries
+}
+
+/// The Python with the packages that `cargo xtask test` installs beside Debian's.
+pub(crate) fn python() -> PathBuf {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+    cache.expect("HOME is set").join("postrider/python-1/bin/python")
 }

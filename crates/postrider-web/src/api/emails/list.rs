@@ -11,10 +11,10 @@ use crate::extract::Parameters;
 use crate::problem::Problem;
 use crate::view::EmailPageView;
 
-const LIMIT_DEFAULT: u64 = 20;
-const LIMIT_MAX: u64 = 100;
+pub(in crate::api) const LIMIT_DEFAULT: u64 = 20;
+pub(in crate::api) const LIMIT_MAX: u64 = 100;
 /// Pages behind this one are reached with `to`.
-const PAGE_MAX: u64 = 1_000_000;
+pub(in crate::api) const PAGE_MAX: u64 = 1_000_000;
 
 const PARAMETERS: &[&str] =
     &["page", "limit", "status", "direction", "sender", "recipient", "domain", "tag", "q", "from", "to"];
@@ -56,7 +56,7 @@ impl Request {
     }
 }
 
-fn number(text: &str, max: u64) -> Result<u64, String> {
+pub(in crate::api) fn number(text: &str, max: u64) -> Result<u64, String> {
     let allowed = || format!("{text:?} is no number from 1 to {max}");
     text.parse().ok().filter(|number| (1..=max).contains(number)).ok_or_else(allowed)
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::inventory::{Inventory, Statuses};
 use super::progress::Progress;
-use super::{EXPORT_EMAILS, EXPORT_ENTRIES, EXPORT_SUPPRESSIONS};
+use super::{EXPORT_CALLS, EXPORT_EMAILS, EXPORT_ENTRIES, EXPORT_SUPPRESSIONS};
 use crate::cli::failure::Failure;
 
 /// What the source has, and how much of it was not in the target.
@@ -20,6 +20,8 @@ pub(super) struct Copied {
     pub(super) aliases: Counts,
     /// Addresses that nothing is sent to.
     pub(super) suppressions: Counts,
+    /// What is told by webhook, or was.
+    pub(super) webhooks: Counts,
     /// Messages in mailboxes, each copy counted.
     pub(super) messages: Counts,
     pub(super) statuses: Statuses,
@@ -88,6 +90,18 @@ pub(super) async fn suppressions(source: &dyn Store, target: &dyn Store) -> Resu
         }
         counts.total += found.suppressions.len() as u64;
         counts.moved += target.suppress(found.suppressions).await? as u64;
+    }
+    Ok(counts)
+}
+
+pub(super) async fn webhooks(source: &dyn Store, target: &dyn Store) -> Result<Counts, Failure> {
+    let mut counts = Counts::default();
+    let mut calls = source.export_calls(None, EXPORT_CALLS).await?;
+    while let Some(last) = calls.last() {
+        let after = last.id;
+        counts.total += calls.len() as u64;
+        counts.moved += target.import_calls(calls).await? as u64;
+        calls = source.export_calls(Some(after), EXPORT_CALLS).await?;
     }
     Ok(counts)
 }

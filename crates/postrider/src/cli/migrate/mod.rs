@@ -29,6 +29,9 @@ const EXPORT_EMAILS: usize = 256;
 /// Suppressed addresses in one page.
 const EXPORT_SUPPRESSIONS: u64 = 1_000;
 
+/// Webhook calls in one export.
+const EXPORT_CALLS: usize = 500;
+
 /// Entries of mailboxes in one export.
 const EXPORT_ENTRIES: usize = 1_000;
 
@@ -125,13 +128,24 @@ async fn move_all(
     let (domains, aliases) = (copy::domains(source, target).await?, copy::aliases(source, target).await?);
     let notes = copy::notes(source, target).await?;
     let suppressions = copy::suppressions(source, target).await?;
+    let webhooks = copy::webhooks(source, target).await?;
     let messages = copy::mailboxes(source, target).await?;
     let differences = verify::compare(source, target, &mut inventory, progress).await?;
     // One that started meanwhile may have sent what has been copied as waiting.
     refuse_running(source, &sides.from).await?;
     refuse_running(target, &sides.to).await?;
     Ok((
-        Copied { emails, users, domains, aliases, suppressions, notes, messages, statuses: inventory.statuses() },
+        Copied {
+            emails,
+            users,
+            domains,
+            aliases,
+            suppressions,
+            webhooks,
+            notes,
+            messages,
+            statuses: inventory.statuses(),
+        },
         differences,
     ))
 }
@@ -151,7 +165,8 @@ fn report(summary: &Summary, (from, to): &(String, String), output: &mut Output)
     if output.is_json() {
         output.json(summary)?;
     } else {
-        let Copied { emails, users, domains, aliases, suppressions, notes, messages, statuses: _ } = &summary.copied;
+        let Copied { emails, users, domains, aliases, suppressions, webhooks, notes, messages, statuses: _ } =
+            &summary.copied;
         output.line(format!("From {from} to {to}:"))?;
         for (counts, one, many) in [
             (emails, "e-mail", "e-mails"),
@@ -159,6 +174,7 @@ fn report(summary: &Summary, (from, to): &(String, String), output: &mut Output)
             (domains, "domain", "domains"),
             (aliases, "alias", "aliases"),
             (suppressions, "suppressed address", "suppressed addresses"),
+            (webhooks, "webhook call", "webhook calls"),
             (notes, "note", "notes"),
             (messages, "message in mailboxes", "messages in mailboxes"),
         ] {

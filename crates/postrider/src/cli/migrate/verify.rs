@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::inventory::{Found, Inventory};
 use super::progress::Progress;
-use super::{EXPORT_EMAILS, EXPORT_ENTRIES, EXPORT_SUPPRESSIONS};
+use super::{EXPORT_CALLS, EXPORT_EMAILS, EXPORT_ENTRIES, EXPORT_SUPPRESSIONS};
 use crate::cli::failure::Failure;
 
 /// Of each kind of difference so many are named.
@@ -32,6 +32,7 @@ pub(super) struct Differences {
     aliases: Named,
     suppressions: Named,
     notes: Named,
+    webhooks: Named,
     /// Mailboxes, and what is noted of all of a user's mail.
     mailboxes: Named,
     /// Numbers that a store gives and that are wrong.
@@ -59,7 +60,7 @@ impl Differences {
         self.kinds().iter().all(|(named, _)| named.count == 0) && self.counts.is_empty()
     }
 
-    fn kinds(&self) -> [(&Named, &'static str); 9] {
+    fn kinds(&self) -> [(&Named, &'static str); 10] {
         [
             (&self.missing, "e-mails missing in the target"),
             (&self.changed, "e-mails that differ"),
@@ -69,6 +70,7 @@ impl Differences {
             (&self.aliases, "aliases that differ"),
             (&self.suppressions, "suppressed addresses that differ"),
             (&self.notes, "notes that differ"),
+            (&self.webhooks, "webhook calls that differ"),
             (&self.mailboxes, "mailboxes that differ"),
         ]
     }
@@ -128,10 +130,23 @@ pub(super) async fn compare(
     };
     let (kept, there) = (notes(source).await?, notes(target).await?);
     differing(&kept, &there, |note| note.key.clone(), &mut differences.notes);
+    webhooks(source, target, &mut differences.webhooks).await?;
     for user in &users {
         mailboxes(source, target, user, &mut differences.mailboxes).await?;
     }
     Ok(differences)
+}
+
+/// Compares what is told by webhook, in the order of ids.
+async fn webhooks(source: &dyn Store, target: &dyn Store, named: &mut Named) -> Result<(), Failure> {
+    let mut after = None;
+    loop {
+        let kept = source.export_calls(after, EXPORT_CALLS).await?;
+        let there = target.export_calls(after, EXPORT_CALLS).await?;
+        differing(&kept, &there, |call| call.id.to_string(), named);
+        let Some(last) = kept.last().filter(|_| kept.len() == there.len()) else { return Ok(()) };
+        after = Some(last.id);
+    }
 }
 
 /// Compares the suppression lists, which have one order.

@@ -1,0 +1,323 @@
+//! Webhooks: applications are told what became of their mail.
+//!
+//! What is to be told is written with what it tells of: whoever accepts or settles asks here for the events, and hands them to
+//! the store. [`Webhooks::run`] makes the calls, [`call`] one of them.
+
+mod call;
+mod event;
+mod signature;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use postrider_config::Webhook;
+use postrider_core::ports::WebhookTest;
+use postrider_core::{Attempt, Clock, ControlError, Domain, ObjectId, Timestamp};
+use postrider_store::webhooks::{Endpoint, EndpointSettings, Subject, WebhookSecret};
+use postrider_store::{
+    CallAttempt, CallClaimRequest, CallNext, CallSettlement, ClaimedCall, ClaimedDelivery, ClaimedEmail, EndpointId,
+    EventKind, NewCall, NewEmail, NewEvent, Next, OutboxSweep, Store, StoreError,
+};
+use tokio::sync::{Notify, watch};
+use tracing::{debug, info, warn};
+use url::Url;
+
+use crate::http::HttpClient;
+use crate::queue::Queue;
+use call::Patience;
+
+/// Calls to one endpoint at the same time.
+const CALLS_PER_ENDPOINT_MAX: usize = 32;
+
+/// Calls of this node at the same time.
+const CALLS_MAX: usize = 512;
+
+/// How often endpoints are looked up, and calls that are due.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Whoever has taken calls and not settled them by then is taken for dead: so long after the time-out of a call.
+const LOCK_MARGIN: Duration = Duration::from_secs(60);
+
+/// How often what is old is forgotten, in what parts, and how old it gets.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+const SWEEP_COUNT: usize = 1_000;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const EVENTS_KEPT_DAYS: u32 = 7;
+const DELIVERED_KEPT_DAYS: u32 = 3;
+const GIVEN_UP_KEPT_DAYS: u32 = 30;
+
+/// Who is told what.
+#[derive(Debug)]
+pub(crate) struct Webhooks {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    http: HttpClient,
+    patience: Patience,
+    /// Those of the settings.
+    fixed: Vec<Endpoint>,
+    /// All of them, as they were a moment ago.
+    endpoints: RwLock<Arc<[Endpoint]>>,
+    under_way: Mutex<HashMap<EndpointId, usize>>,
+    news: Notify,
+}
+
+impl Webhooks {
+    pub(crate) fn new(settings: &Webhook, store: Arc<dyn Store>, clock: Arc<dyn Clock>, http: HttpClient) -> Arc<Self> {
+        let fixed = fixed_endpoints(settings);
+        Arc::new(Self {
+            store,
+            clock,
+            http,
+            patience: Patience { timeout: settings.timeout, retries: settings.retries },
+            endpoints: RwLock::new(fixed.clone().into()),
+            fixed,
+            under_way: Mutex::default(),
+            news: Notify::new(),
+        })
+    }
+
+    /// What is told of an e-mail that comes.
+    pub(crate) fn accepted(&self, email: &NewEmail) -> Vec<NewEvent> {
+        let is = |kind, applies| Some(kind).filter(|_| applies);
+        let kinds =
+            [is(EventKind::Accepted, !email.deliveries.is_empty()), is(EventKind::Received, !email.kept.is_empty())];
+        let addresses = email.kept.iter().chain(email.deliveries.iter().map(|delivery| &delivery.recipient));
+        let event = |kind| {
+            let calls = self.calls(kind, &email.instructions.tags, || {
+                let recipients = addresses.clone().map(|recipient| recipient.address.domain());
+                email.envelope.reverse_path.0.iter().map(|sender| sender.domain()).chain(recipients).collect()
+            });
+            let data = if calls.is_empty() { String::new() } else { event::came(email, kind == EventKind::Received) };
+            NewEvent { id: ObjectId::new(email.created_at), kind, at: email.created_at, calls, data }
+        };
+        kinds.into_iter().flatten().map(event).collect()
+    }
+
+    /// What is told of an attempt that ended.
+    pub(crate) async fn settled(
+        &self,
+        email: &ClaimedEmail,
+        delivery: &ClaimedDelivery,
+        attempt: &Attempt,
+        next: Next,
+    ) -> NewEvent {
+        let kind = match next {
+            Next::Sent => EventKind::Delivered,
+            Next::Retry { .. } => EventKind::Deferred,
+            Next::Failed => EventKind::Failed,
+        };
+        let calls = self.calls(kind, &email.instructions.tags, || {
+            let sender = email.envelope.reverse_path.0.iter().map(|sender| sender.domain());
+            sender.chain([delivery.recipient.address.domain()]).collect()
+        });
+        let data = if calls.is_empty() {
+            String::new()
+        } else {
+            // Its subject. One that is deleted meanwhile is told of without.
+            let detail = self.store.email(email.id).await.ok().flatten();
+            event::ended(email, detail.as_ref(), delivery, attempt, next)
+        };
+        let at = attempt.started_at + attempt.duration;
+        NewEvent { id: ObjectId::new(at), kind, at, calls, data }
+    }
+
+    /// Calls an endpoint with a sample.
+    pub(crate) async fn test(&self, endpoint: EndpointId) -> Result<WebhookTest, ControlError> {
+        let found = Endpoint::find(self.store.as_ref(), endpoint).await;
+        let endpoint = match found.map_err(|error| ControlError(error.to_string()))? {
+            Some(endpoint) => endpoint,
+            None => return Err(ControlError("there is no such endpoint any more".to_owned())),
+        };
+        let now = self.clock.now();
+        let sample = ClaimedCall {
+            id: ObjectId::new(now),
+            endpoint: endpoint.id,
+            event: ObjectId::new(now),
+            kind: endpoint.settings.kinds.first().copied().unwrap_or(EventKind::Delivered),
+            at: now,
+            email: ObjectId::default(),
+            data: event::sample(now),
+            tries: 0,
+        };
+        let (attempt, next) = call::make(&self.http, self.clock.as_ref(), &endpoint, &sample, self.patience).await;
+        let delivered = next == CallNext::Delivered;
+        let CallAttempt { status, error, body, duration_ms, .. } = attempt;
+        Ok(WebhookTest { delivered, status, error, body, duration_ms })
+    }
+
+    /// Events were written.
+    pub(crate) fn kick(&self) {
+        self.news.notify_one();
+    }
+
+    fn calls(&self, kind: EventKind, tags: &[String], domains: impl FnOnce() -> Vec<Domain>) -> Vec<NewCall> {
+        let endpoints = self.endpoints();
+        if endpoints.is_empty() {
+            return Vec::new();
+        }
+        let domains = domains();
+        let subject = Subject { kind, domains: &domains, tags };
+        let wanting = endpoints.iter().filter(|endpoint| endpoint.wants(&subject));
+        wanting.map(|endpoint| NewCall { id: ObjectId::new(self.clock.now()), endpoint: endpoint.id }).collect()
+    }
+
+    fn endpoints(&self) -> Arc<[Endpoint]> {
+        self.endpoints.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes calls until the server shuts down. What is under way then is made anew by whoever comes next.
+    pub(crate) async fn run(self: Arc<Self>, queue: Arc<Queue>, mut draining: watch::Receiver<bool>) {
+        let mut swept_at: Option<Timestamp> = None;
+        loop {
+            if let Err(error) = self.look_up_endpoints().await {
+                queue.store_failed("the webhook endpoints cannot be looked up", &error);
+            }
+            match self.make_due_calls(&queue).await {
+                Ok(()) => {}
+                Err(error) => queue.store_failed("the webhooks that are due cannot be looked up", &error),
+            }
+            let now = self.clock.now();
+            if swept_at.is_none_or(|at| now.since(at) >= SWEEP_EVERY) {
+                swept_at = Some(now);
+                self.sweep(now).await;
+            }
+            tokio::select! {
+                () = self.clock.sleep(LOOK) => {}
+                () = self.news.notified() => {}
+                _ = draining.wait_for(|&draining| draining) => return,
+            }
+        }
+    }
+
+    /// Learns who is called. Before that, nobody of those that were added by API is.
+    pub(crate) async fn look_up_endpoints(&self) -> Result<(), StoreError> {
+        let kept = Endpoint::all(self.store.as_ref()).await?;
+        let all: Arc<[Endpoint]> = self.fixed.iter().cloned().chain(kept).collect();
+        *self.endpoints.write().unwrap_or_else(PoisonError::into_inner) = all;
+        Ok(())
+    }
+
+    async fn make_due_calls(self: &Arc<Self>, queue: &Arc<Queue>) -> Result<(), StoreError> {
+        let endpoints = self.endpoints();
+        let wanted = self.wanted(&endpoints);
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let lock = self.patience.timeout + LOCK_MARGIN;
+        let request = CallClaimRequest { now: self.clock.now(), lock, endpoints: wanted };
+        for call in self.store.claim_calls(request).await? {
+            let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.id == call.endpoint).cloned() else {
+                continue;
+            };
+            *self.under_way().entry(endpoint.id).or_default() += 1;
+            let (webhooks, queue) = (self.clone(), queue.clone());
+            tokio::spawn(async move {
+                webhooks.make(&endpoint, call, &queue).await;
+                webhooks.forget(endpoint.id);
+                webhooks.kick();
+            });
+        }
+        Ok(())
+    }
+
+    /// How many more calls each endpoint may get now.
+    fn wanted(&self, endpoints: &[Endpoint]) -> Vec<(EndpointId, usize)> {
+        let under_way = self.under_way();
+        let mut room = CALLS_MAX.saturating_sub(under_way.values().sum());
+        let mut wanted = Vec::new();
+        for endpoint in endpoints.iter().filter(|endpoint| !endpoint.settings.is_paused) {
+            let busy = under_way.get(&endpoint.id).copied().unwrap_or(0);
+            let count = CALLS_PER_ENDPOINT_MAX.saturating_sub(busy).min(room);
+            room -= count;
+            if count > 0 {
+                wanted.push((endpoint.id, count));
+            }
+        }
+        wanted
+    }
+
+    async fn make(&self, endpoint: &Endpoint, call: ClaimedCall, queue: &Queue) {
+        let (attempt, next) = call::make(&self.http, self.clock.as_ref(), endpoint, &call, self.patience).await;
+        let (status, error) = (attempt.status, attempt.error.as_deref().unwrap_or_default());
+        match next {
+            CallNext::Delivered => debug!(webhook.event = %call.event, ?status, "told by webhook"),
+            CallNext::Retry { at } => {
+                info!(webhook.event = %call.event, webhook.endpoint = %endpoint.id, ?status, error, retry_at = %at,
+                    "a webhook failed");
+            }
+            CallNext::GivenUp => {
+                warn!(webhook.event = %call.event, webhook.endpoint = %endpoint.id, ?status, error,
+                    "a webhook was given up; it stays listed and can be replayed");
+            }
+        }
+        // Told is told: the store is asked to note it until the lock is over, and then the call is made once more.
+        let until = self.clock.now() + LOCK_MARGIN;
+        loop {
+            let settlement = CallSettlement { id: call.id, attempt: attempt.clone(), next };
+            match self.store.settle_calls(vec![settlement]).await {
+                Ok(_) => return,
+                Err(error) => queue.store_failed("what came of a webhook could not be noted", &error),
+            }
+            if self.clock.now() >= until {
+                return;
+            }
+            self.clock.sleep(LOOK).await;
+        }
+    }
+
+    fn forget(&self, endpoint: EndpointId) {
+        let mut under_way = self.under_way();
+        if let Some(count) = under_way.get_mut(&endpoint) {
+            *count -= 1;
+            if *count == 0 {
+                under_way.remove(&endpoint);
+            }
+        }
+    }
+
+    fn under_way(&self) -> std::sync::MutexGuard<'_, HashMap<EndpointId, usize>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn sweep(&self, now: Timestamp) {
+        let sweep = OutboxSweep {
+            events_before: now - DAY * EVENTS_KEPT_DAYS,
+            delivered_before: now - DAY * DELIVERED_KEPT_DAYS,
+            given_up_before: now - DAY * GIVEN_UP_KEPT_DAYS,
+            count: SWEEP_COUNT,
+        };
+        loop {
+            match self.store.sweep_outbox(sweep).await {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => return debug!(%error, "old events could not be forgotten"),
+            }
+        }
+    }
+}
+
+/// The endpoints of the settings. Their ids are their names: what waits for one is still for it after a restart.
+fn fixed_endpoints(settings: &Webhook) -> Vec<Endpoint> {
+    if !settings.enabled {
+        return Vec::new();
+    }
+    let endpoint = |url: &Option<Url>, name: [u8; 12], kinds: &[EventKind]| {
+        let settings_of = EndpointSettings {
+            url: url.as_ref()?.to_string(),
+            description: String::new(),
+            kinds: kinds.to_vec(),
+            domains: Vec::new(),
+            tags: Vec::new(),
+            is_paused: false,
+        };
+        let secret = settings.secret.as_ref().map(|secret| WebhookSecret(secret.0.clone()));
+        Some(Endpoint::new(ObjectId::from_bytes(name), settings_of, secret, Timestamp::default()))
+    };
+    let endpoints = [
+        endpoint(&settings.success_url, *b"\0\0\0\0success\0", &[EventKind::Delivered]),
+        endpoint(&settings.failure_url, *b"\0\0\0\0failure\0", &[EventKind::Failed, EventKind::Deferred]),
+        endpoint(&settings.received_url, *b"\0\0\0\0received", &[EventKind::Received]),
+    ];
+    endpoints.into_iter().flatten().collect()
+}

@@ -1,0 +1,41 @@
+//! `POST /api/webhooks/deliveries/replay` and `.../{id}/replay`: calls are made anew, with the same `webhook-id`.
+//!
+//! Without a filter those are meant that were given up; `dryRun` only counts.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::Uri;
+use postrider_store::{CallFilter, CallState};
+use serde::Serialize;
+
+use super::{FILTERS, filter, no_such_delivery};
+use crate::AppState;
+use crate::extract::{Id, Parameters};
+use crate::problem::Problem;
+
+#[derive(Debug, Serialize)]
+pub(in crate::api) struct Replayed {
+    replayed: u64,
+}
+
+pub(in crate::api) async fn all(State(state): State<AppState>, uri: Uri) -> Result<Json<Replayed>, Problem> {
+    let mut parameters = Parameters::of(&uri)?;
+    let is_dry: bool = parameters.parsed("dryRun")?.unwrap_or(false);
+    let mut filter = filter(&mut parameters)?;
+    parameters.finish(&[&["dryRun"][..], &FILTERS].concat())?;
+    filter.state.get_or_insert(CallState::GivenUp);
+    let replayed = if is_dry {
+        state.store.calls(&filter, 1, 0).await?.total
+    } else {
+        state.store.replay_calls(&filter, state.clock.now()).await?
+    };
+    Ok(Json(Replayed { replayed }))
+}
+
+pub(in crate::api) async fn one(State(state): State<AppState>, Id(id): Id) -> Result<Json<Replayed>, Problem> {
+    let filter = CallFilter { ids: vec![id], ..CallFilter::default() };
+    match state.store.replay_calls(&filter, state.clock.now()).await? {
+        0 => Err(no_such_delivery(id)),
+        replayed => Ok(Json(Replayed { replayed })),
+    }
+}

@@ -1,0 +1,3 @@
+//! `/api/events`: what happens, as it happens.
+
+pub(super) mod follow;

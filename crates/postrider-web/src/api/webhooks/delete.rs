@@ -1,0 +1,19 @@
+//! `DELETE /api/webhooks/{id}`: forgets an endpoint, and what it is still to be told.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use postrider_store::webhooks::Endpoint;
+
+use super::no_such_endpoint;
+use crate::AppState;
+use crate::extract::Id;
+use crate::problem::Problem;
+
+pub(in crate::api) async fn delete(State(state): State<AppState>, Id(id): Id) -> Result<StatusCode, Problem> {
+    if !Endpoint::remove(state.store.as_ref(), id).await? {
+        return Err(no_such_endpoint(id));
+    }
+    state.control.refresh_webhooks().await;
+    tracing::info!(webhook.endpoint = %id, "a webhook endpoint was removed");
+    Ok(StatusCode::NO_CONTENT)
+}

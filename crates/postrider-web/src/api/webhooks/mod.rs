@@ -1,0 +1,117 @@
+//! `/api/webhooks`: who is called when something happens to mail.
+
+pub(super) mod create;
+pub(super) mod delete;
+pub(super) mod list;
+pub(super) mod rotate;
+pub(super) mod show;
+pub(super) mod test;
+pub(super) mod update;
+
+use postrider_core::instructions::{TAG_BYTES_MAX, TAGS_MAX};
+use postrider_core::{Domain, ObjectId};
+use postrider_store::webhooks::{Endpoint, EndpointError, EndpointSettings};
+use postrider_store::{EventKind, Store};
+use serde::Deserialize;
+
+use crate::AppState;
+use crate::problem::Problem;
+
+const URL_BYTES_MAX: usize = 2_000;
+const DESCRIPTION_BYTES_MAX: usize = 500;
+/// Domains, and tags, of one endpoint.
+const FILTERS_MAX: usize = 100;
+
+/// What of an endpoint is said in a request; what is not said stays as it is.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Said {
+    url: Option<String>,
+    description: Option<String>,
+    types: Option<Vec<String>>,
+    domains: Option<Vec<String>>,
+    tags: Option<Vec<String>>,
+    paused: Option<bool>,
+    secret: Option<String>,
+}
+
+impl Said {
+    /// Changes settings as it says.
+    fn apply(self, settings: &mut EndpointSettings) -> Result<(), Problem> {
+        let Self { url, description, types, domains, tags, paused, secret: _ } = self;
+        if let Some(url) = url {
+            settings.url = checked_url(url)?;
+        }
+        if let Some(description) = description {
+            if description.len() > DESCRIPTION_BYTES_MAX {
+                return Err(wrong("description", format!("it is longer than {DESCRIPTION_BYTES_MAX} bytes")));
+            }
+            settings.description = description;
+        }
+        if let Some(types) = types {
+            settings.kinds = parsed::<EventKind>("types", &types)?;
+        }
+        if let Some(domains) = domains {
+            settings.domains = parsed::<Domain>("domains", &domains)?;
+        }
+        if let Some(tags) = tags {
+            if tags.len() > FILTERS_MAX.min(TAGS_MAX * 5)
+                || tags.iter().any(|tag| tag.is_empty() || tag.len() > TAG_BYTES_MAX)
+            {
+                return Err(wrong("tags", format!("there are up to {FILTERS_MAX}, of up to {TAG_BYTES_MAX} bytes")));
+            }
+            settings.tags = tags;
+        }
+        if let Some(paused) = paused {
+            settings.is_paused = paused;
+        }
+        Ok(())
+    }
+}
+
+fn parsed<T: std::str::FromStr>(name: &str, texts: &[String]) -> Result<Vec<T>, Problem>
+where
+    T::Err: std::fmt::Display,
+{
+    if texts.len() > FILTERS_MAX {
+        return Err(wrong(name, format!("there are more than {FILTERS_MAX}")));
+    }
+    texts.iter().map(|text| text.parse().map_err(|error: T::Err| wrong(name, error.to_string()))).collect()
+}
+
+fn checked_url(text: String) -> Result<String, Problem> {
+    let uri: Option<axum::http::Uri> = text.parse().ok();
+    let is_http = uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
+    if is_http && text.len() <= URL_BYTES_MAX {
+        return Ok(text);
+    }
+    Err(wrong("url", format!("it is an http:// or https:// URL of up to {URL_BYTES_MAX} bytes")))
+}
+
+fn wrong(name: &str, why: String) -> Problem {
+    Problem::bad_parameter(name, format!("{name} is wrong: {why}."))
+}
+
+async fn find(store: &dyn Store, id: ObjectId) -> Result<Endpoint, Problem> {
+    Endpoint::find(store, id).await?.ok_or_else(|| no_such_endpoint(id))
+}
+
+/// Keeps an endpoint, and lets the server know.
+async fn save(state: &AppState, endpoint: &mut Endpoint) -> Result<(), Problem> {
+    endpoint.save(state.store.as_ref(), state.clock.now()).await?;
+    state.control.refresh_webhooks().await;
+    Ok(())
+}
+
+fn no_such_endpoint(id: ObjectId) -> Problem {
+    Problem::not_found(format!("There is no webhook endpoint {id}."))
+}
+
+impl From<EndpointError> for Problem {
+    fn from(error: EndpointError) -> Self {
+        match error {
+            EndpointError::Store(error) => error.into(),
+            EndpointError::TooMany | EndpointError::Changed => Self::conflict(format!("{error}.")),
+        }
+    }
+}

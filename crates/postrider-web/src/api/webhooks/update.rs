@@ -1,0 +1,24 @@
+//! `PATCH /api/webhooks/{id}`: changes what is said of an endpoint; `paused` lets its calls wait.
+
+use axum::Json;
+use axum::extract::State;
+
+use super::{Said, find, save, wrong};
+use crate::AppState;
+use crate::extract::{Id, JsonBody};
+use crate::problem::Problem;
+use crate::view::EndpointView;
+
+pub(in crate::api) async fn update(
+    State(state): State<AppState>,
+    Id(id): Id,
+    JsonBody(said): JsonBody<Said>,
+) -> Result<Json<EndpointView>, Problem> {
+    if said.secret.is_some() {
+        return Err(wrong("secret", "POST to its /rotate instead: then both sign for a day".to_owned()));
+    }
+    let mut endpoint = find(state.store.as_ref(), id).await?;
+    said.apply(&mut endpoint.settings)?;
+    save(&state, &mut endpoint).await?;
+    Ok(Json(EndpointView::new(endpoint)))
+}
