@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use postrider_core::delivery::Exchange;
-use postrider_core::{Attempt, Category, Outcome, ResolveError, Timestamp, TlsInfo, dsn};
+use postrider_core::{Attempt, Category, Domain, Outcome, ResolveError, Timestamp, TlsInfo, dsn};
 use postrider_wire::smtp::client::{Client, ClientLimits, ClientOptions, Credentials, Event, FailureCause};
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpSocket, TcpStream};
@@ -150,14 +150,17 @@ impl HostFailure {
 /// `source`: from where, and as whom; where no host has an address of that family, from where the system chooses.
 ///
 /// `avoid_tls`: in clear where TLS is a matter of choice, because it failed before.
+///
+/// `next_hop`: the recipients' domain, where all are of one.
 pub(crate) async fn connect(
     delivery: &Delivery,
     route: &Route,
     source: &SourceKey,
     avoid_tls: bool,
+    next_hop: Option<&Domain>,
 ) -> Result<Box<Connection>, ConnectFailure> {
     let started_at = delivery.clock.now();
-    let mut way = Way { delivery, route, source, source_ip: source.ip, avoid_tls, started_at };
+    let mut way = Way { delivery, route, source, source_ip: source.ip, avoid_tls, next_hop, started_at };
     let mut tried = way.first_host().await;
     let is_of_other_family = |failure: &HostFailure| failure.obstacle == Obstacle::OtherFamily;
     if tried.as_ref().is_err_and(|failures| !failures.is_empty() && failures.iter().all(is_of_other_family)) {
@@ -186,6 +189,7 @@ struct Way<'a> {
     source: &'a SourceKey,
     source_ip: Option<IpAddr>,
     avoid_tls: bool,
+    next_hop: Option<&'a Domain>,
     started_at: Timestamp,
 }
 
@@ -204,7 +208,8 @@ impl Way<'_> {
                     continue;
                 }
             };
-            let protection = match Protection::of(self.delivery, self.route, host, self.avoid_tls).await {
+            let protection = match Protection::of(self.delivery, self.route, host, self.next_hop, self.avoid_tls).await
+            {
                 Ok(protection) => protection,
                 Err(outcome) => {
                     failures.push(HostFailure::unprotected(host, outcome));
@@ -327,6 +332,8 @@ impl Way<'_> {
                     })?;
                     connection.stream = self.encrypt(tcp, host, protection, &connection.peer).await?;
                     connection.peer.tls = tls_info(&connection.stream, protection);
+                    let is_for_next_hop = protection.check.tlsa().is_some_and(|set| set.is_for_next_hop());
+                    connection.only_for = self.next_hop.filter(|_| is_for_next_hop).cloned();
                     connection.client.tls_started(&mut connection.input);
                     continue;
                 }
@@ -445,7 +452,7 @@ mod tests {
         };
         let unbound = async |ip: [u8; 4]| {
             let source = SourceKey { ip: Some(ip.into()), ehlo: None };
-            connect(&delivery, &route, &source, false).await.unwrap_err().unbound
+            connect(&delivery, &route, &source, false, None).await.unwrap_err().unbound
         };
         assert_eq!(unbound([192, 0, 2, 1]).await, Some([192, 0, 2, 1].into()));
         assert_eq!(unbound([127, 0, 0, 1]).await, None);

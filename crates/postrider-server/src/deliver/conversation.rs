@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use postrider_core::delivery::Exchange;
-use postrider_core::{Attempt, Category, Clock, Reply, Timestamp, TlsInfo};
+use postrider_core::{Attempt, Category, Clock, Domain, Reply, Timestamp, TlsInfo};
 use postrider_wire::smtp::client::{self, Client, ConnectionFailure, Event, FailureCause, Stage};
 
 use super::dane::TlsaSet;
@@ -43,6 +43,8 @@ pub(crate) struct Connection {
     pub(crate) peer: Peer,
     /// The records that its certificate was judged by.
     pub(super) tlsa: Option<Arc<TlsaSet>>,
+    /// Whose mail alone it may carry: it proved itself by this domain's name.
+    pub(crate) only_for: Option<Domain>,
     /// What stood in the way of TLS at other hosts, before it was made.
     pub(crate) seen_before: Vec<Seen>,
     pub(crate) messages: u32,
@@ -115,6 +117,7 @@ impl Connection {
             source,
             peer,
             tlsa: None,
+            only_for: None,
             seen_before: Vec::new(),
             messages: 0,
             messages_max: u32::MAX,
@@ -198,6 +201,11 @@ impl Connection {
                 Err(_) => return Err(self.write_error.take().map_or(Broken::TimedOut, Broken::Io)),
             }
         }
+    }
+
+    /// Whether it may carry mail to these recipients. `next_hop`: their domain, where all are of one.
+    pub(crate) fn may_carry(&self, next_hop: Option<&Domain>) -> bool {
+        self.only_for.is_none() || self.only_for.as_ref() == next_hop
     }
 
     /// Whether nothing was said, and nobody hung up, since the last transaction: what the other side says unasked is no

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use postrider_core::ResolveError;
+use postrider_core::{Domain, ResolveError};
 use ring::digest;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
@@ -40,39 +41,59 @@ pub(super) enum Dane {
 }
 
 /// The records of use of one host.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct TlsaSet {
     /// The name that they stand under; it is told the host (RFC 7672 section 8.1).
     pub(super) base: String,
     port: u16,
     /// Names of the host that a certificate under an authority of its own may be for (RFC 7672 section 3.2.2): any of these.
     names: Vec<String>,
+    /// The recipients' domain, which it may be for as well.
+    next_hop: Option<String>,
     records: Vec<Tlsa>,
+    /// Whether it was, and for none of the host's names.
+    is_for_next_hop: AtomicBool,
 }
 
 impl Dane {
     /// What is proven of a host of a domain whose MX records are (RFC 7672 section 2.2.2). After an error the host may not be used.
-    pub(super) async fn of(dnssec: &Dnssec, host: &str, port: u16) -> Result<Self, ResolveError> {
+    ///
+    /// `next_hop`: the recipients' domain, where all are of one.
+    pub(super) async fn of(
+        dnssec: &Dnssec,
+        host: &str,
+        port: u16,
+        next_hop: Option<&Domain>,
+    ) -> Result<Self, ResolveError> {
         let bases = dnssec.bases(host).await?;
         for base in &bases {
             let records = dnssec.tlsa(base, port).await?;
             if !records.is_empty() {
                 let mut names = vec![base.clone()];
                 names.extend((host != base).then(|| host.to_owned()));
-                return Ok(Self::from_records((base.clone(), port), names, records));
+                let next_hop = next_hop.map(|domain| domain.as_str().to_owned());
+                return Ok(Self::from_records((base.clone(), port), (names, next_hop), records));
             }
         }
         Ok(Self::Absent)
     }
 
-    fn from_records((base, port): (String, u16), names: Vec<String>, mut records: Vec<Tlsa>) -> Self {
+    fn from_records(
+        (base, port): (String, u16),
+        (names, next_hop): (Vec<String>, Option<String>),
+        mut records: Vec<Tlsa>,
+    ) -> Self {
         records.truncate(RECORDS_MAX);
         records.retain(is_usable);
         // RFC 7671 section 9: where there is a digest that is stronger, the weaker one says nothing.
         let strong: Vec<(u8, u8)> =
             records.iter().filter(|tlsa| tlsa.matching == SHA2_512).map(|tlsa| (tlsa.usage, tlsa.selector)).collect();
         records.retain(|tlsa| tlsa.matching != SHA2_256 || !strong.contains(&(tlsa.usage, tlsa.selector)));
-        if records.is_empty() { Self::Unusable } else { Self::Usable(Arc::new(TlsaSet { base, port, names, records })) }
+        if records.is_empty() {
+            return Self::Unusable;
+        }
+        let is_for_next_hop = AtomicBool::new(false);
+        Self::Usable(Arc::new(TlsaSet { base, port, names, next_hop, records, is_for_next_hop }))
     }
 }
 
@@ -144,15 +165,22 @@ impl TlsaSet {
         }
         let algorithms = provider.signature_verification_algorithms.all;
         verify_server_cert_signed_by_trust_anchor(&parsed, &anchors, chain, now, algorithms)?;
-        let mut last = rustls::Error::from(CertificateError::NotValidForName);
-        for name in &self.names {
-            let Ok(name) = ServerName::try_from(name.as_str()) else { continue };
-            match verify_server_name(&parsed, &name) {
-                Ok(()) => return Ok(()),
-                Err(error) => last = error,
-            }
+        let is_for = |name: &String| {
+            ServerName::try_from(name.as_str()).is_ok_and(|name| verify_server_name(&parsed, &name).is_ok())
+        };
+        if self.names.iter().any(is_for) {
+            return Ok(());
         }
-        Err(last)
+        if self.next_hop.as_ref().is_some_and(is_for) {
+            self.is_for_next_hop.store(true, Ordering::Relaxed);
+            return Ok(());
+        }
+        Err(CertificateError::NotValidForName.into())
+    }
+
+    /// Whether a connection proved itself by the recipients' domain alone: it carries no mail for others.
+    pub(super) fn is_for_next_hop(&self) -> bool {
+        self.is_for_next_hop.load(Ordering::Relaxed)
     }
 
     fn of_usage(&self, usage: u8) -> impl Iterator<Item = &Tlsa> {
@@ -285,7 +313,8 @@ mod tests {
         now: UnixTime,
     ) -> Result<(), rustls::Error> {
         let names = vec!["mx.example".to_owned(), "alias.example".to_owned()];
-        match Dane::from_records(("mx.example".to_owned(), 25), names, records) {
+        let next_hop = Some("domain.example".to_owned());
+        match Dane::from_records(("mx.example".to_owned(), 25), (names, next_hop), records) {
             Dane::Usable(set) => set.verify(&made.host, chain, now, &tls::provider()),
             other => panic!("{other:?}"),
         }
@@ -294,6 +323,9 @@ mod tests {
     #[test]
     fn an_authority_of_the_records_vouches_for_names_and_times() {
         let (good, aliased, wrong) = (made("mx.example"), made("alias.example"), made("other.example"));
+        let of_domain = made("domain.example");
+        let records = vec![tlsa(DANE_TA, 0, 0, &of_domain.authority)];
+        assert_eq!(verify(records, &of_domain, &[], year(2026)), Ok(()));
         for (selector, matching) in [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)] {
             let of = |made: &Made, now| {
                 let records = vec![tlsa(DANE_TA, selector, matching, &made.authority)];
@@ -345,7 +377,8 @@ mod tests {
         let records =
             [(0, 0, 1, 32), (1, 0, 1, 32), (3, 2, 1, 32), (3, 1, 3, 32), (3, 1, 1, 31), (2, 1, 2, 32), (3, 0, 0, 0)];
         let tlsa = |&(usage, selector, matching, length)| Tlsa { usage, selector, matching, data: data(length) };
-        let dane = Dane::from_records(("mx.example".to_owned(), 25), Vec::new(), records.iter().map(tlsa).collect());
+        let dane =
+            Dane::from_records(("mx.example".to_owned(), 25), (Vec::new(), None), records.iter().map(tlsa).collect());
         assert!(matches!(dane, Dane::Unusable), "{dane:?}");
     }
 }

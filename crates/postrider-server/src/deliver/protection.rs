@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use postrider_core::TlsAuthentication;
-use postrider_core::{Category, Outcome};
+use postrider_core::{Category, Domain, Outcome};
 use postrider_wire::smtp::client::TlsUse;
 
 use super::Delivery;
@@ -52,6 +52,7 @@ impl Protection {
         delivery: &Delivery,
         route: &Route,
         host: &MxHost,
+        next_hop: Option<&Domain>,
         avoid_tls: bool,
     ) -> Result<Self, Outcome> {
         let (starttls, check) = match route.tls {
@@ -59,16 +60,22 @@ impl Protection {
             TlsMode::Implicit { verified: false } => (TlsUse::Never, Check::None),
             TlsMode::Implicit { verified: true } => (TlsUse::Never, Check::Name),
             TlsMode::Opportunistic | TlsMode::StartTlsVerified => {
-                return Self::of_mx(delivery, route, host, avoid_tls).await;
+                return Self::of_mx(delivery, route, host, next_hop, avoid_tls).await;
             }
         };
         Ok(Self { starttls, check })
     }
 
-    async fn of_mx(delivery: &Delivery, route: &Route, host: &MxHost, avoid_tls: bool) -> Result<Self, Outcome> {
+    async fn of_mx(
+        delivery: &Delivery,
+        route: &Route,
+        host: &MxHost,
+        next_hop: Option<&Domain>,
+        avoid_tls: bool,
+    ) -> Result<Self, Outcome> {
         let dane = match &delivery.dnssec {
             Some(dnssec) if host.is_secure => {
-                let found = Dane::of(dnssec, &host.name, route.port).await;
+                let found = Dane::of(dnssec, &host.name, route.port, next_hop).await;
                 // RFC 7672 section 2.1.2: not in clear, and not here.
                 found.map_err(|error| {
                     let name = format!("whether {} has TLSA records", host.name);

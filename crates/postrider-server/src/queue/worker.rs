@@ -297,13 +297,15 @@ impl Worker {
         let may_send = || queue.may_send(node);
         // After a failed handshake the next attempt goes in clear, rather than never (RFC 7435 section 3).
         let avoid_tls = deliveries.iter().any(|&i| email.deliveries[i].last_category == Some(Category::Tls));
+        let next_hop = next_hop(email, deliveries);
         let mut held: Option<(Bytes, Loan<'_>)> = None;
         loop {
-            let kept = open.take().filter(|connection| connection.is_quiet());
+            let kept =
+                open.take().filter(|connection| connection.is_quiet() && connection.may_carry(next_hop.as_ref()));
             let mut was_kept = kept.is_some();
             let connection = match kept {
                 Some(connection) => connection,
-                None => self.connect(source, avoid_tls).await?,
+                None => self.connect(source, avoid_tls, next_hop.as_ref()).await?,
             };
             let raw = match &held {
                 Some((raw, _)) => raw.clone(),
@@ -333,10 +335,15 @@ impl Worker {
     }
 
     /// A new connection.
-    async fn connect(&mut self, source: &SourceKey, avoid_tls: bool) -> Result<Box<Connection>, NotSent> {
+    async fn connect(
+        &mut self,
+        source: &SourceKey,
+        avoid_tls: bool,
+        next_hop: Option<&Domain>,
+    ) -> Result<Box<Connection>, NotSent> {
         let queue = self.queue.clone();
         self.disconnected();
-        let connecting = connect::connect(&queue.delivery, &self.route, source, avoid_tls).await;
+        let connecting = connect::connect(&queue.delivery, &self.route, source, avoid_tls, next_hop).await;
         let mut connection = connecting.map_err(|failure| match failure.unbound {
             Some(ip) => NotSent::Unbound(ip),
             None => NotSent::Unconnected(Box::new(failure)),
@@ -437,6 +444,13 @@ impl Worker {
         }
         self.queue.settle(job, attempts, false);
     }
+}
+
+/// The domain of the recipients, where all are of one.
+fn next_hop(email: &ClaimedEmail, deliveries: &[usize]) -> Option<Domain> {
+    let mut domains = deliveries.iter().map(|&index| email.deliveries[index].recipient.address.domain());
+    let first = domains.next()?;
+    domains.all(|domain| domain == first).then_some(first)
 }
 
 /// The same outcome for all deliveries of a job.
