@@ -7,10 +7,11 @@ mod health;
 mod ip_selection;
 mod queue;
 mod smtp;
+mod suppressions;
 mod webhooks;
 
 use axum::Router;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 
 use crate::AppState;
 
@@ -26,6 +27,16 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/api/emails/{id}", get(emails::show::show).delete(emails::delete::delete))
         .route("/api/emails/{id}/raw", get(emails::raw::raw))
         .route("/api/emails/{id}/retry", post(emails::retry::retry))
+        .route("/api/emails/{id}/hold", post(emails::order::hold))
+        .route("/api/emails/{id}/release", post(emails::order::release))
+        .route("/api/emails/{id}/cancel", post(emails::order::cancel))
+        .route("/api/emails/bulk/{action}", post(emails::bulk::bulk))
+        .route("/api/queue/retry", post(queue::order::retry))
+        .route("/api/queue/hold", post(queue::order::hold))
+        .route("/api/queue/release", post(queue::order::release))
+        .route("/api/queue/cancel", post(queue::order::cancel))
+        .route("/api/suppressions", get(suppressions::list::list).post(suppressions::add::add))
+        .route("/api/suppressions/{address}", delete(suppressions::remove::remove))
         .route("/api/events", get(events::follow::follow))
         .route("/api/webhooks", get(webhooks::list::list).post(webhooks::create::create))
         .route("/api/webhooks/deliveries", get(deliveries::list::list))

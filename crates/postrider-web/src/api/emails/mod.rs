@@ -1,7 +1,9 @@
 //! E-mails, as the API shows them.
 
+pub(super) mod bulk;
 pub(super) mod delete;
 pub(super) mod list;
+pub(super) mod order;
 pub(super) mod raw;
 pub(super) mod retry;
 pub(super) mod show;

@@ -1,3 +1,4 @@
 //! The queue as a whole.
 
+pub(super) mod order;
 pub(super) mod stats;

@@ -1,0 +1,172 @@
+//! `POST /api/emails/bulk/{action}`: retry, hold, release, cancel or delete many e-mails, by their ids or by the filter of lists.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use futures_util::{StreamExt as _, stream};
+use postrider_core::{Direction, EmailStatus, ObjectId, Timestamp};
+use postrider_store::{EmailFilter, Order, Selection};
+use serde::{Deserialize, Serialize};
+
+use super::no_such_email;
+use crate::AppState;
+use crate::extract::JsonBody;
+use crate::problem::Problem;
+
+/// E-mails that one request changes; where more match, it is repeated.
+const EMAILS_MAX: usize = 10_000;
+
+const PAGE_EMAILS: u64 = 1_000;
+
+/// Ids in one order, and e-mails that are deleted at the same time.
+const ORDER_EMAILS: usize = 500;
+const DELETIONS: usize = 32;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::api) struct Body {
+    ids: Option<Vec<ObjectId>>,
+    filter: Option<Filter>,
+    /// Only counts.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// As the parameters of `GET /api/emails`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Filter {
+    status: Option<EmailStatus>,
+    direction: Option<Direction>,
+    sender: Option<String>,
+    recipient: Option<String>,
+    domain: Option<String>,
+    tag: Option<String>,
+    q: Option<String>,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+}
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::api) struct Done {
+    /// E-mails that were named, or match the filter.
+    matched: u64,
+    /// Deliveries that were changed; of deletions, e-mails.
+    changed: u64,
+    /// Deliveries left alone because they are being sent at this moment.
+    sending: u64,
+    /// Whether there are more than one request changes.
+    more: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    Retry,
+    Hold,
+    Release,
+    Cancel,
+    Delete,
+}
+
+pub(in crate::api) async fn bulk(
+    State(state): State<AppState>,
+    action: Result<Path<String>, PathRejection>,
+    JsonBody(body): JsonBody<Body>,
+) -> Result<Json<Done>, Problem> {
+    let action = Action::of(action.as_deref().map_or("", String::as_str))?;
+    let (ids, matched) = match (body.ids, body.filter) {
+        (Some(ids), None) => named(&state, ids).await?,
+        (None, Some(filter)) => matching(&state, filter.try_into()?).await?,
+        _ => return Err(Problem::bad_body("Give ids or filter, one of them; {\"filter\": {}} means all there are.")),
+    };
+    let mut done = Done { matched, more: matched > ids.len() as u64, ..Done::default() };
+    if body.dry_run {
+        return Ok(Json(done));
+    }
+    match action {
+        Action::Retry => order(&state, &ids, Order::Retry, &mut done).await?,
+        Action::Hold => order(&state, &ids, Order::Hold, &mut done).await?,
+        Action::Release => order(&state, &ids, Order::Release, &mut done).await?,
+        Action::Cancel => order(&state, &ids, Order::Cancel, &mut done).await?,
+        Action::Delete => delete(&state, ids, &mut done).await?,
+    }
+    tracing::info!(?action, matched, changed = done.changed, "many e-mails were changed by request");
+    Ok(Json(done))
+}
+
+impl Action {
+    fn of(name: &str) -> Result<Self, Problem> {
+        match name {
+            "retry" => Ok(Self::Retry),
+            "hold" => Ok(Self::Hold),
+            "release" => Ok(Self::Release),
+            "cancel" => Ok(Self::Cancel),
+            "delete" => Ok(Self::Delete),
+            _ => Err(Problem::not_found("There are /api/emails/bulk/retry, hold, release, cancel and delete.")),
+        }
+    }
+}
+
+/// A mistyped id must not pass for one that had nothing to change.
+async fn named(state: &AppState, mut ids: Vec<ObjectId>) -> Result<(Vec<ObjectId>, u64), Problem> {
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.len() > EMAILS_MAX {
+        return Err(Problem::bad_parameter("ids", format!("ids are more than {EMAILS_MAX}.")));
+    }
+    for &id in &ids {
+        state.store.email(id).await?.ok_or_else(|| no_such_email(id))?;
+    }
+    let matched = ids.len() as u64;
+    Ok((ids, matched))
+}
+
+/// The newest that match, and how many do. They are listed before anything is changed: what is changed may match no more.
+async fn matching(state: &AppState, filter: EmailFilter) -> Result<(Vec<ObjectId>, u64), Problem> {
+    let (mut ids, mut matched) = (Vec::new(), 0);
+    for page in 1.. {
+        let found = state.store.list(&filter, page, PAGE_EMAILS).await?;
+        matched = found.total;
+        let is_last = found.emails.is_empty();
+        ids.extend(found.emails.into_iter().map(|email| email.id));
+        if is_last || ids.len() >= EMAILS_MAX {
+            break;
+        }
+    }
+    ids.truncate(EMAILS_MAX);
+    Ok((ids, matched))
+}
+
+async fn order(state: &AppState, ids: &[ObjectId], order: Order, done: &mut Done) -> Result<(), Problem> {
+    for ids in ids.chunks(ORDER_EMAILS) {
+        let selection = Selection { emails: ids.to_vec(), ..Selection::default() };
+        let ordered = state.store.order(selection, order, state.clock.now()).await?;
+        done.changed += ordered.changed;
+        done.sending += ordered.sending;
+    }
+    if done.changed > 0 {
+        state.control.kick_queue();
+    }
+    Ok(())
+}
+
+async fn delete(state: &AppState, ids: Vec<ObjectId>, done: &mut Done) -> Result<(), Problem> {
+    let deletions = stream::iter(ids).map(|id| state.store.delete(id)).buffer_unordered(DELETIONS);
+    let deleted: Vec<_> = deletions.collect().await;
+    for deleted in deleted {
+        done.changed += u64::from(deleted?);
+    }
+    Ok(())
+}
+
+impl TryFrom<Filter> for EmailFilter {
+    type Error = Problem;
+
+    fn try_from(filter: Filter) -> Result<Self, Problem> {
+        let Filter { status, direction, sender, recipient, domain, tag, q, from, to } = filter;
+        let domain = domain.map(|text| text.parse()).transpose();
+        let domain = domain.map_err(|error| Problem::bad_parameter("domain", format!("domain is wrong: {error}.")))?;
+        Ok(Self { status, direction, sender, recipient, domain, tag, query: q, from, to })
+    }
+}

@@ -1,0 +1,80 @@
+//! `POST /api/queue/retry`, `/hold`, `/release`, `/cancel`: one order to all deliveries of a destination, sender, tag or state.
+
+use axum::Json;
+use axum::extract::State;
+use postrider_core::{DeliveryStatus, Domain};
+use postrider_store::{Order, Ordered, Selection};
+use serde::Deserialize;
+
+use crate::AppState;
+use crate::extract::JsonBody;
+use crate::problem::Problem;
+
+/// What is given must hold together. Something must be given, or `all`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::api) struct Body {
+    domain: Option<String>,
+    sender: Option<String>,
+    tag: Option<String>,
+    status: Option<DeliveryStatus>,
+    #[serde(default)]
+    all: bool,
+}
+
+pub(in crate::api) async fn retry(state: State<AppState>, body: JsonBody<Body>) -> Result<Json<Ordered>, Problem> {
+    give(state, body, Order::Retry).await
+}
+
+pub(in crate::api) async fn hold(state: State<AppState>, body: JsonBody<Body>) -> Result<Json<Ordered>, Problem> {
+    give(state, body, Order::Hold).await
+}
+
+pub(in crate::api) async fn release(state: State<AppState>, body: JsonBody<Body>) -> Result<Json<Ordered>, Problem> {
+    give(state, body, Order::Release).await
+}
+
+pub(in crate::api) async fn cancel(state: State<AppState>, body: JsonBody<Body>) -> Result<Json<Ordered>, Problem> {
+    give(state, body, Order::Cancel).await
+}
+
+async fn give(
+    State(state): State<AppState>,
+    JsonBody(body): JsonBody<Body>,
+    order: Order,
+) -> Result<Json<Ordered>, Problem> {
+    let Body { domain, sender, tag, status, all } = body;
+    let is_restricted = domain.is_some() || sender.is_some() || tag.is_some() || status.is_some();
+    if is_restricted == all {
+        return Err(Problem::bad_body("Give domain, sender, tag or status, or else \"all\": true."));
+    }
+    let recipient_domain = domain.map(|text| Domain::parse(&text)).transpose();
+    let recipient_domain =
+        recipient_domain.map_err(|error| Problem::bad_parameter("domain", format!("domain is wrong: {error}.")))?;
+    let mut ordered = Ordered::default();
+    for status in statuses(order, status) {
+        let selection = Selection {
+            emails: Vec::new(),
+            recipient_domain: recipient_domain.clone(),
+            sender: sender.clone(),
+            tag: tag.clone(),
+            status,
+        };
+        let done = state.store.order(selection, order, state.clock.now()).await?;
+        ordered.changed += done.changed;
+        ordered.sending += done.sending;
+    }
+    if ordered.changed > 0 {
+        state.control.kick_queue();
+        tracing::info!(?order, deliveries = ordered.changed, "an order was given by request");
+    }
+    Ok(Json(ordered))
+}
+
+/// A filter that names no state does not mean what failed or was cancelled: to send all of that again is hardly ever meant.
+fn statuses(order: Order, status: Option<DeliveryStatus>) -> Vec<Option<DeliveryStatus>> {
+    match (order, status) {
+        (Order::Retry, None) => vec![Some(DeliveryStatus::Queued), Some(DeliveryStatus::Deferred)],
+        (_, status) => vec![status],
+    }
+}

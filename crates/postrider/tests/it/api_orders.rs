@@ -1,0 +1,132 @@
+//! Orders by API: one e-mail, many of them, a part of the queue; and the suppression list.
+
+use postrider_core::{EmailStatus, ObjectId};
+use postrider_testkit::{HttpRequest, Script, ScriptedMx, Site, TestPostrider, mail};
+use serde_json::{Value, json};
+
+struct World {
+    postrider: TestPostrider,
+    mx: ScriptedMx,
+    ids: Vec<ObjectId>,
+}
+
+/// Four e-mails that are deferred, two of them with a tag.
+async fn world() -> World {
+    let site = Site::new().await;
+    let mx = site.mx("example.org", Script::new().on("MAIL", "451 4.3.0 Later")).await;
+    let postrider = site.start().await;
+    let mut ids = Vec::new();
+    for n in 0..4 {
+        let fields = if n < 2 { "X-Postrider-Tags: news\r\n" } else { "" };
+        let message =
+            [fields.as_bytes(), &mail::plain("a@client.test", "b@example.org", &format!("number {n}"))].concat();
+        ids.push(postrider.send("a@client.test", &["b@example.org"], &message).await);
+    }
+    for id in &ids {
+        postrider.wait_for_deferred(*id, 1).await;
+    }
+    World { postrider, mx, ids }
+}
+
+impl World {
+    async fn post(&self, path: &str, body: Option<Value>) -> (u16, Value) {
+        let request = HttpRequest::post(path);
+        let request = body.map_or(request.clone(), |body| request.json(&body));
+        let response = self.postrider.request(request).await;
+        (response.status, if response.body.is_empty() { Value::Null } else { response.json() })
+    }
+
+    async fn statuses(&self) -> Vec<EmailStatus> {
+        let mut statuses = Vec::new();
+        for id in &self.ids {
+            statuses.push(self.postrider.email(*id).await.email.status);
+        }
+        statuses
+    }
+}
+
+use EmailStatus::{Cancelled, Deferred, Held};
+
+#[tokio::test]
+async fn one_email_is_held_released_and_cancelled() {
+    let world = world().await;
+    let path = |action: &str| format!("/api/emails/{}/{action}", world.ids[0]);
+    let (status, email) = world.post(&path("hold"), None).await;
+    assert_eq!((status, &email["status"]), (200, &json!("held")));
+    assert_eq!(world.post(&path("hold"), None).await.0, 409);
+    world.mx.set_script(Script::new());
+    assert_eq!(world.post(&path("release"), None).await.0, 200);
+    world.postrider.wait_for_status(world.ids[0], EmailStatus::Sent).await;
+    assert_eq!(world.post(&path("cancel"), None).await.0, 409, "it is sent");
+    let (status, email) = world.post(&format!("/api/emails/{}/cancel", world.ids[1]), None).await;
+    assert_eq!((status, &email["status"]), (200, &json!("cancelled")));
+    assert_eq!(world.post("/api/emails/000000000000000000000000/hold", None).await.0, 404);
+}
+
+#[tokio::test]
+async fn many_emails_are_changed_by_ids_or_by_filter() {
+    let world = world().await;
+    let bulk = async |action: &str, body: Value| world.post(&format!("/api/emails/bulk/{action}"), Some(body)).await;
+    let news = json!({ "filter": { "tag": "news" }, "dryRun": true });
+    let (status, counted) = bulk("hold", news).await;
+    assert_eq!((status, counted), (200, json!({ "matched": 2, "changed": 0, "sending": 0, "more": false })));
+    assert_eq!(world.statuses().await, [Deferred; 4]);
+    let (_, held) = bulk("hold", json!({ "filter": { "tag": "news", "status": "deferred" } })).await;
+    assert_eq!(held["changed"], 2);
+    assert_eq!(world.statuses().await, [Held, Held, Deferred, Deferred]);
+    let (_, cancelled) = bulk("cancel", json!({ "ids": [world.ids[1], world.ids[3], world.ids[3]] })).await;
+    assert_eq!((&cancelled["matched"], &cancelled["changed"]), (&json!(2), &json!(2)));
+    assert_eq!(world.statuses().await, [Held, Cancelled, Deferred, Cancelled]);
+    let (_, deleted) = bulk("delete", json!({ "filter": { "q": "number", "status": "cancelled" } })).await;
+    assert_eq!(deleted["changed"], 2);
+    assert_eq!(world.postrider.emails().await.len(), 2);
+    for (action, body, status) in [
+        ("hold", json!({ "ids": ["000000000000000000000000"] }), 404),
+        ("hold", json!({}), 400),
+        ("hold", json!({ "ids": [], "filter": {} }), 400),
+        ("hold", json!({ "filter": { "statsu": "held" } }), 400),
+        ("hold", json!({ "filter": { "domain": "a..b" } }), 400),
+        ("explode", json!({ "filter": {} }), 404),
+    ] {
+        assert_eq!(bulk(action, body.clone()).await.0, status, "{action} {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_part_of_the_queue_is_ordered() {
+    let world = world().await;
+    let (status, held) = world.post("/api/queue/hold", Some(json!({ "tag": "news" }))).await;
+    assert_eq!((status, &held["changed"]), (200, &json!(2)));
+    assert_eq!(world.statuses().await, [Held, Held, Deferred, Deferred]);
+    assert_eq!(world.post("/api/queue/hold", Some(json!({ "domain": "other.test" }))).await.1["changed"], 0);
+    assert_eq!(world.post("/api/queue/cancel", Some(json!({}))).await.0, 400, "everything is meant only if it is said");
+    assert_eq!(world.post("/api/queue/cancel", Some(json!({ "all": true, "tag": "x" }))).await.0, 400);
+    assert_eq!(world.post("/api/queue/cancel", Some(json!({ "status": "held" }))).await.1["changed"], 2);
+    world.mx.set_script(Script::new());
+    // What was cancelled is not meant unless it is named.
+    assert_eq!(world.post("/api/queue/retry", Some(json!({ "sender": "A@client.test" }))).await.1["changed"], 2);
+    for id in &world.ids[2..] {
+        world.postrider.wait_for_status(*id, EmailStatus::Sent).await;
+    }
+    assert_eq!(world.statuses().await[..2], [Cancelled, Cancelled]);
+}
+
+#[tokio::test]
+async fn the_suppression_list_is_kept() {
+    let world = world().await;
+    let add = json!({ "address": "No@Example.org", "note": "asked to be left alone" });
+    let (status, listed) = world.post("/api/suppressions", Some(add.clone())).await;
+    assert_eq!((status, &listed["reason"], &listed["text"]), (201, &json!("manual"), &json!("asked to be left alone")));
+    assert_eq!(world.post("/api/suppressions", Some(add)).await.0, 409);
+    assert_eq!(world.post("/api/suppressions", Some(json!({ "address": "no" }))).await.0, 400);
+    let page = world.postrider.get("/api/suppressions?q=no%40example&reason=manual").await.json();
+    assert_eq!((&page["pagination"]["total"], &page["suppressions"][0]["address"]), (&json!(1), &listed["address"]));
+    let message = mail::plain("a@client.test", "no@example.org", "x");
+    let id = world.postrider.send("a@client.test", &["no@example.org"], &message).await;
+    let failed = world.postrider.wait_for_status(id, EmailStatus::Failed).await;
+    assert!(failed.email.last_error.unwrap().contains("asked to be left alone"));
+    let remove =
+        async || world.postrider.request(HttpRequest::delete("/api/suppressions/no%40example.org")).await.status;
+    assert_eq!((remove().await, remove().await), (204, 404));
+    assert_eq!(world.postrider.get("/api/suppressions?reason=maybe").await.status, 400);
+}
