@@ -43,6 +43,12 @@ pub(super) fn renew(
     if is_new || !gone.is_empty() {
         batch.nodes_changed();
     }
+    if is_new && is_alone {
+        // Whoever was making webhook calls is gone too.
+        connection
+            .prepare_cached("UPDATE calls SET locked_until = 0 WHERE state = 0 AND locked_until > 0")?
+            .execute([])?;
+    }
     for number in gone {
         let released = forget(batch, number)?;
         tracing::info!(queue.released = released, "a node is gone, its deliveries go on elsewhere");

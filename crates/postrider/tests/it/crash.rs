@@ -1,12 +1,14 @@
 //! Crashes on SQLite: the server is killed at random instants under load, again and again. What was acknowledged is there
-//! byte for byte, and no delivery that was settled is sent again.
+//! byte for byte, no delivery that was settled is sent again, and of all that happened applications were told.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postrider_store::SqliteStore;
+use postrider_core::EmailStatus;
 use postrider_store::sqlite::SqliteOptions;
-use postrider_testkit::{Script, Site};
+use postrider_store::{EmailFilter, Emails as _, SqliteStore};
+use postrider_testkit::{HttpAnswer, HttpService, Script, Site};
 
 use crate::load::{self, Ledger, Load, Repeats};
 use crate::support::binary;
@@ -30,6 +32,12 @@ async fn nothing_that_was_acknowledged_is_lost_and_nothing_settled_is_sent_again
         .set("RETRY_FIRST_SECONDS", "1")
         .set("RETRY_MAX_SECONDS", "2")
         .set("LOG_LEVEL", "warn");
+    let hook = HttpService::start(site.claim_ip(), |_| HttpAnswer::new(204, "")).await;
+    let site = site
+        .set("WEBHOOK_ENABLED", "true")
+        .set("WEBHOOK_SECRET", "not that anybody looks")
+        .set("WEBHOOK_SUCCESS_URL", &hook.url("/"))
+        .set("WEBHOOK_RECEIVED_URL", &hook.url("/"));
     let mx = site.mx(load::AWAY, Script::new()).await;
     let ledger = Arc::new(Ledger::default());
     let mut repeats = Repeats::default();
@@ -50,6 +58,7 @@ async fn nothing_that_was_acknowledged_is_lost_and_nothing_settled_is_sent_again
     process.wait_until_listening(site.smtp()).await;
     let store = open(&site);
     load::drained(&store, Duration::from_secs(60)).await;
+    everybody_was_told(&store, &hook).await;
     process.signal("TERM");
     assert_eq!(process.wait().await.code(), Some(0), "{}", process.output());
     repeats.check_settled(&store, &mx).await;
@@ -58,6 +67,38 @@ async fn nothing_that_was_acknowledged_is_lost_and_nothing_settled_is_sent_again
     repeats.check(&mx);
     ledger.check_store(&store).await;
     ledger.check_delivered(&mx);
+}
+
+/// Of each e-mail that was sent or received there was a call, at least one.
+async fn everybody_was_told(store: &SqliteStore, hook: &HttpService) {
+    let mut expected = BTreeSet::new();
+    for page in 1.. {
+        let found = store.list(&EmailFilter::default(), page, 1_000).await.unwrap().emails;
+        if found.is_empty() {
+            break;
+        }
+        for email in found {
+            match email.status {
+                EmailStatus::Sent => drop(expected.insert(("email.delivered".to_owned(), email.id.to_string()))),
+                EmailStatus::Received => drop(expected.insert(("email.received".to_owned(), email.id.to_string()))),
+                _ => {}
+            }
+        }
+    }
+    assert!(expected.len() > ROUNDS);
+    postrider_testkit::eventually("a call for each", async || {
+        let told: BTreeSet<(String, String)> = hook
+            .requests()
+            .iter()
+            .map(|call| {
+                let told = call.json();
+                let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+                (text(&told["type"]), text(&told["data"]["id"]))
+            })
+            .collect();
+        expected.is_subset(&told).then_some(())
+    })
+    .await;
 }
 
 fn open(site: &Site) -> SqliteStore {
