@@ -381,7 +381,10 @@ fn dnssec(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Option<Arc<Dnss
 
 /// What is known of destinations beforehand.
 fn profiles(file: Option<&Path>) -> Result<Profiles, StartError> {
-    let failed = |path: &Path, error: io::Error| StartError::File { path: path.display().to_string(), error };
+    let failed = |path: &Path, error: io::Error| StartError::Shaping {
+        path: path.display().to_string(),
+        error: error.to_string(),
+    };
     let own = file.map(|path| std::fs::read_to_string(path).map_err(|error| failed(path, error))).transpose()?;
     Profiles::new(own.as_deref().unwrap_or_default()).map_err(|error| {
         let path = file.map(|path| path.display().to_string()).unwrap_or_default();

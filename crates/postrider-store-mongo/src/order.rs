@@ -5,7 +5,7 @@
 
 use futures_util::TryStreamExt as _;
 use mongodb::ClientSession;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use postrider_core::{DeliveryStatus, Timestamp};
 use postrider_store::{Change, Order, Ordered, Selection, StoreError};
 
@@ -167,21 +167,27 @@ fn next(order: Order, status: DeliveryStatus) -> DeliveryStatus {
 }
 
 /// What an order does to deliveries that wait, or rest.
-fn update(order: Order, is_waiting: bool, now: Timestamp) -> Document {
+fn update(order: Order, is_waiting: bool, now: Timestamp) -> Bson {
     let now = date(now);
     let requeued = doc! { "status": DeliveryStatus::Queued.as_str(), "dueAt": now, "readyAt": now };
     match order {
         // What is due already keeps its place among what is due.
-        Order::Retry if is_waiting => doc! { "$min": { "dueAt": now, "readyAt": now } },
+        Order::Retry if is_waiting => doc! { "$min": { "dueAt": now, "readyAt": now } }.into(),
         Order::Retry => {
             let mut requeued = requeued;
             requeued.insert("queuedAt", now);
-            doc! { "$set": requeued, "$unset": { "resting": "" } }
+            doc! { "$set": requeued, "$unset": { "resting": "" } }.into()
         }
-        Order::Release => doc! { "$set": requeued, "$unset": { "resting": "" } },
+        // What is not to be sent before a time is not sent before it for having been held.
+        Order::Release => {
+            let at = doc! { "$max": ["$queuedAt", now] };
+            let status = DeliveryStatus::Queued.as_str();
+            let set = doc! { "status": status, "dueAt": at.clone(), "readyAt": at.clone(), "queuedAt": at };
+            vec![doc! { "$set": set }, doc! { "$unset": "resting" }].into()
+        }
         Order::Hold | Order::Cancel => {
             let status = next(order, DeliveryStatus::Queued).as_str();
-            doc! { "$set": { "status": status, "resting": true }, "$unset": { "readyAt": "" } }
+            doc! { "$set": { "status": status, "resting": true }, "$unset": { "readyAt": "" } }.into()
         }
     }
 }

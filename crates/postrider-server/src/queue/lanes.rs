@@ -244,7 +244,8 @@ impl Lanes {
                 && !lane.jobs.is_empty()
                 && promote(lane, turn, &mut self.active, &mut self.trying, self.limits.active_max);
             if may_go_on {
-                match lane.take_leave(now) {
+                let is_stale = lane.next_is_stale(surplus.as_deref(), now);
+                match if is_stale { Ok(()) } else { lane.take_leave(now) } {
                     Ok(()) => {
                         if let Some(job) = lane.take_job(surplus.as_deref()) {
                             turn.messages += 1;
@@ -381,7 +382,7 @@ impl Lanes {
             let fresh = lane.idle.iter().position(|(_, since)| now.since(*since) < idle_max).unwrap_or(lane.idle.len());
             taken.extend(lane.idle.drain(..fresh).map(|(connection, _)| *connection));
             let is_needed = !lane.jobs.is_empty() || lane.workers() > 0 || !lane.idle.is_empty();
-            if !is_needed && lane.pace.is_learnt() {
+            if !is_needed && (lane.pace.is_learnt() || lane.pace.is_ahead(now)) {
                 paces.insert(key.clone(), lane.pace.clone());
             }
             is_needed

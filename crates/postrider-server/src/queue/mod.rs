@@ -371,6 +371,7 @@ impl Queue {
     /// Gives claims back to the store, untried.
     fn give_back(self: &Arc<Self>, jobs: Vec<Job>) {
         for job in jobs {
+            self.sources.give_back(&job.source);
             let settling = Settling::begin(self);
             let queue = self.clone();
             tokio::spawn(async move {

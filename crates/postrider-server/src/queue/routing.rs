@@ -106,6 +106,7 @@ impl Queue {
 
     /// Finds the ways for a job anew: the decision about its source is too old.
     pub(super) fn reconsider(self: &Arc<Self>, job: Job) {
+        self.sources.give_back(&job.source);
         let Job { email, deliveries, raw, node, .. } = job;
         self.take_up(Unrouted { email, deliveries, raw, node });
     }

@@ -431,6 +431,8 @@ impl Worker {
     }
 
     fn settle_unconnected(&self, job: Job, failure: &ConnectFailure, outcome: Outcome, is_tried: bool) {
+        // No message has left.
+        self.queue.sources.give_back(&job.source);
         if is_tried {
             self.note_seen(&job.email, &job.deliveries, &failure.seen);
         }

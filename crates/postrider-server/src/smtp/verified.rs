@@ -40,7 +40,7 @@ pub(super) async fn verify(
     };
     let raw = raw.freeze();
     let (verdicts, of_client) = tokio::join!(
-        verifier.verify(context.clock.as_ref(), &bringer, raw.slice(transaction.trace_bytes..)),
+        verifier.verify(&context.clock, &bringer, raw.slice(transaction.trace_bytes..)),
         context.client_checks.results(client.peer, client.helo, client.findings),
     );
     let disposition = verdicts.dmarc.disposition(context.dmarc);
@@ -51,6 +51,9 @@ pub(super) async fn verify(
     );
     if disposition == Disposition::Reject {
         return Err(if dmarc.hides.is_some() { Reply::NO_AUTHOR } else { Reply::DMARC_FAILED });
+    }
+    if disposition == Disposition::Defer {
+        return Err(Reply::DMARC_UNKNOWN);
     }
     let mut authentication = verdicts.results(&bringer, disposition);
     authentication.extend(of_client);

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use postrider_config::{DeliveryMode, Settings};
-use postrider_core::{Address, Clock, Domain, Resolver, Timestamp};
+use postrider_core::{Address, Clock, Domain, ResolveError, Resolver, Timestamp};
 use postrider_store::{Note, StoreError};
 use tracing::{debug, info, warn};
 
@@ -42,12 +42,21 @@ const GIVEN_UP_AFTER: Duration = Duration::from_secs(2 * 24 * 3600);
 /// How long it is known whether a domain wants reports.
 const RECORD_HOLDS: Duration = Duration::from_secs(3600);
 
+/// How long that DNS could not say it.
+const UNKNOWN_HOLDS: Duration = Duration::from_secs(300);
+
 const RECORD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often a part is handed in while others change the same note.
 const TRIES_MAX: usize = 50;
 
 const PREFIX: &str = "tls-report/";
+
+/// DNS does not say now where a domain wants its reports.
+#[derive(Debug, Clone, Copy)]
+struct Unknown;
+
+type Known = Result<Vec<Destination>, Unknown>;
 
 /// What this process counted since it last told the store.
 #[derive(Debug)]
@@ -87,7 +96,7 @@ pub(crate) struct Reporter {
     /// `None` where this host's name makes no address.
     from: Option<Address>,
     /// Where domains want their reports, and until when that is known.
-    destinations: Mutex<Generations<Domain, (Vec<Destination>, Timestamp)>>,
+    destinations: Mutex<Generations<Domain, (Known, Timestamp)>>,
 }
 
 impl Reporter {
@@ -124,8 +133,16 @@ impl Reporter {
     pub(crate) async fn flush(&self) {
         let days = std::mem::take(&mut *self.ledger.days());
         for ((day, domain), part) in days {
-            if self.destinations_of(&domain).await.is_empty() {
-                continue;
+            match self.destinations_of(&domain).await {
+                Ok(destinations) if destinations.is_empty() => continue,
+                Ok(_) => {}
+                Err(Unknown) => {
+                    let given_up_at = Timestamp::from_millis((day + 1) * DAY_MILLIS) + GIVEN_UP_AFTER;
+                    if self.context.clock.now() < given_up_at {
+                        self.ledger.days().entry((day, domain)).or_default().merge(&part);
+                    }
+                    continue;
+                }
             }
             if let Err(error) = self.hand_in(day, &domain, &part).await {
                 debug!(%domain, %error, "what is to be reported of TLS could not be kept yet");
@@ -193,7 +210,7 @@ impl Reporter {
     }
 
     /// Where a domain wants its reports; nowhere, as a rule.
-    async fn destinations_of(&self, domain: &Domain) -> Vec<Destination> {
+    async fn destinations_of(&self, domain: &Domain) -> Known {
         let now = self.context.clock.now();
         if let Some((known, until)) = self.known().get(domain).cloned()
             && now < until
@@ -202,19 +219,23 @@ impl Reporter {
         }
         let name = format!("_smtp._tls.{domain}");
         let asking = timeout(self.context.clock.as_ref(), RECORD_PATIENCE, self.resolver.texts(&name)).await;
-        let records = asking.ok().and_then(Result::ok).unwrap_or_default();
-        let found = send::destinations(&records);
-        self.known().insert(domain.clone(), (found.clone(), now + RECORD_HOLDS));
+        let (found, holds) = match asking {
+            Ok(Ok(records)) => (Ok(send::destinations(&records)), RECORD_HOLDS),
+            Ok(Err(ResolveError::NoSuchDomain | ResolveError::NoRecords)) => (Ok(Vec::new()), RECORD_HOLDS),
+            // What was counted is kept until DNS answers.
+            Ok(Err(ResolveError::Temporary(_))) | Err(_) => (Err(Unknown), UNKNOWN_HOLDS),
+        };
+        self.known().insert(domain.clone(), (found.clone(), now + holds));
         found
     }
 
-    fn known(&self) -> MutexGuard<'_, Generations<Domain, (Vec<Destination>, Timestamp)>> {
+    fn known(&self) -> MutexGuard<'_, Generations<Domain, (Known, Timestamp)>> {
         self.destinations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a report to all who have not got it; `true` where nobody is left.
     async fn send(&self, whole: &mut DayOfDomain, day: i64, domain: &Domain) -> bool {
-        let destinations = self.destinations_of(domain).await;
+        let Ok(destinations) = self.destinations_of(domain).await else { return false };
         let mut is_done = true;
         for destination in &destinations {
             let name = destination.to_string();

@@ -23,6 +23,8 @@ pub(crate) enum Disposition {
     None,
     /// It goes to the mailboxes for junk.
     Quarantine,
+    /// Whether it passes cannot be found out now, and would matter: it is to come again.
+    Defer,
     Reject,
 }
 
@@ -31,6 +33,7 @@ impl Disposition {
         match self {
             Self::None => "none",
             Self::Quarantine => "quarantine",
+            Self::Defer => "defer",
             Self::Reject => "reject",
         }
     }
@@ -62,6 +65,15 @@ impl Dmarc {
     /// What is done about the message. Where nothing is refused, a domain that wishes it has its mail put aside (RFC 9989
     /// section 5.4 leaves it to the receiver), and so has who hides.
     pub(crate) fn disposition(&self, obedience: Obedience) -> Disposition {
+        // Whoever brings a message may answer for its signatures as slowly as it likes: that must not get it in.
+        let matters = match self.policy {
+            "reject" => obedience.rejects || obedience.quarantines,
+            "quarantine" => obedience.quarantines,
+            _ => false,
+        };
+        if self.hides.is_none() && self.result == "temperror" && matters {
+            return Disposition::Defer;
+        }
         let wish = match (self.hides, self.result) {
             (Some(_), _) => "reject",
             (None, "fail") => self.policy,
@@ -91,15 +103,10 @@ impl Dmarc {
 /// Looks a message up by the domains of its authors: all addresses of all its From fields.
 pub(super) async fn check(
     authenticator: &MessageAuthenticator,
-    authors: &[String],
-    dkim: &[DkimOutput<'_>],
+    domains: &[Domain],
+    (dkim, is_dkim_certain): (&[DkimOutput<'_>], bool),
     (sender_domain, spf): (&str, &SpfOutput),
 ) -> Dmarc {
-    let mut domains: Vec<Domain> = Vec::new();
-    for author in authors {
-        let domain = author.rsplit_once('@').and_then(|(_, domain)| Domain::parse(domain).ok());
-        domains.extend(domain.filter(|domain| !domains.contains(domain)));
-    }
     if domains.is_empty() {
         return Dmarc::NO_AUTHOR;
     }
@@ -111,12 +118,38 @@ pub(super) async fn check(
         let message =
             AuthenticatedMessage { from: vec![format!("author@{domain}")], ..AuthenticatedMessage::default() };
         let parameters = DmarcParameters::new(&message, dkim, sender_domain, spf);
-        let found = found(&domain, &authenticator.verify_dmarc(parameters).await);
+        let mut found = found(domain, &authenticator.verify_dmarc(parameters).await);
+        // What fails may have passed, had DNS answered.
+        let is_spf_certain = spf.result() != mail_auth::SpfResult::TempError || !may_align(sender_domain, domain);
+        if found.result == "fail" && !(is_dkim_certain && is_spf_certain) {
+            found.result = "temperror";
+        }
         if worst.as_ref().is_none_or(|worst| found.severity() > worst.severity()) {
             worst = Some(found);
         }
     }
     worst.unwrap_or(Dmarc::NO_AUTHOR)
+}
+
+/// The domains of the authors, each once.
+pub(super) fn author_domains(authors: &[String]) -> Vec<Domain> {
+    let mut domains: Vec<Domain> = Vec::new();
+    for author in authors {
+        let domain = author.rsplit_once('@').and_then(|(_, domain)| Domain::parse(domain).ok());
+        domains.extend(domain.filter(|domain| !domains.contains(domain)));
+    }
+    domains
+}
+
+/// Whether a domain may speak for an author's: whether they share their last two labels. Whether it does is asked of DNS.
+pub(super) fn may_align(domain: &str, author: &Domain) -> bool {
+    let last_two = |name: &str| {
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let mut labels: Vec<String> = name.rsplit('.').take(2).map(str::to_owned).collect();
+        labels.truncate(2);
+        labels
+    };
+    last_two(domain) == last_two(author.as_str())
 }
 
 fn found(author: &Domain, output: &DmarcOutput) -> Dmarc {
@@ -160,7 +193,9 @@ mod tests {
             ("fail", "none", [Disposition::None; 4]),
             ("fail", "", [Disposition::None; 4]),
             ("pass", "reject", [Disposition::None; 4]),
-            ("temperror", "reject", [Disposition::None; 4]),
+            ("temperror", "reject", [Disposition::Defer, Disposition::None, Disposition::Defer, Disposition::Defer]),
+            ("temperror", "quarantine", [Disposition::Defer, Disposition::None, Disposition::Defer, Disposition::None]),
+            ("temperror", "none", [Disposition::None; 4]),
             ("none", "", [Disposition::None; 4]),
         ] {
             let dmarc = Dmarc { result, author: "x.test".into(), policy, hides: None };

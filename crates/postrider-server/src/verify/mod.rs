@@ -13,9 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use mail_auth::common::headers::Header;
+use mail_auth::dkim::Signature;
 use mail_auth::{ArcOutput, AuthenticatedMessage, DkimOutput, DkimResult, MessageAuthenticator, SpfOutput};
 use postrider_core::spf::SpfResult;
-use postrider_core::{AuthenticationResult, Clock, Resolver, ReversePath};
+use postrider_core::{AuthenticationResult, Clock, Domain, Resolver, ReversePath};
 use tokio::sync::Semaphore;
 
 pub(crate) use client::{ClientChecks, Findings};
@@ -24,8 +26,15 @@ pub(crate) use field::{field, without_forged};
 
 use crate::clock::timeout;
 
-/// How long DNS may hold up a message. What is not known by then is a temporary error, and the message is taken.
+/// How long DNS may hold up a message in all. What is not known by then is a temporary error.
 const VERIFY_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// Of that, what is asked of each: who answers slowly for one thing must not keep another from being known.
+const SPF_TIME_MAX: Duration = Duration::from_secs(7);
+const DKIM_TIME_MAX: Duration = Duration::from_secs(7);
+const DMARC_TIME_MAX: Duration = Duration::from_secs(7);
+/// For what only tells: signatures that cannot speak for an author, and ARC.
+const OTHERS_TIME_MAX: Duration = Duration::from_secs(4);
 
 /// Signatures of one message that are looked at: each costs a question and a verification.
 const SIGNATURES_MAX: usize = 8;
@@ -118,25 +127,25 @@ impl Verifier {
     }
 
     /// Verifies a message, which is given without the trace fields of this host.
-    pub(crate) async fn verify(&self, clock: &dyn Clock, bringer: &Bringer, message: Bytes) -> Verdicts {
-        let (verifier, bringer) = (self.clone(), bringer.clone());
+    pub(crate) async fn verify(&self, clock: &Arc<dyn Clock>, bringer: &Bringer, message: Bytes) -> Verdicts {
+        let (verifier, bringer, own_clock) = (self.clone(), bringer.clone(), clock.clone());
         let verified = async move {
             if message.len() <= VERIFY_HERE_BYTES_MAX {
-                return Some(verifier.verdicts(&bringer, &message).await);
+                return Some(verifier.verdicts(own_clock.as_ref(), &bringer, &message).await);
             }
             let thread = verifier.threads.clone().acquire_owned().await.ok()?;
             let runtime = tokio::runtime::Handle::current();
             let verify = move || {
                 // Until it ends, also where nobody waits for it any more.
                 let _thread = thread;
-                runtime.block_on(verifier.verdicts(&bringer, &message))
+                runtime.block_on(verifier.verdicts(own_clock.as_ref(), &bringer, &message))
             };
             tokio::task::spawn_blocking(verify).await.ok()
         };
-        timeout(clock, VERIFY_TIME_MAX, verified).await.ok().flatten().unwrap_or(Verdicts::UNKNOWN)
+        timeout(clock.as_ref(), VERIFY_TIME_MAX, verified).await.ok().flatten().unwrap_or(Verdicts::UNKNOWN)
     }
 
-    async fn verdicts(&self, bringer: &Bringer, message: &[u8]) -> Verdicts {
+    async fn verdicts(&self, clock: &dyn Clock, bringer: &Bringer, message: &[u8]) -> Verdicts {
         let Bringer { peer, helo, reverse_path } = bringer;
         let sender = reverse_path.0.as_ref().map(|address| (address.local_part(), address.domain()));
         // RFC 7208 section 2.4: who sends a notification is known by its EHLO.
@@ -144,17 +153,62 @@ impl Verifier {
             .as_ref()
             .map_or(("postmaster", helo.as_str()), |(local_part, domain)| (*local_part, domain.as_str()));
         let client = spf::Client { ip: *peer, helo, local_part, domain: sender_domain };
-        let spf = spf::check(self.resolver.as_ref(), client).await;
+        let spf = timeout(clock, SPF_TIME_MAX, spf::check(self.resolver.as_ref(), client));
         let Some(mut parsed) = AuthenticatedMessage::parse(message) else {
+            let spf = spf.await.unwrap_or(SpfResult::TempError);
             return Verdicts { spf, dmarc: Dmarc::NO_AUTHOR, ..Verdicts::UNKNOWN };
         };
+        let authors = dmarc::author_domains(&parsed.from);
+        parsed.dkim_headers.retain(|header| speaks_for(header, &authors));
         parsed.dkim_headers.truncate(SIGNATURES_MAX);
-        let dkim = self.authenticator.verify_dkim(&parsed).await;
-        let arc = self.authenticator.verify_arc(&parsed).await;
+        let dkim = timeout(clock, DKIM_TIME_MAX, self.authenticator.verify_dkim(&parsed));
+        let (spf, dkim) = tokio::join!(spf, dkim);
+        let spf = spf.unwrap_or(SpfResult::TempError);
+        let is_dkim_certain =
+            dkim.as_ref().is_ok_and(|all| !all.iter().any(|one| matches!(one.result(), DkimResult::TempError(_))));
+        let dkim = dkim.unwrap_or_default();
         let of_spf = spf_output(sender_domain, spf);
-        let dmarc = dmarc::check(&self.authenticator, &parsed.from, &dkim, (sender_domain, &of_spf)).await;
-        Verdicts { spf, dkim: dkim.iter().filter_map(signed).collect(), arc: arc_word(&arc), dmarc }
+        let checked = dmarc::check(&self.authenticator, &authors, (&dkim, is_dkim_certain), (sender_domain, &of_spf));
+        let unknown = || Dmarc { author: authors.first().map_or("", Domain::as_str).to_owned(), ..Dmarc::UNKNOWN };
+        let (dmarc, (others, arc)) = tokio::join!(
+            timeout(clock, DMARC_TIME_MAX, checked),
+            self.others(clock, message, &authors, SIGNATURES_MAX - parsed.dkim_headers.len())
+        );
+        let dkim = dkim.iter().filter_map(signed).chain(others).collect();
+        Verdicts { spf, dkim, arc, dmarc: dmarc.unwrap_or_else(|_| unknown()) }
     }
+
+    /// What only tells: so many signatures that cannot speak for an author, and the ARC chain.
+    async fn others(
+        &self,
+        clock: &dyn Clock,
+        message: &[u8],
+        authors: &[Domain],
+        signatures_max: usize,
+    ) -> (Vec<Signed>, Option<&'static str>) {
+        let Some(mut parsed) = AuthenticatedMessage::parse(message) else { return (Vec::new(), None) };
+        parsed.dkim_headers.retain(|header| !speaks_for(header, authors));
+        parsed.dkim_headers.truncate(signatures_max);
+        let late = || {
+            let late = parsed.dkim_headers.iter().map(|header| Signed {
+                result: "temperror",
+                domain: header.header.d.to_string(),
+                selector: header.header.s.to_string(),
+            });
+            late.collect()
+        };
+        let (dkim, arc) = tokio::join!(
+            timeout(clock, OTHERS_TIME_MAX, self.authenticator.verify_dkim(&parsed)),
+            timeout(clock, OTHERS_TIME_MAX, self.authenticator.verify_arc(&parsed)),
+        );
+        let dkim = dkim.map_or_else(|_| late(), |all| all.iter().filter_map(signed).collect());
+        (dkim, arc.ok().and_then(|arc| arc_word(&arc)))
+    }
+}
+
+/// Whether a signature may speak for one of the authors' domains.
+fn speaks_for(header: &Header<'_, Signature>, authors: &[Domain]) -> bool {
+    authors.iter().any(|author| dmarc::may_align(&header.header.d, author))
 }
 
 fn signed(output: &DkimOutput<'_>) -> Option<Signed> {

@@ -108,7 +108,22 @@ pub(super) async fn a_hold_keeps_until_released(harness: &dyn Harness) {
     store.order(of(id), Order::Release, at(4)).await.unwrap();
     assert_eq!(detail(&store, id).await.email.next_attempt_at, Some(at(4)));
     assert!(claim_all(&store, node, 3).await.is_empty());
-    assert_eq!(claim_all(&store, node, 4).await, [delivery(id, 0)]);
+    let claimed = store.claim(request(node, 4, 10)).await.unwrap();
+    assert_eq!(
+        (claimed.emails[0].id, claimed.emails[0].deliveries[0].queued_at),
+        (id, at(4)),
+        "its expiry counts anew"
+    );
+    // What is not to be sent before a time is not, also if it was held.
+    let mut later = email(5, &["a@one.example"]);
+    later.deliveries[0].due_at = at(1_000);
+    let later = accept(&store, later).await;
+    store.order(of(later), Order::Hold, at(6)).await.unwrap();
+    store.order(of(later), Order::Release, at(7)).await.unwrap();
+    assert_eq!(detail(&store, later).await.email.next_attempt_at, Some(at(1_000)));
+    assert!(claim_all(&store, node, 999).await.is_empty());
+    let claimed = store.claim(request(node, 1_000, 10)).await.unwrap();
+    assert_eq!((claimed.emails[0].id, claimed.emails[0].deliveries[0].queued_at), (later, at(1_000)));
 }
 
 pub(super) async fn selections_restrict(harness: &dyn Harness) {

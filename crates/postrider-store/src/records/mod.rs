@@ -282,7 +282,7 @@ pub enum Order {
     Retry,
     /// Queued and deferred ones wait until released.
     Hold,
-    /// Held ones are queued, due now.
+    /// Held ones are queued, due now or when their time has come, and their expiry counts from then.
     Release,
     /// Queued, deferred and held ones are given up, without a notification.
     Cancel,

@@ -93,7 +93,7 @@ fn change(
         // What is due already keeps its place among what is due.
         (Order::Retry, DeliveryStatus::Queued | DeliveryStatus::Deferred) => (status, Some(now_millis), None),
         (Order::Retry, _) => (DeliveryStatus::Queued, Some(now_millis), Some(now_millis)),
-        (Order::Release, _) => (DeliveryStatus::Queued, Some(now_millis), None),
+        (Order::Release, _) => (DeliveryStatus::Queued, Some(now_millis), Some(now_millis)),
         (Order::Hold, _) => (DeliveryStatus::Held, None, None),
         (Order::Cancel, _) => (DeliveryStatus::Cancelled, None, None),
     };
@@ -101,11 +101,21 @@ fn change(
     batch
         .connection
         .prepare_cached(
-            "UPDATE deliveries SET status = ?3, queued_at = coalesce(?5, queued_at),
-                 due_at = CASE WHEN ?4 IS NULL THEN due_at WHEN ?6 THEN min(due_at, ?4) ELSE ?4 END
+            "UPDATE deliveries SET status = ?3,
+                 queued_at = CASE WHEN ?5 IS NULL THEN queued_at WHEN ?7 THEN max(?5, coalesce(queued_at, ?5)) ELSE ?5 END,
+                 due_at = CASE WHEN ?4 IS NULL THEN due_at WHEN ?6 THEN min(due_at, ?4)
+                     WHEN ?7 THEN max(?4, coalesce(queued_at, ?4)) ELSE ?4 END
              WHERE email = ?1 AND number = ?2",
         )?
-        .execute(params![seq, number, codes::delivery_status_code(next), due_at, queued_at, keeps_place])?;
+        .execute(params![
+            seq,
+            number,
+            codes::delivery_status_code(next),
+            due_at,
+            queued_at,
+            keeps_place,
+            order == Order::Release,
+        ])?;
     batch.changed(seq, now);
     Ok(next)
 }

@@ -217,6 +217,11 @@ impl Reply {
         (5, 7, 26),
         "The author's domain wants such mail refused (DMARC): neither SPF nor DKIM speaks for it",
     );
+    pub const DMARC_UNKNOWN: Self = Self::fixed(
+        451,
+        (4, 7, 26),
+        "The author's domain wants mail that fails DMARC refused or put aside, and DNS does not say now whether this does",
+    );
     pub const NO_AUTHOR: Self =
         Self::fixed(550, (5, 7, 26), "Nobody can say whose mail this is: one author in one From field is needed");
     pub const STORE_UNAVAILABLE: Self = Self::fixed(451, (4, 3, 0), "Cannot keep the message now, try again later");

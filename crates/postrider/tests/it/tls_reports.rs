@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use flate2::read::GzDecoder;
 use postrider_core::EmailStatus;
 use postrider_testkit::{
-    HttpAnswer, HttpService, ReceivedMessage, Script, Site, StartTls, StoreFaults, TestPostrider, mail,
+    HttpAnswer, HttpService, ReceivedMessage, Script, Site, StartTls, StoreFaults, TestPostrider, eventually, mail,
     servers_association, servers_certificate_pem,
 };
 use serde_json::Value;
@@ -31,8 +31,10 @@ async fn send(postrider: &TestPostrider, recipient: &str, status: EmailStatus) {
 
 /// Lets the day end, and the time in which nodes hand in what they counted.
 async fn end_day(postrider: &TestPostrider) {
-    // What was counted is handed in.
-    postrider.pass(Duration::from_secs(120)).await;
+    // What was counted is handed in: by and by, for a question to DNS may run out of the test's time, and is put again later.
+    for _ in 0..20 {
+        postrider.pass(Duration::from_secs(60)).await;
+    }
     postrider.clock().leap(DAY).await;
     postrider.pass(Duration::from_secs(1200)).await;
 }
@@ -143,8 +145,15 @@ async fn policies_and_what_failed_of_them_are_told() {
     send(&postrider, "b@dane.test", EmailStatus::Sent).await;
     send(&postrider, "b@other.test", EmailStatus::Deferred).await;
     end_day(&postrider).await;
-    // One is the policy's.
-    service.wait_for_requests(4).await;
+    // One is the policy's. Where a call took too long by the test's time, which passes quickly, it is made once more.
+    eventually("the policy's and three reports", async || {
+        let posts = service.requests().iter().filter(|request| request.method == "POST").count();
+        if posts < 3 {
+            postrider.pass(Duration::from_secs(600)).await;
+        }
+        (posts >= 3).then_some(())
+    })
+    .await;
     let posted = |domain: &str| {
         let requests = service.requests();
         let posts = requests.iter().filter(|request| request.method == "POST");

@@ -142,6 +142,31 @@ async fn dmarc_as_the_rfc_says() {
     assert!(said.contains("dmarc=fail header.from=strict.test policy.dmarc=reject"), "{said}");
 }
 
+/// Whoever brings a message may answer for its own signatures as badly as it likes.
+#[tokio::test]
+async fn signatures_that_dns_does_not_answer_for_let_nothing_in() {
+    let postrider = world(&[("DMARC_REJECT", "true")]).await;
+    let zone: &Zone = postrider.zone();
+    zone.txt("evil.test", "v=spf1 +all").txt("_dmarc.strict.test", "v=DMARC1; p=reject");
+    for domain in ["evil.test", "strict.test"] {
+        zone.fail(&format!("k._domainkey.{domain}"), Failure::ServFail);
+    }
+    // Over an empty body (RFC 6376 section 3.4.3).
+    let signed = |domain: &str| {
+        format!(
+            "DKIM-Signature: v=1; a=rsa-sha256; c=simple/simple; d={domain}; s=k; h=from;\r\n\
+             \tbh=frcCV1k9oG9oKj3dpUqdJg1PxRT2RSN/XKdLCPjaYaY=; b=AAAA\r\n"
+        )
+    };
+    let message =
+        |signatures: &str| format!("{signatures}From: a@strict.test\r\nTo: x@local.test\r\n\r\n").into_bytes();
+    let said = results(&postrider, "a@evil.test", &message(&signed("evil.test").repeat(3))).await;
+    assert!(said.as_ref().is_err_and(|said| said.starts_with("550 5.7.26")), "{said:?}");
+    // One that could speak for the author: it is to come again.
+    let said = results(&postrider, "a@evil.test", &message(&signed("strict.test"))).await;
+    assert!(said.as_ref().is_err_and(|said| said.starts_with("451 4.7.26")), "{said:?}");
+}
+
 /// A key as dkimpy reads it; published under the selector `s`.
 fn publish(postrider: &TestPostrider, domain: &str) -> DkimKey {
     let (_, rsa) = KeyPairs::generate().unwrap().under("s");

@@ -107,6 +107,11 @@ impl Pace {
         }
     }
 
+    /// Whether what was sent a moment ago still counts.
+    pub(crate) fn is_ahead(&self, now: Timestamp) -> bool {
+        now < self.next_at
+    }
+
     /// Whether it is worth remembering.
     pub(crate) fn is_learnt(&self) -> bool {
         let Self { connections, gap, pause, .. } = self;

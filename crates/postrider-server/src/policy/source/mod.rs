@@ -166,6 +166,13 @@ impl Sources {
         }
     }
 
+    /// A message that was to leave so did not: nobody was connected to, or it is decided anew.
+    pub(crate) fn give_back(&self, source: &Source) {
+        if let Chooser::Pool(pool) = &self.chooser {
+            pool.give_back(source);
+        }
+    }
+
     /// Counts attempts.
     pub(crate) fn note_use(&self, ip: IpAddr, attempts: usize) {
         self.uses.note(ip, attempts as u64, self.clock.now());

@@ -140,6 +140,14 @@ impl Pool {
         Source { key, decision: Some(decision), holds_until: now + DECISION }
     }
 
+    /// A message that was to leave from there did not.
+    pub(super) fn give_back(&self, source: &Source) {
+        let member = self.members.iter().find(|member| Some(member.ip) == source.key.ip);
+        if let Some(allowance) = member.and_then(|member| member.warm_up.as_ref()) {
+            allowance.give_back(self.clock.now());
+        }
+    }
+
     pub(super) fn reject(&self, ip: IpAddr) {
         self.state().rejected.add(ip, self.clock.now());
     }

@@ -81,6 +81,15 @@ impl Allowance {
         }
     }
 
+    /// Gives leave back for a message that did not leave.
+    pub(super) fn give_back(&self, now: Timestamp) {
+        let mut held = self.held();
+        if held.day == day_of(now) {
+            held.left += 1;
+            held.is_spent = false;
+        }
+    }
+
     /// Takes leave for one message, from the store if need be.
     pub(super) async fn take(&self, now: Timestamp) -> Result<Leave, StoreError> {
         let _asking = self.asking.lock().await;
@@ -176,6 +185,9 @@ mod tests {
         assert_eq!(allowance.take_held(at(0, 10)), Leave::Unknown);
         assert_eq!(taken(&allowance, at(0, 10)).await, 50);
         assert_eq!(allowance.take_held(at(0, 23)), Leave::Spent);
+        allowance.give_back(at(0, 23));
+        assert_eq!((allowance.take_held(at(0, 23)), allowance.take_held(at(0, 23))), (Leave::Granted, Leave::Unknown));
+        assert_eq!(taken(&allowance, at(0, 23)).await, 0);
         let expected = WarmUpStats { ip: options.ip, day: 1, limit: 50, used: 50 };
         assert_eq!(allowance.stats(), Some(expected));
         // Another process finds nothing left; on the next day two share what there is.

@@ -123,15 +123,26 @@ impl Lane {
     /// The next job: of those at the front that are as urgent as the first, one that the connection can carry, unless the first
     /// has waited long enough.
     pub(super) fn take_job(&mut self, connection: Option<&Connection>) -> Option<Job> {
+        let place = self.place(connection);
+        self.passed_over = if place == 0 { 0 } else { self.passed_over + 1 };
+        self.jobs.remove(place)
+    }
+
+    /// Whether the decision is too old by which the next job would leave. Then it is no message that takes leave: it is decided
+    /// anew, and comes back.
+    pub(super) fn next_is_stale(&self, connection: Option<&Connection>, now: Timestamp) -> bool {
+        self.jobs.get(self.place(connection)).is_some_and(|job| job.source.holds_until <= now)
+    }
+
+    /// Where the next job stands in line.
+    fn place(&self, connection: Option<&Connection>) -> usize {
         let suits = |job: &Job| connection.is_some_and(|connection| connection.source == job.source.key);
         let rank = self.jobs.front().map(Job::rank);
         let first = self.jobs.iter().take(LOOK_AHEAD_JOBS).take_while(|job| Some(job.rank()) == rank);
-        let place = match first.into_iter().position(suits) {
+        match first.into_iter().position(suits) {
             Some(place) if place == 0 || self.passed_over < PASSED_OVER_MAX => place,
             _ => 0,
-        };
-        self.passed_over = if place == 0 { 0 } else { self.passed_over + 1 };
-        self.jobs.remove(place)
+        }
     }
 
     /// The connection for a job: the one at hand if it suits, or an idle one. The one at hand then becomes idle, and if that

@@ -136,6 +136,28 @@ fn the_urgent_come_first_and_of_these_who_came_first() {
 }
 
 #[test]
+fn a_decision_that_is_too_old_takes_no_leave() {
+    let mut lanes = lanes(10, 1, 100, 100);
+    let rate = Arc::new(Route {
+        profile: Profile { messages_per_minute: Some(1), ..Profile::default() },
+        ..Arc::into_inner(route("a")).unwrap()
+    });
+    for _ in 0..3 {
+        let mut stale = job();
+        stale.source.holds_until = NOW;
+        lanes.push(rate.clone(), stale, NOW);
+    }
+    lanes.push(rate.clone(), job(), NOW);
+    let mut turn = turn("a");
+    // All that are too old come out, to be decided anew, and the first that is not still leaves.
+    for _ in 0..4 {
+        assert!(takes_a_job(&mut lanes, &mut turn));
+    }
+    lanes.push(rate, job(), NOW);
+    assert!(!takes_a_job(&mut lanes, &mut turn), "one a minute");
+}
+
+#[test]
 fn destinations_take_turns_when_all_workers_are_busy() {
     let mut lanes = lanes(1, 1, 100, 100);
     for key in ["a", "b"] {
