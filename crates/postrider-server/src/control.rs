@@ -25,6 +25,7 @@ pub(crate) struct ServerControl {
 impl Control for ServerControl {
     fn kick_queue(&self) {
         self.context.queue.kick();
+        self.context.queue.heed_orders();
     }
 
     fn smtp_stats(&self) -> SmtpStats {

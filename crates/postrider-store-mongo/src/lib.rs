@@ -297,6 +297,10 @@ impl Queue for MongoStore {
         order::order(&self.engine, &selection, order, now).await
     }
 
+    async fn recalled(&self, node: NodeId) -> Result<Vec<DeliveryId>> {
+        order::recalled(&self.engine, node).await
+    }
+
     async fn queue_stats(&self, now: Timestamp) -> Result<QueueStats> {
         stats::queue_stats(&self.engine, now).await
     }

@@ -147,9 +147,10 @@ async fn release_of(engine: &Engine, owners: Vec<Bson>) -> Result<u64> {
     release_all(engine, &keys, &filter).await
 }
 
-/// What makes a delivery nobody's, due when it was before.
+/// What makes a delivery nobody's, due when it was before; but one that was held or cancelled meanwhile stays so.
 fn released() -> Vec<Document> {
-    vec![doc! { "$set": { "readyAt": "$dueAt" } }, doc! { "$unset": ["owner", "claim"] }]
+    let ready_at = doc! { "$cond": [{ "$ifNull": ["$resting", false] }, "$$REMOVE", "$dueAt"] };
+    vec![doc! { "$set": { "readyAt": ready_at } }, doc! { "$unset": ["owner", "claim"] }]
 }
 
 /// Notes that this process begins to use a session.

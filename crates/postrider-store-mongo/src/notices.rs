@@ -88,10 +88,10 @@ impl Notices {
         }
     }
 
-    /// Tells all other processes, soon; of the directory and the suppression list those who listen in this process, too, and at
-    /// once.
+    /// Tells all other processes, soon; of the directory, the suppression list and orders those who listen in this process, too,
+    /// and at once.
     pub(crate) fn tell(&self, change: Change) {
-        if matches!(change, Change::Directory | Change::Suppressions) {
+        if matches!(change, Change::Directory | Change::Suppressions | Change::Orders) {
             // Nobody may be listening.
             let _ = self.shared.heard.send(change);
         }
@@ -221,6 +221,7 @@ fn name(change: Change) -> &'static str {
         Change::Nodes => "nodes",
         Change::Directory => "directory",
         Change::Suppressions => "suppressions",
+        Change::Orders => "orders",
     }
 }
 

@@ -3,19 +3,23 @@
 //! First the keys of the deliveries that an order may be for are listed; then it is carried out in parts, each a transaction
 //! that looks again at what it changes.
 
+use std::collections::BTreeMap;
+
 use futures_util::TryStreamExt as _;
 use mongodb::ClientSession;
 use mongodb::bson::{Bson, Document, doc};
+use mongodb::options::Hint;
 use postrider_core::{DeliveryStatus, Timestamp};
-use postrider_store::{Change, Order, Ordered, Selection, StoreError};
+use postrider_store::{Change, DeliveryId, NodeId, Order, Ordered, Selection, StoreError};
 
 use crate::changes::Changes;
 use crate::claim::claimable;
-use crate::codes::{date, key_range};
-use crate::counters::{Additions, Stripe, update_all};
+use crate::codes::{date, id, key_range, oid};
+use crate::counters::{Additions, Stripe, number, update_all};
 use crate::documents::DeliveryState;
 use crate::engine::{Engine, Work};
 use crate::failure::{Failure, store_error};
+use crate::files::collect;
 use crate::schema::DELIVERIES;
 use crate::settle::state_fields;
 
@@ -29,13 +33,29 @@ pub(crate) async fn order(engine: &Engine, selection: &Selection, order: Order, 
     let mut ordered = Ordered::default();
     for keys in keys.chunks(PART_DELIVERIES) {
         let done = engine.transaction(&mut Part { keys, order, now }).await.map_err(Failure::into_error)?;
-        ordered.changed += done.changed;
-        ordered.sending += done.sending;
+        ordered.add(done.ordered);
+        if done.is_of_owned {
+            engine.notices.tell(Change::Orders);
+        }
     }
     if ordered.changed > 0 && matches!(order, Order::Retry | Order::Release) {
         engine.notices.tell(Change::Queue);
     }
     Ok(ordered)
+}
+
+/// What a node holds and is not to send any more.
+pub(crate) async fn recalled(engine: &Engine, node: NodeId) -> Result<Vec<DeliveryId>> {
+    let resting = [DeliveryStatus::Held, DeliveryStatus::Failed, DeliveryStatus::Cancelled].map(DeliveryStatus::as_str);
+    let filter = doc! { "owner": oid(node), "status": { "$in": resting.to_vec() } };
+    let deliveries = engine.collection::<Document>(DELIVERIES);
+    let find = deliveries.find(filter).projection(doc! { "email": 1, "number": 1 }).hint(Hint::Name("owned".into()));
+    let found = engine.call(collect(find)).await?;
+    let delivery = |found: &Document| {
+        let email = id(found.get_object_id("email").ok()?);
+        Some(DeliveryId { email, number: u32::try_from(number(found, "number")).ok()? })
+    };
+    Ok(found.iter().filter_map(delivery).collect())
 }
 
 /// The statuses that an order changes something of.
@@ -115,18 +135,29 @@ struct Part<'a> {
     now: Timestamp,
 }
 
+/// What one part did.
+#[derive(Default)]
+struct Done {
+    ordered: Ordered,
+    /// Whether nodes hold some of what was changed.
+    is_of_owned: bool,
+}
+
+/// Deliveries that an order does the same to: whether they wait, and whether a node holds them.
+type Kind = (bool, bool);
+
 impl Work for Part<'_> {
-    type Output = Ordered;
+    type Output = Done;
 
     async fn run(
         &mut self,
         engine: &Engine,
         session: &mut ClientSession,
         stripe: Stripe,
-    ) -> std::result::Result<Ordered, Failure> {
-        let mut ordered = Ordered::default();
+    ) -> std::result::Result<Done, Failure> {
+        let mut done = Done::default();
         let (mut changes, mut additions) = (Changes::default(), Additions::default());
-        let (mut waiting, mut resting) = (Vec::new(), Vec::new());
+        let mut by_kind: BTreeMap<Kind, Vec<String>> = BTreeMap::new();
         let deliveries = engine.collection::<DeliveryState>(DELIVERIES);
         let find = deliveries.find(doc! { "_id": { "$in": self.keys } });
         let mut cursor = find.projection(state_fields()).session(&mut *session).await?;
@@ -135,24 +166,28 @@ impl Work for Part<'_> {
             if !applies_to(self.order).contains(&state.status) {
                 continue;
             }
-            if state.owner.is_some() {
-                ordered.sending += 1;
+            let (is_waiting, is_owned) = (state.status.is_waiting(), state.owner.is_some());
+            if is_owned && self.order == Order::Retry && is_waiting {
+                done.ordered.sending += 1;
                 continue;
             }
-            changes.note(&state, next(self.order, state.status), self.now);
-            if state.status.is_waiting() { &mut waiting } else { &mut resting }.push(state.key);
-            ordered.changed += 1;
+            let next = next(self.order, state.status);
+            changes.note(&state, next, self.now);
+            by_kind.entry((is_waiting, is_owned)).or_default().push(state.key);
+            done.is_of_owned |= is_owned;
+            let ordered = &mut done.ordered;
+            *if is_owned && !next.is_waiting() { &mut ordered.recalled } else { &mut ordered.changed } += 1;
         }
-        let parts = [(waiting, true), (resting, false)].into_iter().filter(|(keys, _)| !keys.is_empty());
-        let updates: Vec<Document> = parts
-            .map(|(keys, is_waiting)| {
-                doc! { "q": { "_id": { "$in": keys } }, "u": update(self.order, is_waiting, self.now), "multi": true }
+        let updates: Vec<Document> = by_kind
+            .into_iter()
+            .map(|(kind, keys)| {
+                doc! { "q": { "_id": { "$in": keys } }, "u": update(self.order, kind, self.now), "multi": true }
             })
             .collect();
         update_all(engine, session, DELIVERIES, updates).await?;
         changes.write(engine, session, &mut additions).await?;
         additions.write(engine, session, stripe).await?;
-        Ok(ordered)
+        Ok(done)
     }
 }
 
@@ -166,23 +201,27 @@ fn next(order: Order, status: DeliveryStatus) -> DeliveryStatus {
     }
 }
 
-/// What an order does to deliveries that wait, or rest.
-fn update(order: Order, is_waiting: bool, now: Timestamp) -> Bson {
+/// What an order does to deliveries of a kind. What a node holds is not `readyAt` any time: nobody else may claim it.
+fn update(order: Order, (is_waiting, is_owned): Kind, now: Timestamp) -> Bson {
     let now = date(now);
-    let requeued = doc! { "status": DeliveryStatus::Queued.as_str(), "dueAt": now, "readyAt": now };
     match order {
         // What is due already keeps its place among what is due.
         Order::Retry if is_waiting => doc! { "$min": { "dueAt": now, "readyAt": now } }.into(),
         Order::Retry => {
-            let mut requeued = requeued;
-            requeued.insert("queuedAt", now);
+            let mut requeued = doc! { "status": DeliveryStatus::Queued.as_str(), "dueAt": now, "queuedAt": now };
+            if !is_owned {
+                requeued.insert("readyAt", now);
+            }
             doc! { "$set": requeued, "$unset": { "resting": "" } }.into()
         }
         // What is not to be sent before a time is not sent before it for having been held.
         Order::Release => {
             let at = doc! { "$max": ["$queuedAt", now] };
             let status = DeliveryStatus::Queued.as_str();
-            let set = doc! { "status": status, "dueAt": at.clone(), "readyAt": at.clone(), "queuedAt": at };
+            let mut set = doc! { "status": status, "dueAt": at.clone(), "queuedAt": at.clone() };
+            if !is_owned {
+                set.insert("readyAt", at);
+            }
             vec![doc! { "$set": set }, doc! { "$unset": "resting" }].into()
         }
         Order::Hold | Order::Cancel => {

@@ -173,11 +173,14 @@ pub(crate) fn state_fields() -> Document {
     }
 }
 
-fn status_of(next: Next) -> DeliveryStatus {
+/// What becomes of a delivery that was of this status.
+fn status_of(next: Next, old: DeliveryStatus) -> DeliveryStatus {
     match next {
         Next::Sent => DeliveryStatus::Sent,
         Next::Failed => DeliveryStatus::Failed,
-        Next::Retry { .. } => DeliveryStatus::Deferred,
+        Next::Retry { .. } if old.is_waiting() => DeliveryStatus::Deferred,
+        // An order that came meanwhile stands.
+        Next::Retry { .. } => old,
     }
 }
 
@@ -187,7 +190,7 @@ fn ended_at(attempt: &Attempt) -> Timestamp {
 
 fn update(node: oid::ObjectId, key: &str, settlement: &Settlement, state: &DeliveryState) -> Document {
     let Settlement { attempt, next, delay_notified, .. } = settlement;
-    let status = status_of(*next);
+    let status = status_of(*next, state.status);
     let mut set = doc! {
         "status": status.as_str(),
         "attempts": i64::from(state.attempts) + 1,
@@ -197,12 +200,16 @@ fn update(node: oid::ObjectId, key: &str, settlement: &Settlement, state: &Deliv
     if *delay_notified {
         set.insert("delayNotified", true);
     }
-    if let Next::Retry { at } = next {
+    if let Next::Retry { at } = next
+        && status.is_waiting()
+    {
         set.insert("dueAt", date(*at));
         set.insert("readyAt", date(*at));
     }
-    if rests(status) {
-        set.insert("resting", true);
+    match (rests(state.status), rests(status)) {
+        (false, true) => drop(set.insert("resting", true)),
+        (true, false) => drop(unset.insert("resting", "")),
+        _ => {}
     }
     let texts = [
         ("lastCategory", attempt.outcome.category().map(|category| category.as_str().to_owned())),
@@ -237,7 +244,7 @@ fn note(
             domain_errors.insert(state.domain.clone(), (at, error));
         }
     }
-    changes.note_attempt(state, status_of(settlement.next), at, settlement.attempt.source_ip);
+    changes.note_attempt(state, status_of(settlement.next, state.status), at, settlement.attempt.source_ip);
 }
 
 /// Notes why deliveries were deferred. Outside the transaction, because many nodes write the same documents; what is lost

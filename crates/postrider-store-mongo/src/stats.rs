@@ -51,11 +51,14 @@ pub(crate) async fn counts(engine: &Engine) -> Result<Counts> {
     let deliveries = engine.collection::<Document>(DELIVERIES);
     let is_queued = doc! { "$cond": [{ "$eq": ["$status", "queued"] }, 1, 0] };
     // A queued delivery makes a queued e-mail, whatever else it has. An e-mail of one delivery has that one's status.
+    let group = doc! {
+        "_id": "$email", "queued": { "$max": is_queued }, "of": { "$first": "$of" }, "status": { "$first": "$status" },
+    };
     let pipeline = vec![
         doc! { "$match": { "owner": { "$exists": true } } },
-        doc! { "$group": { "_id": "$email", "queued": { "$max": is_queued }, "of": { "$first": "$of" } } },
+        doc! { "$group": group },
         doc! { "$group": {
-            "_id": { "queued": "$queued", "several": { "$gt": ["$of", 1] } },
+            "_id": { "queued": "$queued", "only": { "$cond": [{ "$gt": ["$of", 1] }, "", "$status"] } },
             "emails": { "$sum": 1 },
         } },
     ];
@@ -64,10 +67,10 @@ pub(crate) async fn counts(engine: &Engine) -> Result<Counts> {
         let emails = number(&group, "emails");
         counts.sending += emails;
         let Ok(kind) = group.get_document("_id") else { continue };
-        match (number(kind, "queued"), kind.get_bool("several").unwrap_or(false)) {
+        match (number(kind, "queued"), kind.get_str("only").unwrap_or_default().parse::<EmailStatus>()) {
             (1, _) => counts.emails[slot(EmailStatus::Queued)] -= emails,
-            (_, false) => counts.emails[slot(EmailStatus::Deferred)] -= emails,
-            (_, true) => is_open = true,
+            (_, Ok(only)) => counts.emails[slot(only)] -= emails,
+            (_, Err(_)) => is_open = true,
         }
     }
     if is_open {
@@ -76,7 +79,7 @@ pub(crate) async fn counts(engine: &Engine) -> Result<Counts> {
     Ok(counts)
 }
 
-/// E-mails with several deliveries of which only deferred ones are being sent: others of theirs say what they are.
+/// E-mails with several deliveries of which no queued ones are being sent: others of theirs say what they are.
 async fn subtract_partly_sent(engine: &Engine, counts: &mut Counts) -> Result<()> {
     let deliveries = engine.collection::<Document>(DELIVERIES);
     let is_queued = doc! { "$cond": [{ "$eq": ["$status", "queued"] }, 1, 0] };
@@ -132,11 +135,11 @@ async fn domains(engine: &Engine) -> Result<Vec<DomainStats>> {
         for group in engine.call(collect(deliveries.aggregate(pipeline))).await? {
             let Ok(key) = group.get_document("_id") else { continue };
             let Ok(domain) = key.get_str("domain") else { continue };
-            let counts = waiting.entry(domain.to_owned()).or_default();
             let count = u64::try_from(number(&group, "deliveries")).unwrap_or(0);
             match key.get_str("status") {
-                Ok("queued") => counts.0 += count,
-                Ok("deferred") => counts.1 += count,
+                Ok("queued") => waiting.entry(domain.to_owned()).or_default().0 += count,
+                Ok("deferred") => waiting.entry(domain.to_owned()).or_default().1 += count,
+                // Held or cancelled, and a node has not let go of it yet.
                 _ => {}
             }
         }

@@ -107,19 +107,28 @@ pub trait Queue: Send + Sync {
 
     /// Ends claims with what came of them, all in one commit, the notifications included. A settlement whose delivery
     /// the node does not hold any more is left out, and so are the notifications if none of the settlements was recorded.
+    /// What is to be tried again is held or cancelled instead where that was ordered meanwhile ([`Queue::order`]).
     /// Returns how many were recorded. Calls that wait together share one commit.
     async fn settle(&self, node: NodeId, settle: Settle) -> Result<usize>;
 
-    /// Gives claimed deliveries back untried: they are due again at once.
+    /// Gives claimed deliveries back untried: they are due again at once, or else held or cancelled, as was ordered.
     async fn release(&self, node: NodeId, deliveries: Vec<DeliveryId>) -> Result<()>;
 
     /// Gives back all that a node holds and forgets the node.
     async fn leave(&self, node: NodeId) -> Result<()>;
 
-    /// Carries out an order on all deliveries of a selection but those that a node is sending now. A large order is
-    /// carried out in parts: after an error, or if the call is dropped, some of them are done, and the same order given
-    /// again does the rest.
+    /// Carries out an order on all deliveries of a selection. A large order is carried out in parts: after an error, or if
+    /// the call is dropped, some of them are done, and the same order given again does the rest.
+    ///
+    /// A delivery that a node holds is held or cancelled in the store at once, while the claim stays: from then on the end of
+    /// the claim, however it comes, leaves it so, unless it was sent or failed for good. The node is told
+    /// ([`Change::Orders`]), and gives back what is in no transaction yet. The next order finds it as the one before left it:
+    /// [`Order::Release`] takes back a hold, and [`Order::Retry`] a cancellation, whether or not the node has let go by
+    /// then; what is held can be cancelled, and what is cancelled cannot be held. A retry of what a node is at changes nothing.
     async fn order(&self, selection: Selection, order: Order, now: Timestamp) -> Result<Ordered>;
+
+    /// What the node holds and is not to send any more, because it was held or cancelled meanwhile.
+    async fn recalled(&self, node: NodeId) -> Result<Vec<DeliveryId>>;
 
     async fn queue_stats(&self, now: Timestamp) -> Result<QueueStats>;
 }

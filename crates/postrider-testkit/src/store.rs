@@ -363,6 +363,10 @@ impl Queue for FaultyStore {
         self.working().await?.order(selection, order, now).await
     }
 
+    async fn recalled(&self, node: NodeId) -> Result<Vec<postrider_store::DeliveryId>> {
+        self.working().await?.recalled(node).await
+    }
+
     async fn queue_stats(&self, now: Timestamp) -> Result<QueueStats> {
         self.working().await?.queue_stats(now).await
     }

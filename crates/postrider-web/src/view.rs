@@ -10,8 +10,8 @@ use std::net::IpAddr;
 
 use postrider_core::bounce::Feedback;
 use postrider_core::{
-    Attachment, Attempt, AuthenticationResult, Category, Content, Direction, EmailStatus, ObjectId, Priority, Reply,
-    Timestamp, TlsInfo,
+    Attachment, Attempt, AuthenticationResult, Category, Content, DeliveryStatus, Direction, EmailStatus, ObjectId,
+    Priority, Reply, Timestamp, TlsInfo,
 };
 use postrider_store::{DeliveryRecord, EmailDetail, EmailPage, EmailRecord};
 use serde::Serialize;
@@ -90,6 +90,8 @@ struct HeaderView {
 struct DeliveryView {
     recipient: String,
     status: EmailStatus,
+    /// While it is sending: what an order makes of it afterwards, unless it is sent or fails for good.
+    ordered: Option<DeliveryStatus>,
     attempts: u32,
     next_attempt_at: Option<Timestamp>,
     last_response: Option<ReplyView>,
@@ -182,6 +184,7 @@ impl From<DeliveryRecord> for DeliveryView {
         Self {
             recipient: delivery.recipient,
             status: delivery.status,
+            ordered: delivery.ordered,
             attempts: delivery.attempts,
             next_attempt_at: delivery.next_attempt_at,
             last_response: delivery.last_response.map(ReplyView::from),

@@ -24,6 +24,9 @@ impl Queue {
                 if heard.contains(&Change::Queue) {
                     self.kick();
                 }
+                if heard.contains(&Change::Orders) {
+                    self.heed_orders();
+                }
                 if heard.contains(&Change::Nodes) {
                     self.renew_wake.notify_one();
                 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_core::{Domain, Priority, Timestamp};
-use postrider_store::{Membership, NodeId};
+use postrider_store::{DeliveryId, Membership, NodeId};
 
 use super::Job;
 use super::holdings::Holdings;
@@ -387,6 +387,16 @@ impl Lanes {
             }
             is_needed
         });
+        taken
+    }
+
+    /// Takes these deliveries out of line.
+    pub(super) fn take_out(&mut self, ids: &HashSet<DeliveryId>) -> Vec<Job> {
+        let mut taken = Vec::new();
+        for lane in self.lanes.values_mut() {
+            lane.jobs.iter_mut().for_each(|job| taken.extend(job.take_out(ids)));
+            lane.jobs.retain(|job| !job.deliveries.is_empty());
+        }
         taken
     }
 

@@ -12,6 +12,7 @@ mod holdings;
 mod lanes;
 mod lease;
 mod predecessor;
+mod recall;
 mod routing;
 mod settle;
 mod shares;
@@ -42,7 +43,11 @@ use crate::webhook::Webhooks;
 use lanes::{LaneLimits, Lanes};
 use lease::Lease;
 pub(crate) use predecessor::NodeFile;
+use recall::Recalled;
 use unrecorded::Unrecorded;
+
+/// Jobs that are given back to the store together.
+const GIVEN_BACK_JOBS: usize = 200;
 
 /// The queue's limits and the values that outcomes are computed with.
 #[derive(Debug)]
@@ -93,6 +98,10 @@ pub(crate) struct Queue {
     renew_wake: Notify,
     outage: Outage,
     unrecorded: Mutex<Unrecorded>,
+    /// What was held or cancelled while this node has it.
+    recalled: Recalled,
+    /// Wakes who looks for that.
+    recall_wake: Notify,
     /// In whose name claims are made; the same as the lanes have. Workers of another node's claims stop at once.
     node: watch::Sender<Option<NodeId>>,
     /// Settlements on their way to the store.
@@ -195,6 +204,8 @@ impl Queue {
             renew_wake: Notify::new(),
             outage: Outage::new(),
             unrecorded: Mutex::default(),
+            recalled: Recalled::default(),
+            recall_wake: Notify::new(),
             settling: AtomicUsize::new(0),
             drained: Notify::new(),
             stopping: AtomicBool::new(false),
@@ -237,7 +248,7 @@ impl Queue {
 
     /// Claims and renews until told to stop. Ends when the queue is stopped.
     pub(crate) async fn run(self: Arc<Self>) {
-        tokio::join!(self.keep_lease(), self.hear_changes(), self.claim_whenever_due());
+        tokio::join!(self.keep_lease(), self.hear_changes(), self.recall_whenever_told(), self.claim_whenever_due());
     }
 
     /// The store answered a call with an error: `what` was not done.
@@ -370,22 +381,32 @@ impl Queue {
 
     /// Gives claims back to the store, untried.
     fn give_back(self: &Arc<Self>, jobs: Vec<Job>) {
-        for job in jobs {
-            self.sources.give_back(&job.source);
+        jobs.iter().for_each(|job| self.sources.give_back(&job.source));
+        let mut jobs = jobs.into_iter().peekable();
+        while let Some(first) = jobs.next() {
+            let (node, mut part) = (first.node, vec![first]);
+            while part.len() < GIVEN_BACK_JOBS {
+                let Some(job) = jobs.next_if(|job| job.node == node) else { break };
+                part.push(job);
+            }
             let settling = Settling::begin(self);
             let queue = self.clone();
             tokio::spawn(async move {
                 let _settling = settling;
-                let deliveries: Vec<DeliveryId> = job.ids().collect();
-                while let Err(error) = queue.store.release(job.node, deliveries.clone()).await {
-                    queue.store_failed("claims cannot be given back yet", &error);
-                    if !queue.is_current(job.node) {
-                        break;
-                    }
-                    queue.delivery.clock.sleep(settle::STORE_RETRY).await;
-                }
-                queue.forget(&job);
+                queue.release(node, &part).await;
+                part.iter().for_each(|job| queue.forget(job));
             });
+        }
+    }
+
+    async fn release(&self, node: NodeId, jobs: &[Job]) {
+        let deliveries: Vec<DeliveryId> = jobs.iter().flat_map(Job::ids).collect();
+        while let Err(error) = self.store.release(node, deliveries.clone()).await {
+            self.store_failed("claims cannot be given back yet", &error);
+            if !self.is_current(node) {
+                return;
+            }
+            self.delivery.clock.sleep(settle::STORE_RETRY).await;
         }
     }
 
@@ -396,6 +417,7 @@ impl Queue {
 
     /// Gives up the room of a job's deliveries.
     fn forget(&self, job: &Job) {
+        self.recalled.forget(job.ids());
         if self.lanes().unhold(&job.domains(), job.node) {
             self.kick();
         }

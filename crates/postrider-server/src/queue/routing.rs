@@ -203,8 +203,8 @@ impl Queue {
         }
     }
 
-    fn line_up(self: &Arc<Self>, route: Arc<Route>, job: Job) {
-        let pushed = {
+    fn line_up(self: &Arc<Self>, route: Arc<Route>, mut job: Job) {
+        let (pushed, recalled) = {
             let mut lanes = self.lanes();
             if lanes.node() != Some(job.node) {
                 // Its claims are gone, with the node in whose name they were made.
@@ -214,8 +214,13 @@ impl Queue {
                 drop(lanes);
                 return self.give_back(vec![job]);
             }
-            (job.node, lanes.push(route, job, self.now()))
+            let recalled = self.split_recalled(&mut job);
+            let node = job.node;
+            let pushed = (!job.deliveries.is_empty()).then(|| (node, lanes.push(route, job, self.now())));
+            (pushed, recalled)
         };
+        self.give_back(recalled.into_iter().collect());
+        let Some(pushed) = pushed else { return };
         match pushed {
             (node, Pushed::Start(start)) => self.start_worker(start, node),
             (_, Pushed::Waits) => {}

@@ -220,6 +220,7 @@ impl Worker {
                 None
             }
             Err(NotSent::NoPlace(connection)) => {
+                let Some(job) = queue.without_recalled(job) else { return Some(connection) };
                 self.connected = None;
                 let left = queue.lanes().put_back(&self.turn, job, connection, queue.now());
                 if let Some(connection) = left.surplus {
@@ -317,17 +318,21 @@ impl Worker {
                     held.insert((raw, loan)).0.clone()
                 }
             };
+            self.job = self.job.take().and_then(|job| queue.without_recalled(job));
+            let Some(deliveries) = self.job.as_ref().map(|job| job.deliveries.clone()) else {
+                return Err(NotSent::Done(Some(connection)));
+            };
             let mut seen = Vec::new();
             if queue.delivery.tls_ledger.is_some() {
                 seen.extend(Seen::of(&connection, &self.route));
             }
-            match transaction::send(&queue.delivery, connection, email, deliveries, raw, &may_send).await? {
+            match transaction::send(&queue.delivery, connection, email, &deliveries, raw, &may_send).await? {
                 // The other side closed it while nobody looked: that is no attempt.
                 (Sent { began: false, .. }, _) if was_kept => {
                     debug!("the kept connection was closed; a new one is opened")
                 }
                 (sent, connection) => {
-                    self.note_seen(email, deliveries, &seen);
+                    self.note_seen(email, &deliveries, &seen);
                     return Ok((sent, connection));
                 }
             }

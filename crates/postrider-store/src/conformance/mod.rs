@@ -136,7 +136,10 @@ checks! { $
     }
     orders {
         orders_change_what_they_apply_to
-        orders_leave_alone_what_is_being_sent
+        orders_on_what_is_claimed_stand_when_the_claim_ends
+        what_is_sent_or_failed_stays_so_whatever_was_ordered
+        orders_on_what_is_claimed_follow_each_other
+        orders_outlive_the_node_that_holds_what_they_are_for
         a_retry_starts_expiry_again
         a_retry_makes_due
         a_hold_keeps_until_released

@@ -22,6 +22,8 @@ pub(super) struct ModelDelivery {
     pub(super) recipient: Address,
     pub(super) status: DeliveryStatus,
     pub(super) due_at: Timestamp,
+    /// See [`ClaimedDelivery::queued_at`].
+    pub(super) queued_at: Timestamp,
     pub(super) attempts: u32,
     pub(super) is_claimed: bool,
 }
@@ -41,6 +43,7 @@ impl Model {
             recipient: new.recipient.address.clone(),
             status: DeliveryStatus::Queued,
             due_at: new.due_at,
+            queued_at: new.due_at,
             attempts: 0,
             is_claimed: new.claimed_by.is_some(),
         };
@@ -57,6 +60,11 @@ impl Model {
         self.all(|delivery| delivery.is_claimed)
     }
 
+    /// What is claimed and was held or cancelled meanwhile.
+    pub(super) fn recalled(&self) -> Vec<DeliveryId> {
+        self.all(|delivery| delivery.is_claimed && !delivery.status.is_waiting())
+    }
+
     /// What could be claimed at `now`.
     pub(super) fn due(&self, now: Timestamp) -> Vec<DeliveryId> {
         self.all(|delivery| !delivery.is_claimed && delivery.status.is_waiting() && delivery.due_at <= now)
@@ -69,7 +77,10 @@ impl Model {
         match next {
             Next::Sent => delivery.status = DeliveryStatus::Sent,
             Next::Failed => delivery.status = DeliveryStatus::Failed,
-            Next::Retry { at } => (delivery.status, delivery.due_at) = (DeliveryStatus::Deferred, at),
+            Next::Retry { at } if delivery.status.is_waiting() => {
+                (delivery.status, delivery.due_at) = (DeliveryStatus::Deferred, at);
+            }
+            Next::Retry { .. } => {}
         }
         true
     }
@@ -87,17 +98,22 @@ impl Model {
                 let (status, due_at) = match (order, delivery.status) {
                     _ if !is_domain || selection.status.is_some_and(|only| only != delivery.status) => continue,
                     (Order::Retry, Queued | Deferred) => (delivery.status, delivery.due_at.min(now)),
-                    (Order::Retry, Failed | Cancelled) | (Order::Release, Held) => (Queued, now),
+                    (Order::Retry, Failed | Cancelled) => (Queued, now),
+                    (Order::Release, Held) => (Queued, now.max(delivery.queued_at)),
                     (Order::Hold, Queued | Deferred) => (Held, delivery.due_at),
                     (Order::Cancel, Queued | Deferred | Held) => (Cancelled, delivery.due_at),
                     _ => continue,
                 };
-                if delivery.is_claimed {
+                if delivery.is_claimed && order == Order::Retry && delivery.status.is_waiting() {
                     ordered.sending += 1;
-                } else {
-                    (delivery.status, delivery.due_at) = (status, due_at);
-                    ordered.changed += 1;
+                    continue;
                 }
+                if status == Queued && delivery.status != Queued {
+                    delivery.queued_at = due_at;
+                }
+                (delivery.status, delivery.due_at) = (status, due_at);
+                let is_recalled = delivery.is_claimed && !status.is_waiting();
+                *if is_recalled { &mut ordered.recalled } else { &mut ordered.changed } += 1;
             }
         }
         ordered

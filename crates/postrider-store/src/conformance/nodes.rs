@@ -128,6 +128,13 @@ pub(super) async fn changes_are_heard_through_another_store(harness: &dyn Harnes
     let node = register(&store, 4).await;
     hear(&mut heard, Change::Nodes, "a node that came").await;
     assert_eq!(claim_all(&store, node, 5).await, [delivery(id, 0)]);
+    let selection = Selection { emails: vec![id], ..Selection::default() };
+    let mut own = store.changes();
+    store.order(selection.clone(), Order::Hold, at(5)).await.unwrap();
+    let is_heard = std::iter::from_fn(|| own.try_recv().ok()).any(|change| change == Change::Orders);
+    assert!(is_heard, "what the caller's own process holds it hears of at once");
+    hear(&mut heard, Change::Orders, "an order on what is claimed").await;
+    store.order(selection, Order::Release, at(5)).await.unwrap();
     store.release(node, vec![delivery(id, 0)]).await.unwrap();
     hear(&mut heard, Change::Queue, "a claim that was given back").await;
     assert!(store.remove_user(&address("a@example.org")).await.unwrap());

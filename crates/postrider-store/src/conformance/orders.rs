@@ -12,14 +12,13 @@ use crate::traits::Store;
 /// One e-mail whose deliveries have all statuses: queued, deferred, sent, failed, held, cancelled, and one that is sent
 /// right now.
 async fn one_of_each(store: &Arc<dyn Store>, node: NodeId) -> ObjectId {
-    let recipients: Vec<_> = (0..7).map(|n| format!("r{n}@one.example")).collect();
+    let recipients: Vec<_> = (0..7).map(|n| format!("r{n}@d{n}.example")).collect();
     let recipients: Vec<_> = recipients.iter().map(String::as_str).collect();
     let id = accept(store, claimed_email(1, &recipients, node)).await;
-    // An order reaches what is not claimed: one at a time.
-    store.release(node, vec![delivery(id, 5)]).await.unwrap();
-    store.order(of(id), Order::Cancel, at(2)).await.unwrap();
-    store.release(node, vec![delivery(id, 4)]).await.unwrap();
-    store.order(of(id), Order::Hold, at(2)).await.unwrap();
+    let only = |name| Selection { recipient_domain: Some(domain(name)), ..of(id) };
+    store.release(node, vec![delivery(id, 4), delivery(id, 5)]).await.unwrap();
+    store.order(only("d4.example"), Order::Hold, at(2)).await.unwrap();
+    store.order(only("d5.example"), Order::Cancel, at(2)).await.unwrap();
     settle(store, node, delivery(id, 1), 3, Next::Retry { at: at(500) }).await;
     settle(store, node, delivery(id, 2), 3, Next::Sent).await;
     settle(store, node, delivery(id, 3), 3, Next::Failed).await;
@@ -40,19 +39,19 @@ pub(super) async fn orders_change_what_they_apply_to(harness: &dyn Harness) {
     let (store, node) = open_with_node(harness).await;
     let before = [Queued, Deferred, Sent, Failed, Held, Cancelled, Sending];
     let cases = [
-        (Order::Retry, [Queued, Deferred, Sent, Queued, Held, Queued, Sending], (4, 1)),
-        (Order::Hold, [Held, Held, Sent, Failed, Held, Cancelled, Sending], (2, 1)),
-        (Order::Release, [Queued, Deferred, Sent, Failed, Queued, Cancelled, Sending], (1, 0)),
-        (Order::Cancel, [Cancelled, Cancelled, Sent, Failed, Cancelled, Cancelled, Sending], (3, 1)),
+        (Order::Retry, [Queued, Deferred, Sent, Queued, Held, Queued, Sending], (4, 0, 1)),
+        (Order::Hold, [Held, Held, Sent, Failed, Held, Cancelled, Sending], (2, 1, 0)),
+        (Order::Release, [Queued, Deferred, Sent, Failed, Queued, Cancelled, Sending], (1, 0, 0)),
+        (Order::Cancel, [Cancelled, Cancelled, Sent, Failed, Cancelled, Cancelled, Sending], (3, 1, 0)),
     ];
     for everywhere in [false, true] {
-        for (order, after, (changed, sending)) in cases {
+        for (order, after, (changed, recalled, sending)) in cases {
             let id = one_of_each(&store, node).await;
             assert_eq!(statuses(&store, id).await, before);
             let selection = if everywhere { Selection::default() } else { of(id) };
             let ordered = store.order(selection, order, at(4)).await.unwrap();
             assert_eq!(statuses(&store, id).await, after, "{order:?}");
-            assert_eq!(ordered, Ordered { changed, sending }, "{order:?}");
+            assert_eq!(ordered, Ordered { changed, recalled, sending }, "{order:?}");
             let shown = detail(&store, id).await.email;
             assert_eq!((shown.status, shown.updated_at), (Sending, at(4)));
             assert!(store.delete(id).await.unwrap());
@@ -60,14 +59,130 @@ pub(super) async fn orders_change_what_they_apply_to(harness: &dyn Harness) {
     }
 }
 
-pub(super) async fn orders_leave_alone_what_is_being_sent(harness: &dyn Harness) {
+/// What an order does to one delivery that a node holds.
+const RECALLED: Ordered = Ordered { changed: 0, recalled: 1, sending: 0 };
+/// And when it takes back what another did to it.
+const CHANGED: Ordered = Ordered { changed: 1, recalled: 0, sending: 0 };
+
+pub(super) async fn orders_on_what_is_claimed_stand_when_the_claim_ends(harness: &dyn Harness) {
     let (store, node) = open_with_node(harness).await;
-    let id = accept(&store, claimed_email(1, &["a@one.example"], node)).await;
-    for order in [Order::Retry, Order::Hold, Order::Cancel] {
-        assert_eq!(store.order(of(id), order, at(2)).await.unwrap(), Ordered { changed: 0, sending: 1 });
+    let other = accept(&store, claimed_email(1, &["other@one.example"], node)).await;
+    for (order, status) in [(Order::Hold, EmailStatus::Held), (Order::Cancel, EmailStatus::Cancelled)] {
+        for is_tried in [true, false] {
+            let id = accept(&store, claimed_email(1, &["a@one.example"], node)).await;
+            assert_eq!(store.order(of(id), order, at(2)).await.unwrap(), RECALLED);
+            assert_eq!(store.recalled(node).await.unwrap(), [delivery(id, 0)]);
+            let shown = detail(&store, id).await;
+            assert_eq!((shown.email.status, shown.deliveries[0].status), (EmailStatus::Sending, EmailStatus::Sending));
+            assert_eq!(shown.deliveries[0].ordered.map(DeliveryStatus::as_str), Some(status.as_str()));
+            let stats = store.queue_stats(at(2)).await.unwrap();
+            assert_eq!((stats.sending, stats.queued, stats.held, stats.cancelled), (2, 0, 0, 0));
+            assert_eq!(stats.domains[0].queued, 1, "it waits no more");
+            if is_tried {
+                assert_eq!(settle(&store, node, delivery(id, 0), 3, Next::Retry { at: at(9) }).await, 1);
+            } else {
+                store.release(node, vec![delivery(id, 0)]).await.unwrap();
+            }
+            assert!(store.recalled(node).await.unwrap().is_empty());
+            let shown = detail(&store, id).await;
+            assert_eq!((shown.email.status, shown.deliveries[0].ordered), (status, None));
+            assert_eq!(shown.attempts.len(), usize::from(is_tried), "what was tried is on record");
+            assert_eq!(shown.email.next_attempt_at, None);
+            assert!(claim_all(&store, node, 100).await.is_empty());
+            assert_eq!(listed(&store, EmailFilter { status: Some(status), ..EmailFilter::default() }).await, [id]);
+            assert!(store.delete(id).await.unwrap());
+        }
     }
-    assert_eq!(settle(&store, node, delivery(id, 0), 3, Next::Sent).await, 1, "the claim was not touched");
+    assert_eq!(settle(&store, node, delivery(other, 0), 3, Next::Sent).await, 1, "it was not meant");
+}
+
+pub(super) async fn what_is_sent_or_failed_stays_so_whatever_was_ordered(harness: &dyn Harness) {
+    let (store, node) = open_with_node(harness).await;
+    for order in [Order::Hold, Order::Cancel] {
+        for (next, status) in [(Next::Sent, EmailStatus::Sent), (Next::Failed, EmailStatus::Failed)] {
+            let id = accept(&store, claimed_email(1, &["a@one.example"], node)).await;
+            assert_eq!(store.order(of(id), order, at(2)).await.unwrap(), RECALLED);
+            assert_eq!(settle(&store, node, delivery(id, 0), 3, next).await, 1);
+            assert_eq!(detail(&store, id).await.email.status, status);
+            assert!(store.recalled(node).await.unwrap().is_empty());
+            let everything = store.order(Selection::default(), Order::Release, at(4)).await.unwrap();
+            assert_eq!(everything, Ordered::default(), "nothing is held any more");
+            assert_eq!(listed(&store, EmailFilter { status: Some(status), ..EmailFilter::default() }).await, [id]);
+            store.delete(id).await.unwrap();
+        }
+    }
+    let id = accept(&store, claimed_email(1, &["a@one.example"], node)).await;
+    let ordered = store.order(of(id), Order::Retry, at(2)).await.unwrap();
+    assert_eq!(ordered, Ordered { sending: 1, ..Ordered::default() }, "it is being tried");
+    assert_eq!(settle(&store, node, delivery(id, 0), 3, Next::Sent).await, 1);
     assert_eq!(store.order(of(id), Order::Retry, at(4)).await.unwrap(), Ordered::default(), "what is sent is sent");
+}
+
+pub(super) async fn orders_on_what_is_claimed_follow_each_other(harness: &dyn Harness) {
+    let (store, node) = open_with_node(harness).await;
+    let (hold, release, cancel, retry) = (Order::Hold, Order::Release, Order::Cancel, Order::Retry);
+    let nothing = Ordered::default();
+    let cases: [(&[(Order, Ordered)], EmailStatus); 6] = [
+        (&[(hold, RECALLED), (release, CHANGED)], EmailStatus::Deferred),
+        (&[(hold, RECALLED), (hold, nothing), (retry, nothing)], EmailStatus::Held),
+        (&[(hold, RECALLED), (cancel, RECALLED), (release, nothing)], EmailStatus::Cancelled),
+        (&[(cancel, RECALLED), (hold, nothing), (cancel, nothing)], EmailStatus::Cancelled),
+        (&[(cancel, RECALLED), (retry, CHANGED), (hold, RECALLED)], EmailStatus::Held),
+        (&[(cancel, RECALLED), (retry, CHANGED)], EmailStatus::Deferred),
+    ];
+    for everywhere in [false, true] {
+        for (orders, status) in cases {
+            let id = accept(&store, claimed_email(1, &["a@one.example"], node)).await;
+            for &(order, expected) in orders {
+                let selection = if everywhere { Selection::default() } else { of(id) };
+                assert_eq!(store.order(selection, order, at(2)).await.unwrap(), expected, "{order:?} of {orders:?}");
+                assert!(claim_all(&store, node, 100).await.is_empty(), "it is the node's still");
+            }
+            assert_eq!(settle(&store, node, delivery(id, 0), 3, Next::Retry { at: at(9) }).await, 1, "and its alone");
+            assert_eq!(detail(&store, id).await.email.status, status, "{orders:?}");
+            store.delete(id).await.unwrap();
+        }
+    }
+    // Given back instead, it is due again.
+    let id = accept(&store, claimed_email(1, &["a@one.example"], node)).await;
+    store.order(of(id), Order::Hold, at(2)).await.unwrap();
+    store.order(of(id), Order::Release, at(3)).await.unwrap();
+    store.release(node, vec![delivery(id, 0)]).await.unwrap();
+    assert_eq!(claim_all(&store, node, 4).await, [delivery(id, 0)]);
+}
+
+pub(super) async fn orders_outlive_the_node_that_holds_what_they_are_for(harness: &dyn Harness) {
+    let store = harness.open().await;
+    for leaves in [true, false] {
+        let node = register(&store, 0).await;
+        let id = accept(&store, claimed_email(1, &["a@one.example", "b@one.example", "c@one.example"], node)).await;
+        let part = Selection { recipient_domain: Some(domain("one.example")), ..of(id) };
+        assert_eq!(store.order(part, Order::Hold, at(2)).await.unwrap().recalled, 3);
+        assert_eq!(settle(&store, node, delivery(id, 1), 3, Next::Sent).await, 1);
+        if leaves {
+            store.leave(node).await.unwrap();
+        }
+        // Long after, so that the other is gone in every engine.
+        let next = register(&store, 1_000).await;
+        eventually_held(&store, id).await;
+        assert!(claim_all(&store, next, 1_001).await.is_empty());
+        assert_eq!(store.queue_stats(at(1_001)).await.unwrap().held, 1);
+        assert_eq!(store.order(of(id), Order::Release, at(1_002)).await.unwrap().changed, 2);
+        assert_eq!(claim_all(&store, next, 1_003).await, [delivery(id, 0), delivery(id, 2)]);
+        store.leave(next).await.unwrap();
+        store.delete(id).await.unwrap();
+    }
+}
+
+/// A renewal need not wait for what it gives back.
+async fn eventually_held(store: &Arc<dyn Store>, id: ObjectId) {
+    for _ in 0..100 {
+        if detail(store, id).await.email.status == EmailStatus::Held {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("it is not held: {:?}", statuses(store, id).await);
 }
 
 pub(super) async fn a_retry_starts_expiry_again(harness: &dyn Harness) {

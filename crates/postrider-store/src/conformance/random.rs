@@ -141,6 +141,9 @@ impl Run {
     }
 
     async fn compare(&mut self, now: i64) {
+        let mut recalled = self.store.recalled(self.node).await.unwrap();
+        recalled.sort_unstable();
+        assert_eq!(recalled, self.model.recalled(), "after {now} operations");
         let expected = self.model.stats(at(now));
         let mut stats = self.store.queue_stats(at(now)).await.unwrap();
         (stats.sent_last_minute, stats.failed_last_minute) = (0, 0);
@@ -160,6 +163,8 @@ impl Run {
         for (shown, expected) in shown.deliveries.iter().zip(deliveries) {
             let is_waiting = expected.status.is_waiting() && !expected.is_claimed;
             assert_eq!(shown.attempts, expected.attempts);
+            let is_ordered = expected.is_claimed && !expected.status.is_waiting();
+            assert_eq!(shown.ordered, is_ordered.then_some(expected.status));
             assert_eq!(shown.next_attempt_at, is_waiting.then_some(expected.due_at));
         }
     }

@@ -96,10 +96,12 @@ pub enum Change {
     Directory,
     /// Addresses were put on the suppression list, or taken off it.
     Suppressions,
+    /// Orders were given on deliveries that nodes hold: [`crate::Queue::recalled`] tells which.
+    Orders,
 }
 
 impl Change {
-    pub const ALL: [Self; 4] = [Self::Queue, Self::Nodes, Self::Directory, Self::Suppressions];
+    pub const ALL: [Self; 5] = [Self::Queue, Self::Nodes, Self::Directory, Self::Suppressions, Self::Orders];
 }
 
 /// An e-mail as a store keeps it, for another store.
@@ -293,8 +295,25 @@ pub enum Order {
 pub struct Ordered {
     /// Deliveries that the order was carried out on, also where they were as ordered already.
     pub changed: u64,
-    /// Deliveries left alone because a node is sending them at this moment; try again shortly.
+    /// Deliveries that are held or cancelled as soon as the nodes let go that have taken them on: within a second or so, but
+    /// for those in a transaction. Of these, what is sent or fails for good stays so.
+    pub recalled: u64,
+    /// Deliveries that there was nothing to order of: a node is at them, and they were to be tried now.
     pub sending: u64,
+}
+
+impl Ordered {
+    /// Adds what another order did.
+    pub fn add(&mut self, other: Self) {
+        self.changed += other.changed;
+        self.recalled += other.recalled;
+        self.sending += other.sending;
+    }
+
+    /// Whether it did, or will do, nothing.
+    pub fn is_nothing(&self) -> bool {
+        self.changed == 0 && self.recalled == 0
+    }
 }
 
 /// An e-mail as lists show it.
@@ -350,6 +369,8 @@ pub struct DeliveryRecord {
     pub recipient: String,
     /// [`EmailStatus`], because a claim shows here as `sending`.
     pub status: EmailStatus,
+    /// While it is `sending`: what an order makes of it once the node lets go of it, unless it is sent or fails for good.
+    pub ordered: Option<DeliveryStatus>,
     pub attempts: u32,
     /// `None` unless it is waiting and no node is sending it now.
     pub next_attempt_at: Option<Timestamp>,

@@ -282,10 +282,13 @@ impl Queue for SqliteStore {
             let part = part.to_vec();
             let bytes = part.len() * 256;
             let done = self.writer.write(bytes, move |batch| order::carry_out(batch, &part, order, now)).await?;
-            ordered.changed += done.changed;
-            ordered.sending += done.sending;
+            ordered.add(done);
         }
         Ok(ordered)
+    }
+
+    async fn recalled(&self, node: NodeId) -> Result<Vec<DeliveryId>> {
+        self.read(move |connection| queue::recalled(connection, node)).await
     }
 
     async fn queue_stats(&self, now: Timestamp) -> Result<QueueStats> {

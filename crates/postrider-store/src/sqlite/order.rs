@@ -50,21 +50,24 @@ pub(super) fn carry_out(batch: &mut Batch<'_>, keys: &[Key], order: Order, now: 
                 Ok((row.get::<_, StatusCode>(0)?, row.get::<_, bool>(1)?, row.get::<_, String>(2)?))
             })
             .optional()?;
-        let Some((code, is_sending, domain)) = row else { continue };
+        let Some((code, is_owned, domain)) = row else { continue };
         let status = codes::delivery_status(code).map_err(Failure::Undo)?;
         if !applies_to(order).contains(&status) {
             continue;
         }
-        if is_sending {
+        if is_owned && order == Order::Retry && status.is_waiting() {
             ordered.sending += 1;
             continue;
         }
         let next = change(batch, (seq, number), status, order, now)?;
         batch.waits(&domain, Some(status), Some(next));
-        if next.is_waiting() {
+        if is_owned {
+            batch.tell(Change::Orders);
+        } else if next.is_waiting() {
             batch.tell(Change::Queue);
         }
-        ordered.changed += 1;
+        let count = if is_owned && !next.is_waiting() { &mut ordered.recalled } else { &mut ordered.changed };
+        *count += 1;
     }
     Ok(ordered)
 }

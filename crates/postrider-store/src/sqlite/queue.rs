@@ -97,6 +97,18 @@ pub(super) fn release(batch: &mut Batch<'_>, node: NodeId, deliveries: &[Deliver
     Ok(())
 }
 
+/// What a node holds and is not to send any more.
+pub(super) fn recalled(connection: &Connection, node: NodeId) -> Result<Vec<DeliveryId>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT e.id, d.number
+         FROM deliveries AS d INDEXED BY deliveries_owned CROSS JOIN emails AS e ON e.seq = d.email
+         WHERE d.owner = (SELECT number FROM nodes WHERE id = ?1) AND d.owner IS NOT NULL AND d.status > 1",
+    )?;
+    let recalled = statement
+        .query_map([node.as_bytes()], |row| Ok(DeliveryId { email: codes::id(row.get(0)?), number: row.get(1)? }))?;
+    Ok(recalled.collect::<Result<_, _>>()?)
+}
+
 fn forget(batch: &mut Batch<'_>, number: i64) -> Result<usize, Failure> {
     let released = batch
         .connection

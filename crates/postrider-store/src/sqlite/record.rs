@@ -311,6 +311,7 @@ fn delivery(
         number,
         recipient: row.get(5)?,
         status: if is_sending { EmailStatus::Sending } else { EmailStatus::of([status]) },
+        ordered: (is_sending && !status.is_waiting()).then_some(status),
         attempts: row.get(4)?,
         next_attempt_at: if status.is_waiting() && !is_sending { Some(codes::timestamp(row.get(3)?)) } else { None },
         last_response: outcome.and_then(Outcome::reply).cloned(),

@@ -78,11 +78,6 @@ pub(super) fn settle(batch: &mut Batch<'_>, node: NodeId, settle: &PreparedSettl
 fn record(batch: &mut Batch<'_>, owner: i64, settlement: &PreparedSettlement) -> Result<bool, Failure> {
     let Some(seq) = sequence::find(batch.connection, settlement.id.email)? else { return Ok(false) };
     let number = settlement.id.number;
-    let (status, due_at) = match settlement.next {
-        Next::Sent => (DeliveryStatus::Sent, None),
-        Next::Failed => (DeliveryStatus::Failed, None),
-        Next::Retry { at } => (DeliveryStatus::Deferred, Some(at.as_millis())),
-    };
     let held = batch
         .connection
         .prepare_cached(
@@ -93,6 +88,14 @@ fn record(batch: &mut Batch<'_>, owner: i64, settlement: &PreparedSettlement) ->
         })
         .optional()?;
     let Some((old_code, attempts, domain)) = held else { return Ok(false) };
+    let old = codes::delivery_status(old_code).map_err(Failure::Undo)?;
+    let (status, due_at) = match settlement.next {
+        Next::Sent => (DeliveryStatus::Sent, None),
+        Next::Failed => (DeliveryStatus::Failed, None),
+        // An order that came meanwhile stands.
+        Next::Retry { at } if old.is_waiting() => (DeliveryStatus::Deferred, Some(at.as_millis())),
+        Next::Retry { .. } => (old, None),
+    };
     let attempt = attempts.saturating_add(1);
     batch
         .connection
@@ -117,7 +120,6 @@ fn record(batch: &mut Batch<'_>, owner: i64, settlement: &PreparedSettlement) ->
         attempt,
         settlement.record,
     ])?;
-    let old = codes::delivery_status(old_code).map_err(Failure::Undo)?;
     batch.waits(&domain, Some(old), Some(status));
     match settlement.next {
         Next::Sent => batch.count_sent(settlement.at),

@@ -58,6 +58,7 @@ mod mongodb_reader;
 mod nodes;
 mod process;
 mod quarantine;
+mod queue_orders;
 mod require_tls;
 mod sender_check;
 mod shutdown;

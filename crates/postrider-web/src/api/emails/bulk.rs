@@ -5,7 +5,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use futures_util::{StreamExt as _, stream};
 use postrider_core::{Direction, EmailStatus, ObjectId, Timestamp};
-use postrider_store::{EmailFilter, Order, Selection};
+use postrider_store::{EmailFilter, Order, Ordered, Selection};
 use serde::{Deserialize, Serialize};
 
 use super::no_such_email;
@@ -54,7 +54,9 @@ pub(in crate::api) struct Done {
     matched: u64,
     /// Deliveries that were changed; of deletions, e-mails.
     changed: u64,
-    /// Deliveries left alone because they are being sent at this moment.
+    /// Deliveries that will be as soon as the nodes that have taken them on let go: [`Ordered::recalled`].
+    recalled: u64,
+    /// Deliveries left alone because they are being tried at this moment.
     sending: u64,
     /// Whether there are more than one request changes.
     more: bool,
@@ -139,13 +141,14 @@ async fn matching(state: &AppState, filter: EmailFilter) -> Result<(Vec<ObjectId
 }
 
 async fn order(state: &AppState, ids: &[ObjectId], order: Order, done: &mut Done) -> Result<(), Problem> {
+    let mut total = Ordered::default();
     for ids in ids.chunks(ORDER_EMAILS) {
         let selection = Selection { emails: ids.to_vec(), ..Selection::default() };
         let ordered = state.store.order(selection, order, state.clock.now()).await?;
-        done.changed += ordered.changed;
-        done.sending += ordered.sending;
+        total.add(ordered);
     }
-    if done.changed > 0 {
+    (done.changed, done.recalled, done.sending) = (total.changed, total.recalled, total.sending);
+    if !total.is_nothing() {
         state.control.kick_queue();
     }
     Ok(())

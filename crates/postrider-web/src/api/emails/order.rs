@@ -33,7 +33,8 @@ pub(in crate::api) async fn cancel(
     give(&state, id, Order::Cancel, nothing).await
 }
 
-/// Answers with the e-mail as it then stands; 409 where nothing was changed.
+/// Answers with the e-mail as it then stands; 409 where nothing was changed. What a node has taken on is `sending` until it lets
+/// go, and says in `ordered` what it will be then.
 async fn give(
     state: &AppState,
     id: ObjectId,
@@ -42,14 +43,14 @@ async fn give(
 ) -> Result<Json<EmailDetailView>, Problem> {
     let selection = Selection { emails: vec![id], ..Selection::default() };
     let ordered = state.store.order(selection, order, state.clock.now()).await?;
-    if ordered.changed > 0 {
+    if !ordered.is_nothing() {
         state.control.kick_queue();
-        tracing::info!(email.id = %id, ?order, deliveries = ordered.changed, "an order was given by request");
+        let (changed, recalled) = (ordered.changed, ordered.recalled);
+        tracing::info!(email.id = %id, ?order, changed, recalled, "an order was given by request");
         return show::find(state, id).await.map(Json);
     }
     if state.store.email(id).await?.is_none() {
         return Err(no_such_email(id));
     }
-    let sending = "The e-mail is being sent at this moment. Look at it again shortly.";
-    Err(Problem::conflict(if ordered.sending > 0 { sending } else { nothing }))
+    Err(Problem::conflict(nothing))
 }

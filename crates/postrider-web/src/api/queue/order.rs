@@ -60,13 +60,12 @@ async fn give(
             tag: tag.clone(),
             status,
         };
-        let done = state.store.order(selection, order, state.clock.now()).await?;
-        ordered.changed += done.changed;
-        ordered.sending += done.sending;
+        ordered.add(state.store.order(selection, order, state.clock.now()).await?);
     }
-    if ordered.changed > 0 {
+    if !ordered.is_nothing() {
         state.control.kick_queue();
-        tracing::info!(?order, deliveries = ordered.changed, "an order was given by request");
+        let (changed, recalled) = (ordered.changed, ordered.recalled);
+        tracing::info!(?order, changed, recalled, "an order was given by request");
     }
     Ok(Json(ordered))
 }

@@ -98,6 +98,9 @@ fn show_delivery<'a>(
     let style = style_of(delivery.status);
     let recipient = printable(&delivery.recipient);
     output.line(format!("\n{BOLD}To {recipient}{BOLD:#}: {style}{}{style:#}", delivery.status))?;
+    if let Some(ordered) = delivery.ordered {
+        output.line(format!("  {ordered} as soon as it is let go of, unless it is sent or fails before"))?;
+    }
     if let Some(at) = delivery.next_attempt_at {
         output.line(format!("  next attempt {at}"))?;
     }

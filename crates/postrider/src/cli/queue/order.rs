@@ -52,9 +52,7 @@ pub(super) async fn run(
             tag: args.tag.clone(),
             status,
         };
-        let done = store.order(selection, order, Timestamp::system()).await?;
-        ordered.changed += done.changed;
-        ordered.sending += done.sending;
+        ordered.add(store.order(selection, order, Timestamp::system()).await?);
     }
     if output.is_json() {
         output.json(&ordered)?;
@@ -63,10 +61,10 @@ pub(super) async fn run(
     }
     // Who names an e-mail means it; a filter may well find nothing to do.
     match ordered {
-        Ordered { changed: 0, sending } if sending > 0 => {
-            Err(Failure::Conflict("nothing was changed: what was meant is being sent at this moment".to_owned()))
+        Ordered { changed: 0, recalled: 0, sending } if sending > 0 => {
+            Err(Failure::Conflict("nothing was changed: what was meant is being tried at this moment".to_owned()))
         }
-        Ordered { changed: 0, .. } if names_emails => {
+        Ordered { changed: 0, recalled: 0, .. } if names_emails => {
             Err(Failure::Conflict("nothing was changed: no delivery is in a state that the order is for".to_owned()))
         }
         _ => Ok(()),
@@ -88,11 +86,14 @@ fn statuses(args: &SelectionArgs, order: Order) -> Vec<Option<DeliveryStatus>> {
 
 fn report(ordered: Ordered, output: &mut Output) -> Result<(), Failure> {
     output.line(format!("{} changed.", counted(ordered.changed, "delivery", "deliveries")))?;
-    if ordered.sending > 0 {
+    if ordered.recalled > 0 {
         output.line(format!(
-            "{} being sent at this moment and left alone; try again shortly.",
-            counted(ordered.sending, "is", "are")
+            "{} taken on by a server, which lets go within a second; what is in a transaction by now may be sent.",
+            counted(ordered.recalled, "is", "are")
         ))?;
+    }
+    if ordered.sending > 0 {
+        output.line(format!("{} being tried at this moment and left alone.", counted(ordered.sending, "is", "are")))?;
     }
     Ok(())
 }
