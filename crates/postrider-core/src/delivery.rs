@@ -13,7 +13,9 @@ use crate::time::Timestamp;
 macro_rules! statuses {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+        )]
         pub enum $name { $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)+ }
 
         impl $name {
@@ -173,7 +175,7 @@ impl Category {
 }
 
 /// A reply of an SMTP server as the records keep it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Reply {
     pub code: u16,
@@ -205,7 +207,7 @@ impl fmt::Display for Reply {
 }
 
 /// How a connection was encrypted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TlsInfo {
     /// `TLSv1.3`
     pub version: String,
@@ -217,7 +219,7 @@ pub struct TlsInfo {
 }
 
 /// What became of one attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", tag = "result")]
 pub enum Outcome {
     Delivered {
@@ -267,7 +269,7 @@ impl Outcome {
 }
 
 /// One command of an attempt and the reply to it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Exchange {
     /// `EHLO`, `MAIL`, `RCPT`, `DATA`, `.` for the end of data, `connect` for the greeting.
     pub command: String,
@@ -275,20 +277,23 @@ pub struct Exchange {
 }
 
 /// One attempt to deliver to one recipient, kept for as long as the e-mail.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Attempt {
     /// 1 for the first.
     pub number: u32,
     pub started_at: Timestamp,
     #[serde(rename = "durationMs", with = "millis")]
+    #[schema(value_type = u64)]
     pub duration: Duration,
     /// The host that was spoken to, or the last that was tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mx: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub mx_ip: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub source_ip: Option<IpAddr>,
     /// How the source address was chosen; absent where nobody chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::{Address, ReversePath};
 
 /// Which way a message goes: kept here, or sent on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// All its recipients are kept here.

@@ -17,8 +17,11 @@ pub const FIELD_PREFIX: &str = "X-Postrider-";
 /// How urgent a message is, from -9 to 9, the higher the sooner (RFC 6710 section 4.1); 0 where nothing is said.
 ///
 /// It decides among deliveries to one destination. Destinations take turns as ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(try_from = "i8", into = "i8")]
+#[schema(value_type = i8, minimum = -9, maximum = 9)]
 pub struct Priority(i8);
 
 impl Priority {

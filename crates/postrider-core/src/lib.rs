@@ -18,6 +18,7 @@ pub mod message;
 pub mod mime;
 pub mod ports;
 pub mod retry;
+mod schema;
 pub mod source;
 pub mod spf;
 pub mod time;

@@ -80,18 +80,19 @@ pub trait Resolver: Send + Sync + fmt::Debug {
 }
 
 /// A listener as it is bound.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerStatus {
     /// `smtp`, `smtp-mx`, `submission`, `submissions`, `lmtp`, `lmtps`, `imap`, `imaps`, `api`, `acme-http`, `acme-tls`.
     pub name: &'static str,
+    #[schema(value_type = String)]
     pub address: SocketAddr,
     /// Whether it accepts connections now.
     pub open: bool,
 }
 
 /// What the SMTP listeners have done since the start of this process.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SmtpStats {
     pub sessions_open: u64,
@@ -111,7 +112,7 @@ pub struct SmtpStats {
 }
 
 /// What a webhook endpoint answered to a sample.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookTest {
     /// Whether it would count as taken.

@@ -30,14 +30,16 @@ statuses! {
 }
 
 /// How the source address of an attempt was chosen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceDecision {
     /// `None`: the system chooses.
+    #[schema(value_type = Option<String>)]
     pub ip: Option<IpAddr>,
     pub origin: SourceOrigin,
     /// How long the decision took.
     #[serde(rename = "latencyMs", with = "millis")]
+    #[schema(value_type = u64)]
     pub latency: Duration,
     /// Why it is not what the service answered, or what was wrong with the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,7 +53,7 @@ pub fn is_of_one_host(ip: IpAddr) -> bool {
 }
 
 /// What the service is asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceQuestion {
     pub email_id: Option<ObjectId>,
@@ -97,7 +99,7 @@ statuses! {
 }
 
 /// What the selection of source addresses has done since the start of this process.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IpSelectionStats {
     pub enabled: bool,
@@ -120,6 +122,7 @@ pub struct IpSelectionStats {
     /// What was sent from which address, the busiest first.
     pub addresses: Vec<AddressUse>,
     /// What the service is told that this host can send from.
+    #[schema(value_type = Vec<String>)]
     pub candidates: Vec<IpAddr>,
     /// Addresses of `SOURCE_IP_WARMUP`, as far as they were used.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -127,8 +130,9 @@ pub struct IpSelectionStats {
 }
 
 /// How far an address is warmed up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct WarmUpStats {
+    #[schema(value_type = String)]
     pub ip: IpAddr,
     /// 1 for the first.
     pub day: i64,
@@ -138,7 +142,7 @@ pub struct WarmUpStats {
     pub used: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BreakerStats {
     pub state: BreakerState,
@@ -156,7 +160,7 @@ impl Default for BreakerStats {
 }
 
 /// Percentiles, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct LatencyStats {
     pub p50: u64,
     pub p90: u64,
@@ -164,9 +168,10 @@ pub struct LatencyStats {
     pub max: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AddressUse {
+    #[schema(value_type = String)]
     pub ip: IpAddr,
     /// Attempts made from it.
     pub attempts: u64,
@@ -174,7 +179,7 @@ pub struct AddressUse {
 }
 
 /// One question to the service and its answer, word by word.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IpSelectionTest {
     /// What would be done with the answer.
@@ -185,7 +190,7 @@ pub struct IpSelectionTest {
     pub exchange: IpSelectionExchange,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IpSelectionExchange {
     /// Without its password, if it has one.

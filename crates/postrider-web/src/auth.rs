@@ -15,6 +15,7 @@ use ring::hmac;
 use ring::rand::SystemRandom;
 
 use crate::AppState;
+use crate::api::openapi;
 use crate::problem::Problem;
 
 const HEALTH_PATH: &str = "/health";
@@ -60,8 +61,9 @@ impl Guard {
                  the Origin field.",
             ));
         }
-        // Load balancers ask without credentials; the handler shows details only to those who may see everything.
-        if path == HEALTH_PATH {
+        // Load balancers ask without credentials; the handler shows details only to those who may see everything. What the API
+        // can do is no secret, and a page that is to ask for a token must be seen without one.
+        if path == HEALTH_PATH || openapi::is_documentation(path) {
             return Ok(());
         }
         let is_api = path == "/api" || path.starts_with("/api/");
@@ -206,6 +208,9 @@ mod tests {
         assert!(check("/", Some("Basic OnMzY3JldA==")));
         assert!(!check("/", Some("Basic Ondyb25n")));
         assert!(check("/health", None));
+        assert!(check("/api/openapi.json", None));
+        assert!(check("/api/docs/swagger-ui.css", None));
+        assert!(!check("/api/docsx", None));
         assert!(!guard.permits(&HeaderMap::new()));
         assert!(!format!("{guard:?}").contains("s3cret"));
     }

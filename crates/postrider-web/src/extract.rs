@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use postrider_core::ObjectId;
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
 
 use crate::problem::Problem;
 
@@ -17,7 +18,8 @@ use crate::problem::Problem;
 const VALUE_BYTES_MAX: usize = 512;
 
 /// The `{id}` of a path. What is no id is the id of nothing: 404.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, IntoParams)]
+#[into_params(names("id"), parameter_in = Path)]
 pub(crate) struct EmailId(pub(crate) ObjectId);
 
 impl<S: Send + Sync> FromRequestParts<S> for EmailId {
@@ -33,7 +35,8 @@ impl<S: Send + Sync> FromRequestParts<S> for EmailId {
 }
 
 /// The `{id}` of a path, of whatever. What is no id is the id of nothing: 404.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, IntoParams)]
+#[into_params(names("id"), parameter_in = Path)]
 pub(crate) struct Id(pub(crate) ObjectId);
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {

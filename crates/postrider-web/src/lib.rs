@@ -9,6 +9,7 @@ mod extract;
 mod hardening;
 mod pages;
 mod problem;
+mod scope;
 
 pub mod view;
 
@@ -23,6 +24,8 @@ use axum::http::{Method, Uri};
 use axum::{Router, middleware};
 use postrider_core::{Clock, Control};
 use postrider_store::Store;
+
+pub use crate::api::openapi::document as openapi;
 
 use crate::auth::Guard;
 use crate::problem::Problem;

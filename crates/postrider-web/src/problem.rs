@@ -153,13 +153,17 @@ impl From<StoreError> for Problem {
 }
 
 /// The members of RFC 9457 section 3.1, and `parameter` as extension.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Problem)]
 #[serde(rename_all = "camelCase")]
-struct Document<'a> {
+pub(crate) struct Document<'a> {
+    /// Says what is wrong, for programs; it never changes its meaning.
     r#type: String,
     title: &'a str,
     status: u16,
+    /// What is wrong this time, and what to do.
     detail: &'a str,
+    /// The parameter or member that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     parameter: Option<&'a str>,
 }

@@ -20,14 +20,14 @@ pub use suppression::SuppressionPageView;
 pub use webhook::{CallPageView, CallView, EndpointView};
 
 /// A page of a list of e-mails.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct EmailPageView {
     emails: Vec<EmailView>,
     pagination: Pagination,
 }
 
 /// Where a page stands in its list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Pagination {
     page: u64,
     limit: u64,
@@ -36,7 +36,7 @@ struct Pagination {
 }
 
 /// An e-mail as lists show it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EmailView {
     id: ObjectId,
@@ -50,6 +50,7 @@ pub struct EmailView {
     attempts: u32,
     next_attempt_at: Option<Timestamp>,
     last_error: Option<String>,
+    #[schema(value_type = Option<String>)]
     source_ip: Option<IpAddr>,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -57,7 +58,7 @@ pub struct EmailView {
 }
 
 /// One e-mail with all that is known of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EmailDetailView {
     #[serde(flatten)]
@@ -79,13 +80,13 @@ pub struct EmailDetailView {
 }
 
 /// A field of the header section, in the message's order: names may repeat.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct HeaderView {
     name: String,
     value: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct DeliveryView {
     recipient: String,
@@ -98,7 +99,9 @@ struct DeliveryView {
     last_error: Option<String>,
     category: Option<Category>,
     mx: Option<String>,
+    #[schema(value_type = Option<String>)]
     mx_ip: Option<IpAddr>,
+    #[schema(value_type = Option<String>)]
     source_ip: Option<IpAddr>,
     tls: Option<TlsInfo>,
     /// Every attempt, the first one first.
@@ -107,7 +110,7 @@ struct DeliveryView {
     feedback: Vec<Feedback>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ReplyView {
     code: u16,

@@ -157,13 +157,21 @@ async fn orders_change_what_they_name() {
 }
 
 #[tokio::test]
-async fn what_is_being_sent_is_left_alone() {
+async fn an_order_waits_for_what_is_being_sent() {
     let house = House::new();
     let (store, id) = serve_one(&house.data_dir(), true).await;
+    let ordered = async || {
+        let delivery = store.email(id).await.unwrap().unwrap().deliveries.remove(0);
+        (delivery.status.as_str(), delivery.ordered.map(|status| status.as_str()))
+    };
     let output = house.run(&format!("queue cancel {id}"));
-    assert_code(&output, 4);
-    assert!(text(&output).contains("1 is being sent"), "{output:?}");
-    assert_eq!(store.email(id).await.unwrap().unwrap().email.status.as_str(), "sending");
+    assert_code(&output, 0);
+    assert!(text(&output).contains("1 is taken on by a server"), "{output:?}");
+    assert_eq!(ordered().await, ("sending", Some("cancelled")));
+    // What is only to be tried again is on its way already.
+    let again = house.run(&format!("queue retry {id}"));
+    assert_code(&again, 0);
+    assert_eq!(ordered().await, ("sending", None));
 }
 
 #[test]

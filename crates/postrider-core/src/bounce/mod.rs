@@ -22,7 +22,7 @@ statuses! {
 }
 
 /// What a report said of a delivery, after that was sent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Feedback {
     pub kind: FeedbackKind,

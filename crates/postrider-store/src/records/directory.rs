@@ -30,7 +30,7 @@ pub struct ScramKeys {
 }
 
 /// How much a user may keep; `None` is unlimited.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Quota {
     pub bytes: Option<u64>,
@@ -38,7 +38,7 @@ pub struct Quota {
 }
 
 /// How much a user keeps: all messages in all mailboxes, each copy counted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
     /// Of the raw messages.
@@ -66,7 +66,7 @@ pub struct DomainRecord {
 }
 
 /// An address whose mail goes to users of other addresses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AliasRecord {
     /// Looked up as users' addresses are.

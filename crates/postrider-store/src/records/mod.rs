@@ -77,7 +77,7 @@ impl Membership {
 }
 
 /// A node, as operators see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeRecord {
     pub id: NodeId,
@@ -291,7 +291,7 @@ pub enum Order {
 }
 
 /// What an order did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Ordered {
     /// Deliveries that the order was carried out on, also where they were as ordered already.
     pub changed: u64,
@@ -416,7 +416,7 @@ pub struct EmailPage {
 }
 
 /// The queue in numbers. Each e-mail counts once, under its status.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct QueueStats {
     pub queued: u64,
@@ -442,7 +442,7 @@ impl QueueStats {
 }
 
 /// Waiting deliveries of one recipient domain, those that a node is sending now included.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DomainStats {
     pub domain: Domain,
@@ -467,7 +467,7 @@ impl RawMessage {
 }
 
 /// How the store fares.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StoreHealth {
     /// `sqlite` or `mongodb`.

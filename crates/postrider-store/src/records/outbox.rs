@@ -15,7 +15,7 @@ pub type EndpointId = ObjectId;
 pub type CallId = ObjectId;
 
 /// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 pub enum EventKind {
     /// Taken, to be delivered elsewhere.
     #[serde(rename = "email.accepted")]
@@ -103,7 +103,7 @@ pub struct EventPage {
 }
 
 /// How a call stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CallState {
     /// To be made, now or later.
@@ -163,7 +163,7 @@ pub struct ClaimedCall {
 }
 
 /// How one try of a call ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CallAttempt {
     pub at: Timestamp,

@@ -4,7 +4,7 @@ use postrider_core::{Address, ObjectId, SuppressionReason, Timestamp};
 use serde::Serialize;
 
 /// An address that nothing is sent to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Suppression {
     /// Looked up as users' addresses are.

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use postrider_core::ports::ListenerStatus;
 use postrider_store::{QueueStats, StoreError, StoreHealth};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::AppState;
 
@@ -17,14 +18,14 @@ use crate::AppState;
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// `ok` where all is well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Verdict {
     Ok,
     Failing,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Health {
     status: Verdict,
@@ -35,7 +36,7 @@ struct Health {
     uptime_seconds: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct StorePart {
     status: Verdict,
@@ -45,7 +46,7 @@ struct StorePart {
     error: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct QueuePart {
     status: Verdict,
@@ -61,7 +62,19 @@ struct Brief {
     status: Verdict,
 }
 
+/// Whether the server can do its work.
+///
 /// 200 when the store answers and all listeners accept connections, 503 otherwise: also while the process shuts down.
+#[utoipa::path(
+    get,
+    path = "/health",
+    operation_id = "health",
+    tag = "server",
+    responses(
+        (status = 200, description = "All is well.", body = Health),
+        (status = 503, description = "Something is not; also while the server shuts down.", body = Health)
+    )
+)]
 pub(super) async fn health(State(state): State<AppState>, headers: HeaderMap) -> Response {
     let (store, queue) = tokio::join!(
         in_time(&state, state.store.health()),

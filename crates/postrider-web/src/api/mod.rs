@@ -1,53 +1,66 @@
 //! The REST API. One folder per noun, one file per verb.
+//!
+//! Each handler describes itself (`utoipa::path`); here stands under which scope each is. Both together are the document at
+//! `/api/openapi.json`.
 
 mod deliveries;
 mod emails;
 mod events;
 mod health;
 mod ip_selection;
+pub(crate) mod openapi;
 mod queue;
 mod smtp;
 mod suppressions;
 mod webhooks;
 
 use axum::Router;
-use axum::routing::{MethodRouter, delete, get, post};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::AppState;
+use crate::scope::{admin, open, read};
 
+/// Every route of the API, with the document that describes them.
 pub(crate) fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/health", get(health::health))
-        .route("/api/queue/stats", get(queue::stats::stats))
-        .route("/api/smtp/stats", get(smtp::stats::stats))
-        .route("/api/ip-selection/stats", get(ip_selection::stats::stats))
-        .route("/api/ip-selection/clear-cache", post(ip_selection::clear_cache::clear_cache))
-        .route("/api/ip-selection/test", post(ip_selection::test::test))
-        .route("/api/emails", get(emails::list::list))
-        .route("/api/emails/{id}", get(emails::show::show).delete(emails::delete::delete))
-        .route("/api/emails/{id}/raw", get(emails::raw::raw))
-        .route("/api/emails/{id}/retry", post(emails::retry::retry))
-        .route("/api/emails/{id}/hold", post(emails::order::hold))
-        .route("/api/emails/{id}/release", post(emails::order::release))
-        .route("/api/emails/{id}/cancel", post(emails::order::cancel))
-        .route("/api/emails/bulk/{action}", post(emails::bulk::bulk))
-        .route("/api/queue/retry", post(queue::order::retry))
-        .route("/api/queue/hold", post(queue::order::hold))
-        .route("/api/queue/release", post(queue::order::release))
-        .route("/api/queue/cancel", post(queue::order::cancel))
-        .route("/api/suppressions", get(suppressions::list::list).post(suppressions::add::add))
-        .route("/api/suppressions/{address}", delete(suppressions::remove::remove))
-        .route("/api/events", get(events::follow::follow))
-        .route("/api/webhooks", get(webhooks::list::list).post(webhooks::create::create))
-        .route("/api/webhooks/deliveries", get(deliveries::list::list))
-        .route("/api/webhooks/deliveries/replay", post(deliveries::replay::all))
-        .route("/api/webhooks/deliveries/{id}", get(deliveries::show::show))
-        .route("/api/webhooks/deliveries/{id}/replay", post(deliveries::replay::one))
-        .route("/api/webhooks/{id}", webhook())
-        .route("/api/webhooks/{id}/rotate", post(webhooks::rotate::rotate))
-        .route("/api/webhooks/{id}/test", post(webhooks::test::test))
+    let (router, document) = described().split_for_parts();
+    router.merge(openapi::routes(openapi::finished(document)))
 }
 
-fn webhook() -> MethodRouter<AppState> {
-    get(webhooks::show::show).patch(webhooks::update::update).delete(webhooks::delete::delete)
+fn described() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(openapi::frame())
+        .routes(open(routes!(health::health)))
+        .routes(read(routes!(queue::stats::stats)))
+        .routes(read(routes!(smtp::stats::stats)))
+        .routes(read(routes!(ip_selection::stats::stats)))
+        .routes(admin(routes!(ip_selection::clear_cache::clear_cache)))
+        .routes(admin(routes!(ip_selection::test::test)))
+        .routes(read(routes!(emails::list::list)))
+        .routes(read(routes!(emails::show::show)))
+        .routes(admin(routes!(emails::delete::delete)))
+        .routes(read(routes!(emails::raw::raw)))
+        .routes(admin(routes!(emails::retry::retry)))
+        .routes(admin(routes!(emails::order::hold)))
+        .routes(admin(routes!(emails::order::release)))
+        .routes(admin(routes!(emails::order::cancel)))
+        .routes(admin(routes!(emails::bulk::bulk)))
+        .routes(admin(routes!(queue::order::retry)))
+        .routes(admin(routes!(queue::order::hold)))
+        .routes(admin(routes!(queue::order::release)))
+        .routes(admin(routes!(queue::order::cancel)))
+        .routes(read(routes!(suppressions::list::list)))
+        .routes(admin(routes!(suppressions::add::add)))
+        .routes(admin(routes!(suppressions::remove::remove)))
+        .routes(read(routes!(events::follow::follow)))
+        .routes(admin(routes!(webhooks::list::list)))
+        .routes(admin(routes!(webhooks::create::create)))
+        .routes(admin(routes!(webhooks::show::show)))
+        .routes(admin(routes!(webhooks::update::update)))
+        .routes(admin(routes!(webhooks::delete::delete)))
+        .routes(admin(routes!(webhooks::rotate::rotate)))
+        .routes(admin(routes!(webhooks::test::test)))
+        .routes(admin(routes!(deliveries::list::list)))
+        .routes(admin(routes!(deliveries::show::show)))
+        .routes(admin(routes!(deliveries::replay::all)))
+        .routes(admin(routes!(deliveries::replay::one)))
 }

@@ -7,7 +7,7 @@ use postrider_store::{DomainRecord, MailboxRecord, Quota, Usage, User};
 use serde::Serialize;
 
 /// A user as lists show it. Nothing of the password is in it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UserView {
     pub address: Address,
@@ -25,7 +25,7 @@ impl From<&User> for UserView {
 }
 
 /// One user with what there is to know.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UserDetailView {
     #[serde(flatten)]
@@ -52,7 +52,7 @@ impl UserDetailView {
 }
 
 /// A mailbox in numbers.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MailboxView {
     pub name: MailboxName,
@@ -70,7 +70,7 @@ impl From<&MailboxRecord> for MailboxView {
 }
 
 /// A domain whose mail is kept here.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DomainView {
     pub name: Domain,

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::Pagination;
 
 /// A page of the suppression list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct SuppressionPageView {
     suppressions: Vec<Suppression>,
     pagination: Pagination,

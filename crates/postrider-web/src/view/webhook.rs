@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::Pagination;
 
 /// An endpoint. Its secret is shown once, when it is made.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointView {
     id: ObjectId,
@@ -49,14 +49,14 @@ impl EndpointView {
 }
 
 /// A page of calls.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct CallPageView {
     deliveries: Vec<CallView>,
     pagination: Pagination,
 }
 
 /// A call as it stands.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CallView {
     id: ObjectId,
@@ -72,6 +72,7 @@ pub struct CallView {
     /// The last ones, in order.
     attempts: Vec<CallAttempt>,
     /// What the endpoint is told.
+    #[schema(value_type = Option<Object>)]
     data: Option<Box<RawValue>>,
 }
 

@@ -5,7 +5,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
-use postrider_store::{CallFilter, CallState};
+use postrider_core::ObjectId;
+use postrider_store::{CallFilter, CallState, EventKind};
 use serde::Serialize;
 
 use super::{FILTERS, filter, no_such_delivery};
@@ -13,11 +14,28 @@ use crate::AppState;
 use crate::extract::{Id, Parameters};
 use crate::problem::Problem;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(in crate::api) struct Replayed {
     replayed: u64,
 }
 
+/// Make calls anew: those given up, or those that a filter names.
+#[utoipa::path(
+    post,
+    path = "/api/webhooks/deliveries/replay",
+    operation_id = "replayWebhookDeliveries",
+    tag = "webhooks",
+    params(
+        ("dryRun" = Option<bool>, Query, description = "Only count."),
+        ("endpoint" = Option<ObjectId>, Query, description = "Only those to this endpoint."),
+        ("state" = Option<CallState>, Query, description = "Only those that stand so."),
+        ("type" = Option<EventKind>, Query, description = "Only those of events of this type."),
+        ("email" = Option<ObjectId>, Query, description = "Only those about this e-mail."),
+        ("from" = Option<String>, Query, description = "Of events then or later (RFC 3339, or a date)."),
+        ("to" = Option<String>, Query, description = "Of events before then.")
+    ),
+    responses((status = 200, description = "How many are made anew.", body = Replayed))
+)]
 pub(in crate::api) async fn all(State(state): State<AppState>, uri: Uri) -> Result<Json<Replayed>, Problem> {
     let mut parameters = Parameters::of(&uri)?;
     let is_dry: bool = parameters.parsed("dryRun")?.unwrap_or(false);
@@ -32,6 +50,15 @@ pub(in crate::api) async fn all(State(state): State<AppState>, uri: Uri) -> Resu
     Ok(Json(Replayed { replayed }))
 }
 
+/// Make one call anew.
+#[utoipa::path(
+    post,
+    path = "/api/webhooks/deliveries/{id}/replay",
+    operation_id = "replayWebhookDelivery",
+    tag = "webhooks",
+    params(Id),
+    responses((status = 200, description = "It is made anew.", body = Replayed))
+)]
 pub(in crate::api) async fn one(State(state): State<AppState>, Id(id): Id) -> Result<Json<Replayed>, Problem> {
     let filter = CallFilter { ids: vec![id], ..CallFilter::default() };
     match state.store.replay_calls(&filter, state.clock.now()).await? {

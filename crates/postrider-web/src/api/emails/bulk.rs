@@ -7,6 +7,7 @@ use futures_util::{StreamExt as _, stream};
 use postrider_core::{Direction, EmailStatus, ObjectId, Timestamp};
 use postrider_store::{EmailFilter, Order, Ordered, Selection};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::no_such_email;
 use crate::AppState;
@@ -22,7 +23,8 @@ const PAGE_EMAILS: u64 = 1_000;
 const ORDER_EMAILS: usize = 500;
 const DELETIONS: usize = 32;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = BulkRequest)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::api) struct Body {
     ids: Option<Vec<ObjectId>>,
@@ -33,7 +35,8 @@ pub(in crate::api) struct Body {
 }
 
 /// As the parameters of `GET /api/emails`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = EmailFilter)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Filter {
     status: Option<EmailStatus>,
@@ -47,7 +50,8 @@ struct Filter {
     to: Option<Timestamp>,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = BulkResult)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::api) struct Done {
     /// E-mails that were named, or match the filter.
@@ -71,6 +75,16 @@ enum Action {
     Delete,
 }
 
+/// Retry, hold, release, cancel or delete many e-mails.
+#[utoipa::path(
+    post,
+    path = "/api/emails/bulk/{action}",
+    operation_id = "bulk",
+    tag = "emails",
+    params(("action" = String, Path, description = "`retry`, `hold`, `release`, `cancel` or `delete`.")),
+    request_body = Body,
+    responses((status = 200, description = "What was done.", body = Done))
+)]
 pub(in crate::api) async fn bulk(
     State(state): State<AppState>,
     action: Result<Path<String>, PathRejection>,

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
-use postrider_core::{Direction, Timestamp};
+use postrider_core::{Direction, EmailStatus, Timestamp};
 use postrider_store::EmailFilter;
 
 use crate::AppState;
@@ -27,6 +27,27 @@ struct Request {
     limit: u64,
 }
 
+/// A page of e-mails, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/emails",
+    operation_id = "listEmails",
+    tag = "emails",
+    params(
+        ("page" = Option<u64>, Query, description = "Counted from 1.", minimum = 1, maximum = 1000000),
+        ("limit" = Option<u64>, Query, description = "Entries of a page; 20 if not given.", minimum = 1, maximum = 100),
+        ("status" = Option<EmailStatus>, Query, description = "Only those of this status."),
+        ("direction" = Option<Direction>, Query, description = "Only those that came in, or went out."),
+        ("sender" = Option<String>, Query, description = "A part of the sender's address."),
+        ("recipient" = Option<String>, Query, description = "A part of a recipient's address."),
+        ("domain" = Option<String>, Query, description = "The domain of the sender or of a recipient."),
+        ("tag" = Option<String>, Query, description = "One of its tags."),
+        ("q" = Option<String>, Query, description = "Words that it has."),
+        ("from" = Option<String>, Query, description = "Accepted then or later (RFC 3339, or a date)."),
+        ("to" = Option<String>, Query, description = "Accepted before then.")
+    ),
+    responses((status = 200, description = "A page, newest first.", body = EmailPageView))
+)]
 pub(in crate::api) async fn list(State(state): State<AppState>, uri: Uri) -> Result<Json<EmailPageView>, Problem> {
     let Request { filter, page, limit } = Request::parse(&uri)?;
     let found = state.store.list(&filter, page, limit).await?;
@@ -76,7 +97,7 @@ fn time(text: &str) -> Result<Timestamp, String> {
 
 #[cfg(test)]
 mod tests {
-    use postrider_core::{Domain, EmailStatus};
+    use postrider_core::Domain;
 
     use super::*;
 

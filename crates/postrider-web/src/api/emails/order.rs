@@ -11,6 +11,15 @@ use crate::extract::EmailId;
 use crate::problem::Problem;
 use crate::view::EmailDetailView;
 
+/// Hold the deliveries of an e-mail.
+#[utoipa::path(
+    post,
+    path = "/api/emails/{id}/hold",
+    operation_id = "holdEmail",
+    tag = "emails",
+    params(EmailId),
+    responses((status = 200, description = "The e-mail as it then stands.", body = EmailDetailView))
+)]
 pub(in crate::api) async fn hold(
     State(state): State<AppState>,
     EmailId(id): EmailId,
@@ -18,6 +27,15 @@ pub(in crate::api) async fn hold(
     give(&state, id, Order::Hold, "Nothing can be held: the e-mail has no delivery that is queued or deferred.").await
 }
 
+/// Release the held deliveries of an e-mail.
+#[utoipa::path(
+    post,
+    path = "/api/emails/{id}/release",
+    operation_id = "releaseEmail",
+    tag = "emails",
+    params(EmailId),
+    responses((status = 200, description = "The e-mail as it then stands.", body = EmailDetailView))
+)]
 pub(in crate::api) async fn release(
     State(state): State<AppState>,
     EmailId(id): EmailId,
@@ -25,6 +43,15 @@ pub(in crate::api) async fn release(
     give(&state, id, Order::Release, "Nothing can be released: the e-mail has no delivery that is held.").await
 }
 
+/// Give up the deliveries of an e-mail.
+#[utoipa::path(
+    post,
+    path = "/api/emails/{id}/cancel",
+    operation_id = "cancelEmail",
+    tag = "emails",
+    params(EmailId),
+    responses((status = 200, description = "The e-mail as it then stands.", body = EmailDetailView))
+)]
 pub(in crate::api) async fn cancel(
     State(state): State<AppState>,
     EmailId(id): EmailId,

@@ -9,6 +9,15 @@ use crate::AppState;
 use crate::extract::EmailId;
 use crate::problem::Problem;
 
+/// The message, byte for byte as it was accepted.
+#[utoipa::path(
+    get,
+    path = "/api/emails/{id}/raw",
+    operation_id = "rawEmail",
+    tag = "emails",
+    params(EmailId),
+    responses((status = 200, description = "The message as it was accepted.", content_type = "message/rfc822", body = Vec<u8>))
+)]
 pub(in crate::api) async fn raw(
     State(state): State<AppState>,
     EmailId(id): EmailId,

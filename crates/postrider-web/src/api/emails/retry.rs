@@ -10,7 +10,17 @@ use crate::extract::EmailId;
 use crate::problem::Problem;
 use crate::view::EmailDetailView;
 
+/// Try the deliveries of an e-mail again now.
+///
 /// Answers with the e-mail as it then stands; 409 where nothing was changed.
+#[utoipa::path(
+    post,
+    path = "/api/emails/{id}/retry",
+    operation_id = "retryEmail",
+    tag = "emails",
+    params(EmailId),
+    responses((status = 200, description = "The e-mail as it then stands.", body = EmailDetailView))
+)]
 pub(in crate::api) async fn retry(
     State(state): State<AppState>,
     EmailId(id): EmailId,

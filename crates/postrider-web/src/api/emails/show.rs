@@ -10,6 +10,15 @@ use crate::extract::EmailId;
 use crate::problem::Problem;
 use crate::view::EmailDetailView;
 
+/// One e-mail, with its content, deliveries and attempts.
+#[utoipa::path(
+    get,
+    path = "/api/emails/{id}",
+    operation_id = "showEmail",
+    tag = "emails",
+    params(EmailId),
+    responses((status = 200, description = "The e-mail.", body = EmailDetailView))
+)]
 pub(in crate::api) async fn show(
     State(state): State<AppState>,
     EmailId(id): EmailId,

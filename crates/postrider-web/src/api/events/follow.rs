@@ -69,6 +69,20 @@ impl Drop for Place {
     }
 }
 
+/// Follow what happens, as server-sent events.
+#[utoipa::path(
+    get,
+    path = "/api/events",
+    operation_id = "followEvents",
+    tag = "events",
+    params(
+        ("type" = Option<EventKind>, Query, description = "Only events of this type."),
+        ("email" = Option<ObjectId>, Query, description = "Only those of this e-mail."),
+        ("after" = Option<String>, Query, description = "As the field Last-Event-ID, for programs that cannot send it."),
+        ("Last-Event-ID" = Option<String>, Header, description = "Go on behind this event.")
+    ),
+    responses((status = 200, description = "Server-sent events without end; the data of each is a `Told` in JSON.", content_type = "text/event-stream", body = String))
+)]
 pub(in crate::api) async fn follow(
     State(state): State<AppState>,
     headers: HeaderMap,

@@ -6,12 +6,20 @@ use serde::Serialize;
 
 use crate::AppState;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(in crate::api) struct Cleared {
     /// Answers that were forgotten.
     cleared: usize,
 }
 
+/// Forget what the service answered.
+#[utoipa::path(
+    post,
+    path = "/api/ip-selection/clear-cache",
+    operation_id = "clearIpSelectionCache",
+    tag = "source addresses",
+    responses((status = 200, description = "How much was forgotten.", body = Cleared))
+)]
 pub(in crate::api) async fn clear_cache(State(state): State<AppState>) -> Json<Cleared> {
     Json(Cleared { cleared: state.control.clear_ip_selection_cache() })
 }

@@ -13,7 +13,8 @@ use crate::extract::JsonBody;
 use crate::problem::Problem;
 
 /// An e-mail, or who writes to whom.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[schema(as = IpSelectionQuestion)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::api) struct Body {
     id: Option<String>,
@@ -21,6 +22,15 @@ pub(in crate::api) struct Body {
     recipient: Option<String>,
 }
 
+/// Ask the service once, and send nothing.
+#[utoipa::path(
+    post,
+    path = "/api/ip-selection/test",
+    operation_id = "testIpSelection",
+    tag = "source addresses",
+    request_body = Body,
+    responses((status = 200, description = "The exchange, and what would be done with it.", body = IpSelectionTest))
+)]
 pub(in crate::api) async fn test(
     State(state): State<AppState>,
     JsonBody(body): JsonBody<Body>,

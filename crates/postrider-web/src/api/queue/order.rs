@@ -11,7 +11,8 @@ use crate::extract::JsonBody;
 use crate::problem::Problem;
 
 /// What is given must hold together. Something must be given, or `all`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[schema(as = DeliverySelection)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::api) struct Body {
     domain: Option<String>,
@@ -22,18 +23,54 @@ pub(in crate::api) struct Body {
     all: bool,
 }
 
+/// Try deliveries of a destination, sender, tag or state again now.
+#[utoipa::path(
+    post,
+    path = "/api/queue/retry",
+    operation_id = "retryDeliveries",
+    tag = "queue",
+    request_body = Body,
+    responses((status = 200, description = "What the order did.", body = Ordered))
+)]
 pub(in crate::api) async fn retry(state: State<AppState>, body: JsonBody<Body>) -> Result<Json<Ordered>, Problem> {
     give(state, body, Order::Retry).await
 }
 
+/// Hold deliveries of a destination, sender, tag or state.
+#[utoipa::path(
+    post,
+    path = "/api/queue/hold",
+    operation_id = "holdDeliveries",
+    tag = "queue",
+    request_body = Body,
+    responses((status = 200, description = "What the order did.", body = Ordered))
+)]
 pub(in crate::api) async fn hold(state: State<AppState>, body: JsonBody<Body>) -> Result<Json<Ordered>, Problem> {
     give(state, body, Order::Hold).await
 }
 
+/// Release held deliveries of a destination, sender or tag.
+#[utoipa::path(
+    post,
+    path = "/api/queue/release",
+    operation_id = "releaseDeliveries",
+    tag = "queue",
+    request_body = Body,
+    responses((status = 200, description = "What the order did.", body = Ordered))
+)]
 pub(in crate::api) async fn release(state: State<AppState>, body: JsonBody<Body>) -> Result<Json<Ordered>, Problem> {
     give(state, body, Order::Release).await
 }
 
+/// Give up deliveries of a destination, sender, tag or state.
+#[utoipa::path(
+    post,
+    path = "/api/queue/cancel",
+    operation_id = "cancelDeliveries",
+    tag = "queue",
+    request_body = Body,
+    responses((status = 200, description = "What the order did.", body = Ordered))
+)]
 pub(in crate::api) async fn cancel(state: State<AppState>, body: JsonBody<Body>) -> Result<Json<Ordered>, Problem> {
     give(state, body, Order::Cancel).await
 }

@@ -11,7 +11,8 @@ use crate::AppState;
 use crate::extract::JsonBody;
 use crate::problem::Problem;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[schema(as = NewSuppression)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::api) struct Body {
     address: String,
@@ -20,6 +21,15 @@ pub(in crate::api) struct Body {
     note: Option<String>,
 }
 
+/// Send nothing to an address any more.
+#[utoipa::path(
+    post,
+    path = "/api/suppressions",
+    operation_id = "addSuppression",
+    tag = "suppressions",
+    request_body = Body,
+    responses((status = 201, description = "It is listed.", body = Suppression))
+)]
 pub(in crate::api) async fn add(
     State(state): State<AppState>,
     JsonBody(body): JsonBody<Body>,

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
+use postrider_core::SuppressionReason;
 use postrider_store::SuppressionFilter;
 
 use crate::AppState;
@@ -11,6 +12,20 @@ use crate::extract::Parameters;
 use crate::problem::Problem;
 use crate::view::SuppressionPageView;
 
+/// A page of the suppression list.
+#[utoipa::path(
+    get,
+    path = "/api/suppressions",
+    operation_id = "listSuppressions",
+    tag = "suppressions",
+    params(
+        ("page" = Option<u64>, Query, description = "Counted from 1.", minimum = 1, maximum = 1000000),
+        ("limit" = Option<u64>, Query, description = "Entries of a page; 20 if not given.", minimum = 1, maximum = 100),
+        ("q" = Option<String>, Query, description = "A part of the address."),
+        ("reason" = Option<SuppressionReason>, Query, description = "Only those listed for this.")
+    ),
+    responses((status = 200, description = "A page, listed last first.", body = SuppressionPageView))
+)]
 pub(in crate::api) async fn list(
     State(state): State<AppState>,
     uri: Uri,

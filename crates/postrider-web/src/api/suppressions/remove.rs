@@ -8,6 +8,15 @@ use postrider_core::Address;
 use crate::AppState;
 use crate::problem::Problem;
 
+/// Send to an address again.
+#[utoipa::path(
+    delete,
+    path = "/api/suppressions/{address}",
+    operation_id = "removeSuppression",
+    tag = "suppressions",
+    params(("address" = String, Path, description = "The address.")),
+    responses((status = 204, description = "It is sent to again."))
+)]
 pub(in crate::api) async fn remove(
     State(state): State<AppState>,
     text: Result<Path<String>, PathRejection>,

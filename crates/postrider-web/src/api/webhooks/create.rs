@@ -16,6 +16,15 @@ use crate::view::EndpointView;
 const SECRET_KEY_BYTES_MIN: usize = 24;
 const SECRET_BYTES_MAX: usize = 500;
 
+/// Add a webhook endpoint.
+#[utoipa::path(
+    post,
+    path = "/api/webhooks",
+    operation_id = "addWebhook",
+    tag = "webhooks",
+    request_body = Said,
+    responses((status = 201, description = "It is called from now on. The secret is shown this once.", body = EndpointView))
+)]
 pub(in crate::api) async fn create(
     State(state): State<AppState>,
     JsonBody(mut said): JsonBody<Said>,

@@ -9,6 +9,15 @@ use crate::AppState;
 use crate::extract::Id;
 use crate::problem::Problem;
 
+/// Remove a webhook endpoint.
+#[utoipa::path(
+    delete,
+    path = "/api/webhooks/{id}",
+    operation_id = "removeWebhook",
+    tag = "webhooks",
+    params(Id),
+    responses((status = 204, description = "It is called no more."))
+)]
 pub(in crate::api) async fn delete(State(state): State<AppState>, Id(id): Id) -> Result<StatusCode, Problem> {
     if !Endpoint::remove(state.store.as_ref(), id).await? {
         return Err(no_such_endpoint(id));

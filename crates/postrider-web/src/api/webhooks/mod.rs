@@ -23,7 +23,8 @@ const DESCRIPTION_BYTES_MAX: usize = 500;
 const FILTERS_MAX: usize = 100;
 
 /// What of an endpoint is said in a request; what is not said stays as it is.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[schema(as = EndpointRequest)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Said {
     url: Option<String>,

@@ -9,6 +9,15 @@ use crate::AppState;
 use crate::extract::Id;
 use crate::problem::Problem;
 
+/// Call a webhook endpoint with a sample.
+#[utoipa::path(
+    post,
+    path = "/api/webhooks/{id}/test",
+    operation_id = "testWebhook",
+    tag = "webhooks",
+    params(Id),
+    responses((status = 200, description = "What the endpoint answered.", body = WebhookTest))
+)]
 pub(in crate::api) async fn test(State(state): State<AppState>, Id(id): Id) -> Result<Json<WebhookTest>, Problem> {
     find(state.store.as_ref(), id).await?;
     let tested = state.control.test_webhook(id).await;

@@ -9,6 +9,16 @@ use crate::extract::{Id, JsonBody};
 use crate::problem::Problem;
 use crate::view::EndpointView;
 
+/// Change, pause or resume a webhook endpoint.
+#[utoipa::path(
+    patch,
+    path = "/api/webhooks/{id}",
+    operation_id = "changeWebhook",
+    tag = "webhooks",
+    params(Id),
+    request_body = Said,
+    responses((status = 200, description = "The endpoint as it then stands.", body = EndpointView))
+)]
 pub(in crate::api) async fn update(
     State(state): State<AppState>,
     Id(id): Id,
