@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::error::ConfigError;
-use crate::load::Profile;
+use crate::load::{Effective, Origin, Profile};
 use crate::settings::{DeliveryMode, Settings};
 use crate::table::EMAIL_SIZE_BYTES_RFC_MIN;
 use crate::value;
@@ -15,6 +15,7 @@ const API_TOKEN_BYTES_SAFE_MIN: usize = 16;
 pub(crate) fn together(
     settings: &Settings,
     profile: Profile,
+    effective: &[Effective],
     errors: &mut Vec<ConfigError>,
     warnings: &mut Vec<String>,
 ) {
@@ -40,6 +41,7 @@ pub(crate) fn together(
     acme(settings, &mut conflicts, warnings);
     source_ips(settings, &mut conflicts, warnings);
     webhooks(settings, warnings);
+    verification(settings, effective, &mut conflicts);
     ports(settings, &mut conflicts);
     retry(settings, &mut conflicts);
     host(settings, profile, warnings);
@@ -96,6 +98,26 @@ fn source_ips(settings: &Settings, conflicts: &mut Vec<String>, warnings: &mut V
         conflicts.push(format!(
             "SOURCE_IP_WARMUP names {ip}, which is not in SOURCE_IPS: add it there, or leave it out here"
         ));
+    }
+}
+
+/// DMARC is known only of what is verified.
+fn verification(settings: &Settings, effective: &[Effective], conflicts: &mut Vec<String>) {
+    if settings.verify_incoming {
+        return;
+    }
+    let is_set = |name| effective.iter().any(|setting| setting.name == name && setting.origin != Origin::Default);
+    for (name, is_on) in [
+        ("DMARC_REJECT", settings.dmarc_reject),
+        // It is on unless somebody says otherwise.
+        ("DMARC_QUARANTINE", settings.dmarc_quarantine && is_set("DMARC_QUARANTINE")),
+    ] {
+        if is_on {
+            conflicts.push(format!(
+                "{name} is true and VERIFY_INCOMING is false: what is not verified fails nothing, so set VERIFY_INCOMING to true \
+                 or {name} to false"
+            ));
+        }
     }
 }
 

@@ -91,7 +91,7 @@ pub fn load(profile: Profile, sources: Sources) -> Result<Loaded, ConfigErrors> 
     }
     judge_names(&sources, &mut errors, &mut warnings);
     if errors.is_empty() {
-        check::together(&settings, profile, &mut errors, &mut warnings);
+        check::together(&settings, profile, &effective, &mut errors, &mut warnings);
     }
     if errors.is_empty() { Ok(Loaded { settings, effective, warnings }) } else { Err(ConfigErrors(errors)) }
 }

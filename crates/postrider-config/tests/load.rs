@@ -328,6 +328,14 @@ fn settings_that_do_not_go_together() {
         (vec![("ACME_ENABLED", "true"), ("ACME_HTTP_PORT", "25")], "SMTP_MX_PORT and ACME_HTTP_PORT are both 25"),
         (vec![("SMTP_PORT", "25")], "SMTP_PORT and SMTP_MX_PORT are both 25"),
         (vec![("SMTP_PORT", "1024")], "SMTP_PORT and LMTPS_PORT are both 1024"),
+        (
+            vec![("VERIFY_INCOMING", "false"), ("DMARC_REJECT", "true")],
+            "DMARC_REJECT is true and VERIFY_INCOMING is false",
+        ),
+        (
+            vec![("VERIFY_INCOMING", "false"), ("DMARC_QUARANTINE", "true")],
+            "DMARC_QUARANTINE is true and VERIFY_INCOMING is false",
+        ),
         (vec![("API_PORT", "2525")], "SMTP_PORT and API_PORT are both 2525"),
         (vec![("RETRY_FIRST_SECONDS", "20000")], "RETRY_FIRST_SECONDS is 20000, more than RETRY_MAX_SECONDS"),
         (vec![("RETRY_EXPIRE_SECONDS", "14399")], "RETRY_MAX_SECONDS is 14400, more than RETRY_EXPIRE_SECONDS"),
@@ -345,6 +353,8 @@ fn what_only_looks_like_a_conflict_is_none() {
         vec![("SMTP_HOST", "127.0.0.2"), ("API_PORT", "2525")],
         vec![("RETRY_FIRST_SECONDS", "10"), ("RETRY_MAX_SECONDS", "10"), ("RETRY_EXPIRE_SECONDS", "10")],
         vec![("MONGODB_URL", "mongodb://db"), ("DATA_DIR", "elsewhere")],
+        vec![("VERIFY_INCOMING", "false")],
+        vec![("VERIFY_INCOMING", "false"), ("DMARC_QUARANTINE", "false"), ("DMARC_REJECT", "false")],
     ] {
         serve(&variables).unwrap_or_else(|errors| panic!("{variables:?}: {errors}"));
     }

@@ -86,6 +86,10 @@ pub enum InstructionError {
     TooManyTags,
     #[error("a time is RFC 3339, as 2026-11-22T13:39:40Z")]
     Time,
+    #[error(
+        "it expires before it may be sent: the time after Not-Before, {not_before}, is none for Expires-At, {expires_at}"
+    )]
+    NeverSent { not_before: Timestamp, expires_at: Timestamp },
     #[error("there is no such field: there are Tags, Metadata (name=value), Priority, Not-Before and Expires-At")]
     NoSuchField,
     #[error(
@@ -128,6 +132,16 @@ impl Instructions {
     /// Whether nothing is asked.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Refuses what could never be sent: it expires when it may be sent, or before.
+    pub fn check_not_before(&self, not_before: Option<Timestamp>) -> Result<(), InstructionError> {
+        match (not_before, self.expires_at) {
+            (Some(not_before), Some(expires_at)) if expires_at <= not_before => {
+                Err(InstructionError::NeverSent { not_before, expires_at })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Adds a tag, unless it is there.
@@ -279,6 +293,17 @@ mod tests {
             assert_eq!(Asked::of(format!("{field}\r\n\r\n").as_bytes()), Err((name, error)), "{field}");
         }
         assert_eq!(Asked::of(b"X-Postrid\xc3\xa9r: a\r\nX-Other: b\r\n\r\n"), Ok(Asked::default()));
+    }
+
+    #[test]
+    fn what_expires_before_its_time_is_none() {
+        let at = |day: u32| Timestamp::parse_rfc3339(&format!("2026-12-{day:02}")).unwrap();
+        let expiring = Instructions { expires_at: Some(at(24)), ..Instructions::default() };
+        for (not_before, is_sent) in [(None, true), (Some(at(23)), true), (Some(at(24)), false), (Some(at(25)), false)]
+        {
+            assert_eq!(expiring.check_not_before(not_before).is_ok(), is_sent, "{not_before:?}");
+        }
+        assert_eq!(Instructions::default().check_not_before(Some(at(24))), Ok(()));
     }
 
     #[test]

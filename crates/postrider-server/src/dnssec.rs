@@ -14,7 +14,7 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use postrider_core::ports::MxRecord;
 use postrider_core::{Clock, ResolveError, Timestamp};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::clock::{SystemClock, timeout};
 use crate::dns;
@@ -26,9 +26,21 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const DISABILITY_HOLDS: Duration = Duration::from_secs(600);
 
 /// Whether name servers pass DNSSEC on, so that the root's answers can be proven: what DANE stands on. Servers and keys as in
-/// `DNS_SERVERS` and `DNSSEC_TRUST_ANCHOR_FILE`. The error says what is wrong with these.
-pub async fn passes_dnssec(servers: &[SocketAddr], trust_anchor_file: Option<&Path>) -> Result<bool, String> {
-    Ok(Dnssec::new(servers, trust_anchor_file, Arc::new(SystemClock))?.is_able().await)
+/// `DNS_SERVERS` and `DNSSEC_TRUST_ANCHOR_FILE`.
+pub async fn passes_dnssec(servers: &[SocketAddr], trust_anchor_file: Option<&Path>) -> Result<bool, DnssecFailure> {
+    let dnssec = Dnssec::new(servers, trust_anchor_file, Arc::new(SystemClock)).map_err(DnssecFailure::Settings)?;
+    dnssec.is_able().await.map_err(|error| DnssecFailure::NoAnswer(error.to_string()))
+}
+
+/// Why it is not known whether name servers pass DNSSEC on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DnssecFailure {
+    /// The servers or the file of keys are of no use.
+    #[error("{0}")]
+    Settings(String),
+    /// Nobody answered, or not now.
+    #[error("the DNS servers do not say now whether they pass DNSSEC on: {0}")]
+    NoAnswer(String),
 }
 
 /// An answer, and whether it is proven. One that is disproven is none, but a temporary error (RFC 4035 section 5.5).
@@ -90,16 +102,23 @@ impl Dnssec {
         Ok(Self { resolver, clock, ability: Mutex::new(Ability::Unknown) })
     }
 
-    /// Whether name servers pass signatures on. Many do not: then nothing can be proven, and all is as if nothing were signed.
-    pub(crate) async fn is_able(&self) -> bool {
+    /// Whether name servers pass signatures on. Many do not: then nothing can be proven, and all is as if nothing were signed. Only
+    /// an answer without its proof says so: where there is none, the error is temporary, and nothing is known.
+    pub(crate) async fn is_able(&self) -> Result<bool, ResolveError> {
         let known = *self.ability.lock().unwrap_or_else(PoisonError::into_inner);
         match known {
-            Ability::Able => return true,
-            Ability::UnableUntil(until) if self.clock.now() < until => return false,
+            Ability::Able => return Ok(true),
+            Ability::UnableUntil(until) if self.clock.now() < until => return Ok(false),
             Ability::UnableUntil(_) | Ability::Unknown => {}
         }
-        let root = self.ask(".", RecordType::SOA).await;
-        let is_able = root.as_ref().is_ok_and(|answer| answer.is_secure);
+        let is_able = match self.try_ask(".", RecordType::SOA).await {
+            Ok(answer) => answer.is_secure,
+            Err(Failure::Other(error @ ResolveError::Temporary(_))) => {
+                debug!(%error, "whether the name servers pass DNSSEC on is not known yet");
+                return Err(error);
+            }
+            Err(Failure::Disproven | Failure::Other(_)) => false,
+        };
         let now_known = if is_able { Ability::Able } else { Ability::UnableUntil(self.clock.now() + DISABILITY_HOLDS) };
         let before = std::mem::replace(&mut *self.ability.lock().unwrap_or_else(PoisonError::into_inner), now_known);
         match (before, is_able) {
@@ -107,7 +126,7 @@ impl Dnssec {
             (_, true) => info!("the name servers pass DNSSEC on: DANE is in effect"),
             (Ability::Unknown, false) => warn!("the name servers pass no DNSSEC on: there is no DANE"),
         }
-        is_able
+        Ok(is_able)
     }
 
     /// The MX records of a domain; none where it has none.
@@ -171,6 +190,10 @@ impl Dnssec {
 
     /// The records of a name, with the aliases on the way. Without records an answer is secure where their absence is proven.
     async fn ask(&self, name: &str, kind: RecordType) -> Result<Answer<Vec<Record>>, ResolveError> {
+        self.try_ask(name, kind).await.map_err(ResolveError::from)
+    }
+
+    async fn try_ask(&self, name: &str, kind: RecordType) -> Result<Answer<Vec<Record>>, Failure> {
         let name = dns::fully_qualified(name)?;
         let asking = timeout(self.clock.as_ref(), PATIENCE, self.resolver.lookup(name, kind));
         let asked = asking.await.map_err(|_| ResolveError::Temporary("DNSSEC's proof takes too long".to_owned()))?;
@@ -187,13 +210,34 @@ impl Dnssec {
             // A denial that proves nothing, and need not: the zone says itself that it cannot (RFC 9276 section 3.2).
             Err(NetError::Dns(DnsError::Nsec { response, proof: Proof::Insecure, .. })) => match response.response_code
             {
-                ResponseCode::NXDomain => Err(ResolveError::NoSuchDomain),
+                ResponseCode::NXDomain => Err(Failure::Other(ResolveError::NoSuchDomain)),
                 _ => Ok(Answer { is_secure: false, content: Vec::new() }),
             },
-            Err(NetError::Dns(DnsError::DnssecBogus | DnsError::Nsec { .. })) => {
-                Err(ResolveError::Temporary("DNSSEC disproves what the name server says".to_owned()))
-            }
-            Err(error) => Err(dns::resolve_error(error)),
+            Err(NetError::Dns(DnsError::DnssecBogus | DnsError::Nsec { .. })) => Err(Failure::Disproven),
+            Err(error) => Err(Failure::Other(dns::resolve_error(error))),
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+enum Failure {
+    /// There is one, and its signatures are wrong or missing.
+    Disproven,
+    Other(ResolveError),
+}
+
+impl From<ResolveError> for Failure {
+    fn from(error: ResolveError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Failure> for ResolveError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Disproven => Self::Temporary("DNSSEC disproves what the name server says".to_owned()),
+            Failure::Other(error) => error,
         }
     }
 }

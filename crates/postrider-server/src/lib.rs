@@ -37,10 +37,12 @@ mod tls_reports;
 mod verify;
 mod webhook;
 
-pub use dnssec::passes_dnssec;
+pub use dnssec::{DnssecFailure, passes_dnssec};
 pub use limits::Limits;
-pub use server::{Server, StartError};
+pub use policy::mta_sts::{PublishedPolicy, published_policy};
+pub use server::{Server, StartError, check_shaping_file};
 pub use verify::Verifier;
+pub use verify::spf::{Client as SpfClient, check as check_spf};
 
 /// A random number in 0..1, for jitter and for the order among equals.
 pub(crate) fn random_fraction() -> f64 {

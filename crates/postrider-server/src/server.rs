@@ -379,6 +379,11 @@ fn dnssec(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Option<Arc<Dnss
     Ok(Some(Arc::new(dnssec)))
 }
 
+/// Reads a `SHAPING_FILE`. The error says what is wrong with it.
+pub fn check_shaping_file(path: &Path) -> Result<(), StartError> {
+    profiles(Some(path)).map(drop)
+}
+
 /// What is known of destinations beforehand.
 fn profiles(file: Option<&Path>) -> Result<Profiles, StartError> {
     let failed = |path: &Path, error: io::Error| StartError::Shaping {

@@ -75,7 +75,7 @@ pub(super) const AUTHENTICATION: &[Setting] = &[
             ("domain", |settings| settings.sender_check = SenderCheck::Domain),
             ("address", |settings| settings.sender_check = SenderCheck::Address),
         ]),
-        "As whom logged-in users may send, in MAIL and in the message's From: `address` as those whose mail they get (their own \
+        "As whom logged-in users may send, in MAIL and in the message's From, Sender, Resent-From and Resent-Sender: `address` as those whose mail they get (their own \
          address, also with a `+`, aliases that lead to them, catch-alls), `domain` as anybody at a domain where they have such \
          an address, `off` as anybody. Mail is signed (DKIM) for every domain that has keys here: where users of several share \
          a server, `off` lets each speak for all.",

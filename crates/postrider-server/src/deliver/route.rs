@@ -302,7 +302,7 @@ impl Router {
     async fn mx_records(&self, domain: &Domain, rule: TlsRule) -> Result<Answer<Vec<MxRecord>>, ResolveError> {
         if let Some(dnssec) = &self.dnssec
             && rule != TlsRule::Waived
-            && dnssec.is_able().await
+            && dnssec.is_able().await?
         {
             return dnssec.mx(domain.as_str()).await;
         }

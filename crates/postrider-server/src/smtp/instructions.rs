@@ -60,6 +60,8 @@ impl Wishes {
         };
         self.instructions = Instructions { priority, ..instructions };
         self.not_before = not_before.or(self.not_before);
+        let is_sent = self.instructions.check_not_before(self.not_before);
+        is_sent.map_err(|error| Reply::bad_instruction("X-Postrider-Expires-At", &error.to_string()))?;
         let mut kept = BytesMut::with_capacity(raw.len());
         let mut from = 0;
         for field in fields {

@@ -5,7 +5,7 @@
 mod client;
 mod dmarc;
 mod field;
-mod spf;
+pub(crate) mod spf;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -26,17 +26,17 @@ const LABEL_BYTES_MAX: usize = 63;
 
 /// Who sends.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Client<'c> {
-    pub(crate) ip: IpAddr,
-    pub(crate) helo: &'c str,
+pub struct Client<'c> {
+    pub ip: IpAddr,
+    pub helo: &'c str,
     /// `postmaster` where the sender has none (section 4.3).
-    pub(crate) local_part: &'c str,
+    pub local_part: &'c str,
     /// In ASCII.
-    pub(crate) domain: &'c str,
+    pub domain: &'c str,
 }
 
 /// Evaluates the record of the client's domain. Takes as long as DNS does.
-pub(crate) async fn check(resolver: &dyn Resolver, client: Client<'_>) -> SpfResult {
+pub async fn check(resolver: &dyn Resolver, client: Client<'_>) -> SpfResult {
     // A mapped address is one of IPv4 (section 5).
     let client = Client { ip: client.ip.to_canonical(), ..client };
     let mut evaluation = Evaluation { resolver, client, terms: 0, void_lookups: 0, names: None };

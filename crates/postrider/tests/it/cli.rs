@@ -161,10 +161,17 @@ async fn settings_are_checked_and_shown() {
     assert!(!config.stdout.contains("secret-token"), "{}", config.stdout);
     let check = run(&site, &["check"]).await;
     assert_eq!(check.code, 0, "{}{}", check.stdout, check.stderr);
+    let shaping = site.folder().join("shaping.txt");
+    let site = site.set("SHAPING_FILE", &shaping.to_string_lossy());
+    std::fs::write(&shaping, "mx.slow.test - - 6\n").unwrap();
+    let check = run(&site, &["check"]).await;
+    assert!(check.code == 0 && check.stdout.contains("shaping.txt is understood"), "{}", check.stdout);
+    std::fs::write(&shaping, "# slow\nmx.slow.test - - many\n").unwrap();
     let site = site.set("TLS_CERT_FILE", "/nowhere/cert.pem").set("TLS_KEY_FILE", "/nowhere/key.pem");
     let check = run(&site, &["check"]).await;
     assert_eq!(check.code, 1, "{}", check.stdout);
     assert!(check.stdout.contains("/nowhere/cert.pem"), "{}", check.stdout);
+    assert!(check.stdout.contains("shaping.txt: line 2"), "{}", check.stdout);
 }
 
 /// The first command of the README: everything on loopback, and it says how to try it.

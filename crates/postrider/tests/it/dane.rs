@@ -187,6 +187,27 @@ async fn name_servers_that_take_signatures_away_hinder_no_mail() {
     assert!(!mx.messages()[0].tls);
 }
 
+/// Nobody takes the proofs away by keeping the first question from being answered.
+#[tokio::test]
+async fn an_outage_of_name_servers_is_no_leave_to_go_unproven() {
+    let site = signed_site().await;
+    site.zone().fail(".", Failure::ServFail);
+    let mx = site.mx("example.org", Script::new()).await;
+    site.zone().tlsa(TLSA_NAME, DANE_EE, 1, 1, &[7; 32]);
+    let output = site.command(crate::support::binary(), &["check"], "").await;
+    assert!(output.stdout.contains("do not say now whether they pass DNSSEC on"), "{}", output.stdout);
+    let postrider = site.start().await;
+    let id = send(&postrider, "b@example.org").await;
+    let detail = postrider.wait_for_deferred(id, 1).await;
+    assert_eq!(detail.deliveries[0].category, Some(Category::Dns));
+    // Once they answer, it is known that they are able, and nothing goes in clear.
+    postrider.zone().clear(".");
+    postrider.advance_to_next_attempt(id).await;
+    let detail = postrider.wait_for_deferred(id, 2).await;
+    assert_eq!(detail.deliveries[0].category, Some(Category::Tls));
+    assert_eq!(mx.messages().len(), 0);
+}
+
 #[tokio::test]
 async fn authorities_of_ones_own_vouch_for_names() {
     let site = signed_site().await;

@@ -69,6 +69,10 @@ async fn what_cannot_be_held_is_refused() {
     for (field, why) in [
         ("X-Postrider-Priority: urgent", "X-Postrider-Priority: a priority is a number"),
         ("X-Postrider-Tag: a", "X-Postrider-Tag: there is no such field"),
+        (
+            "X-Postrider-Not-Before: 2026-01-03\r\nX-Postrider-Expires-At: 2026-01-03",
+            "X-Postrider-Expires-At: it expires before it may be sent",
+        ),
     ] {
         let reply = client.send_mail("a@client.test", &["b@example.org"], &message(&format!("{field}\r\n"))).await;
         assert!(reply.text().starts_with(&format!("554 5.6.0 {why}")), "{}", reply.text());

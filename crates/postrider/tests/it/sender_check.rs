@@ -75,6 +75,13 @@ async fn every_author_counts() {
         ("From: \"ann@local.test\" <bob@local.test>", 550),
         ("From: nobody", 550),
         ("Subject: no author", 250),
+        ("From: ann@local.test\r\nSender: sales@shop.test", 250),
+        ("From: ann@local.test\r\nSender: bob@local.test", 550),
+        ("Sender: bob@local.test", 550),
+        ("From: ann@local.test\r\nSender: nobody", 550),
+        ("From: ann@local.test\r\nResent-From: ann@local.test", 250),
+        ("From: ann@local.test\r\nresent-from: bob@local.test", 550),
+        ("From: ann@local.test\r\nResent-Sender: ann@local.test\r\nResent-Sender: bob@local.test", 550),
     ] {
         let message = format!("{fields}\r\nTo: bob@local.test\r\n\r\nText\r\n");
         let reply = client.send_mail("ann@local.test", &["bob@local.test"], message.as_bytes()).await;

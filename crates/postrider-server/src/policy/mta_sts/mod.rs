@@ -3,6 +3,7 @@
 
 mod policy;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 use url::Url;
 
-use crate::clock::timeout;
+use crate::clock::{SystemClock, timeout};
 use crate::generations::Generations;
 use crate::http::HttpClient;
 use crate::tls_reports::{ReportedPolicy, ResultType};
@@ -141,27 +142,10 @@ impl MtaSts {
         (has_record || known.kept.is_some()).then_some(known)
     }
 
-    /// RFC 8461 section 3.3: with a valid certificate, and redirects are not followed.
     async fn fetch(&self, domain: &Domain) -> Result<Policy, (ResultType, String)> {
-        let text = self.fetch_text(domain).await.map_err(|reason| (ResultType::StsPolicyFetchError, reason))?;
+        let fetching = fetch_text(self.clock.as_ref(), &self.http, domain, self.https_port);
+        let text = fetching.await.map_err(|reason| (ResultType::StsPolicyFetchError, reason))?;
         Policy::parse(&text).map_err(|reason| (ResultType::StsPolicyInvalid, reason))
-    }
-
-    async fn fetch_text(&self, domain: &Domain) -> Result<String, String> {
-        let port = if self.https_port == 443 { String::new() } else { format!(":{}", self.https_port) };
-        let url = format!("https://mta-sts.{domain}{port}/.well-known/mta-sts.txt");
-        let url = Url::parse(&url).map_err(|error| error.to_string())?;
-        let asking = self.http.get(&url, POLICY_BYTES_MAX);
-        let answer = timeout(self.clock.as_ref(), POLICY_PATIENCE, asking).await;
-        let answer =
-            answer.map_err(|_| format!("{url} does not answer"))?.map_err(|error| format!("{url}: {error}"))?;
-        if answer.status != hyper::StatusCode::OK {
-            return Err(format!("{url} answered {}", answer.status));
-        }
-        if answer.is_cut {
-            return Err(format!("{url} has more than {POLICY_BYTES_MAX} bytes"));
-        }
-        Ok(String::from_utf8_lossy(&answer.body).into_owned())
     }
 
     /// Keeps a policy over restarts. Where another node was faster, its policy is as good.
@@ -194,6 +178,51 @@ impl MtaSts {
     fn memory(&self) -> MutexGuard<'_, Generations<Domain, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a domain's policy file says, for its owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedPolicy {
+    /// As the file would say it.
+    pub lines: Vec<String>,
+    policy: Policy,
+}
+
+impl PublishedPolicy {
+    /// Whether others may send to this host under the policy.
+    pub fn allows(&self, host: &str) -> bool {
+        self.policy.mode != Mode::Enforce || self.policy.allows(&host.to_ascii_lowercase())
+    }
+}
+
+/// Fetches the policy file of a domain as others do. `extra_ca_file`: authorities trusted beside those that browsers trust;
+/// `https_port`: 443, but in tests. The error says what is wrong.
+pub async fn published_policy(
+    resolver: Arc<dyn Resolver>,
+    domain: &Domain,
+    extra_ca_file: Option<&Path>,
+    https_port: u16,
+) -> Result<PublishedPolicy, String> {
+    let tls = crate::tls::verifying_client(extra_ca_file).map_err(|error| error.to_string())?;
+    let http = HttpClient::of_world(&tls, resolver);
+    let policy = Policy::parse(&fetch_text(&SystemClock, &http, domain, https_port).await?)?;
+    Ok(PublishedPolicy { lines: policy.lines(), policy })
+}
+
+/// RFC 8461 section 3.3: with a valid certificate, and redirects are not followed.
+async fn fetch_text(clock: &dyn Clock, http: &HttpClient, domain: &Domain, https_port: u16) -> Result<String, String> {
+    let port = if https_port == 443 { String::new() } else { format!(":{https_port}") };
+    let url = format!("https://mta-sts.{domain}{port}/.well-known/mta-sts.txt");
+    let url = Url::parse(&url).map_err(|error| error.to_string())?;
+    let answer = timeout(clock, POLICY_PATIENCE, http.get(&url, POLICY_BYTES_MAX)).await;
+    let answer = answer.map_err(|_| format!("{url} does not answer"))?.map_err(|error| format!("{url}: {error}"))?;
+    if answer.status != hyper::StatusCode::OK {
+        return Err(format!("{url} answered {}", answer.status));
+    }
+    if answer.is_cut {
+        return Err(format!("{url} has more than {POLICY_BYTES_MAX} bytes"));
+    }
+    Ok(String::from_utf8_lossy(&answer.body).into_owned())
 }
 
 fn key(domain: &Domain) -> String {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use postrider_config::{DeliveryMode, Settings};
 use postrider_core::{Domain, ResolveError, Resolver};
 use postrider_server::dns::DnsResolver;
-use postrider_server::passes_dnssec;
+use postrider_server::{DnssecFailure, passes_dnssec};
 
 use super::Finding;
 
@@ -32,7 +32,12 @@ async fn check_dnssec(settings: &Settings) -> Finding {
             "the DNS servers pass no DNSSEC on: there is no DANE",
             "set DNS_SERVERS to servers that do, best on this machine, or DANE_ENABLED=false",
         ),
-        Err(error) => Finding::fail(AREA, error, "name a file of DNSKEY records, or none"),
+        Err(DnssecFailure::Settings(error)) => Finding::fail(AREA, error, "name a file of DNSKEY records, or none"),
+        Err(error @ DnssecFailure::NoAnswer(_)) => Finding::warn(
+            AREA,
+            error.to_string(),
+            "mail waits for that answer: try again, or set DNS_SERVERS to servers that answer",
+        ),
     }
 }
 

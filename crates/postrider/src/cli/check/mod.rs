@@ -6,6 +6,7 @@ mod dns;
 mod ports;
 mod relay;
 mod settings;
+mod shaping;
 mod source;
 mod store;
 
@@ -39,7 +40,7 @@ enum Level {
 #[derive(Debug, Serialize)]
 struct Finding {
     level: Level,
-    /// `settings`, `store`, `certificates`, `acme`, `ports`, `dns`, `source-ips`, `relay`.
+    /// `settings`, `store`, `certificates`, `acme`, `ports`, `dns`, `source-ips`, `shaping`, `relay`.
     area: &'static str,
     message: String,
     /// How to mend it.
@@ -59,6 +60,7 @@ pub(super) fn run(args: CheckArgs, output: &mut Output) -> Result<(), Failure> {
             ports::check(&settings, &mut findings).await;
             dns::check(&settings, &mut findings).await;
             source::check(&settings, &mut findings);
+            shaping::check(&settings, &mut findings);
             relay::check(&settings, &mut findings).await;
             Ok(())
         })?;

@@ -1,6 +1,9 @@
 //! `postrider dns`: every DNS record that a domain needs, each compared with what DNS says.
 
+mod senders;
+
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use anstyle::Style;
 use clap::Args;
@@ -8,6 +11,7 @@ use postrider_config::{Profile, Settings};
 use postrider_core::{Domain, ResolveError, Resolver, Timestamp};
 use postrider_server::dkim::{Publication, published};
 use postrider_server::dns::DnsResolver;
+use postrider_server::published_policy;
 use postrider_store::Store;
 use postrider_store::dkim::{DkimKeys, DkimState};
 use serde::Serialize;
@@ -17,6 +21,10 @@ use crate::cli::context;
 use crate::cli::domain::dkim::zone_line;
 use crate::cli::failure::Failure;
 use crate::cli::output::{BAD, GOOD, Output, WAITING, printable};
+use senders::{reverse, senders, spf};
+
+/// Where policies of MTA-STS are fetched.
+const HTTPS_PORT: u16 = 443;
 
 #[derive(Debug, Args)]
 pub(super) struct DnsArgs {
@@ -59,6 +67,7 @@ async fn show(store: &dyn Store, settings: &Settings, name: &Domain, output: &mu
         return Err(Failure::NotFound(format!("there is no domain {name}")));
     }
     let resolver = DnsResolver::new(&settings.dns_servers).map_err(Failure::Failed)?;
+    let resolver: Arc<dyn Resolver> = Arc::new(resolver);
     let keys = DkimKeys::find(store, name).await?;
     let records = records(&resolver, settings, name, keys.as_ref()).await;
     let is_whole = records.iter().all(|record| record.state == State::Present);
@@ -84,6 +93,7 @@ fn print(record: &Record, output: &mut Output) -> Result<(), Failure> {
     };
     let line = match record.kind {
         "TXT" => zone_line(&record.name, &record.value),
+        "HTTPS" => format!("{} {}", record.name, record.value.replace('\n', "; ")),
         kind => format!("{}. IN {kind} {}", record.name, record.value),
     };
     output.line(format!("{style}{word:<8}{style:#} {:<8} {}", record.purpose, printable(&line)))?;
@@ -93,11 +103,25 @@ fn print(record: &Record, output: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn records(resolver: &dyn Resolver, settings: &Settings, name: &Domain, keys: Option<&DkimKeys>) -> Vec<Record> {
+async fn records(
+    resolver: &Arc<dyn Resolver>,
+    settings: &Settings,
+    name: &Domain,
+    keys: Option<&DkimKeys>,
+) -> Vec<Record> {
+    let world = resolver;
+    let resolver = world.as_ref();
     let hostname = settings.mail_hostname.as_str();
     let own = resolver.addresses(hostname).await;
-    let mut records = vec![mx(resolver, name, hostname, own.as_deref().unwrap_or_default()).await];
-    records.push(text(resolver, "SPF", name.to_string(), spf_value(name, hostname), "v=spf1").await);
+    let own_addresses = own.as_deref().unwrap_or_default();
+    let senders = senders(settings, own_addresses);
+    let mut records = Vec::new();
+    // What comes back comes to the other, and return paths are what SPF is about.
+    let returns = settings.bounce_domain.as_ref().filter(|returns| *returns != name);
+    for name in [Some(name), returns].into_iter().flatten() {
+        records.push(mx(resolver, name, hostname, own_addresses).await);
+        records.push(spf(resolver, name, hostname, &senders).await);
+    }
     for (state, pair) in keys.map(|keys| keys.pairs(Timestamp::system())).unwrap_or_default() {
         // Records of keys that sign no more may go at any time.
         if state == DkimState::Retired {
@@ -119,10 +143,12 @@ async fn records(resolver: &dyn Resolver, settings: &Settings, name: &Domain, ke
     // Any id does; another than before tells that the policy has changed (RFC 8461 section 3.1).
     let id = Timestamp::system().to_rfc3339().chars().take(10).filter(char::is_ascii_digit).collect::<String>();
     let sts = format!("v=STSv1; id={id}");
-    records.push(text(resolver, "MTA-STS", format!("_mta-sts.{name}"), sts, "v=STSv1").await);
+    let sts = text(resolver, "MTA-STS", format!("_mta-sts.{name}"), sts, "v=STSv1").await;
+    let policy = policy(world, settings, name, sts.state).await;
+    records.extend([sts, policy]);
     let report = format!("v=TLSRPTv1; rua=mailto:postmaster@{name}");
     records.push(text(resolver, "TLS-RPT", format!("_smtp._tls.{name}"), report, "v=TLSRPTv1").await);
-    records.extend(reverse(resolver, hostname, own).await);
+    records.extend(reverse(resolver, hostname, &own, &senders).await);
     records
 }
 
@@ -143,9 +169,24 @@ async fn mx(resolver: &dyn Resolver, name: &Domain, hostname: &str, own: &[IpAdd
     record(if is_here { State::Present } else { State::Wrong }, found)
 }
 
-/// What the domain should say of who sends for it: its MX, and this host where that is another.
-fn spf_value(name: &Domain, hostname: &str) -> String {
-    if name.as_str() == hostname { "v=spf1 a mx -all".to_owned() } else { format!("v=spf1 mx a:{hostname} -all") }
+/// The policy file that the record of MTA-STS speaks of (RFC 8461 section 3.2): whether it can be had, and names this host.
+async fn policy(resolver: &Arc<dyn Resolver>, settings: &Settings, name: &Domain, record: State) -> Record {
+    let hostname = settings.mail_hostname.as_str();
+    let value = format!("version: STSv1\nmode: enforce\nmx: {hostname}\nmax_age: 604800");
+    let (state, found) = match record {
+        State::Present => {
+            let extra_ca_file = settings.tls_extra_ca_file.as_deref();
+            match published_policy(resolver.clone(), name, extra_ca_file, HTTPS_PORT).await {
+                Ok(policy) if policy.allows(hostname) => (State::Present, policy.lines),
+                Ok(policy) => (State::Wrong, policy.lines),
+                Err(error) => (State::Wrong, vec![error]),
+            }
+        }
+        // Nobody asks for it.
+        state => (state, Vec::new()),
+    };
+    let name = format!("https://mta-sts.{name}/.well-known/mta-sts.txt");
+    Record { purpose: "MTA-STS", name, kind: "HTTPS", value, state, found }
 }
 
 /// A TXT record that begins with a version. What the domain says there is its owner's choice: it is present if there is
@@ -173,47 +214,6 @@ async fn text(resolver: &dyn Resolver, purpose: &'static str, name: String, valu
     Record { purpose, name, kind: "TXT", value, state, found }
 }
 
-/// The PTR record of each address of this host: other servers distrust one that does not lead back (RFC 8601 section 3).
-async fn reverse(resolver: &dyn Resolver, hostname: &str, own: Result<Vec<IpAddr>, ResolveError>) -> Vec<Record> {
-    let record = |name: String, state, found| Record {
-        purpose: "PTR",
-        name,
-        kind: "PTR",
-        value: format!("{hostname}."),
-        state,
-        found,
-    };
-    let addresses = match own {
-        Ok(addresses) => addresses,
-        Err(error) => return vec![record(format!("the address of {hostname}"), state_of(&error), said(&error))],
-    };
-    let mut records = Vec::new();
-    for address in addresses {
-        let (state, found) = match resolver.names(address).await {
-            Ok(names) if names.iter().any(|name| name.eq_ignore_ascii_case(hostname)) => (State::Present, names),
-            Ok(names) if names.is_empty() => (State::Missing, names),
-            Ok(names) => (State::Wrong, names),
-            Err(error) => (state_of(&error), said(&error)),
-        };
-        records.push(record(reverse_name(address), state, found));
-    }
-    records
-}
-
-/// Where an address's PTR record stands (RFC 1035 section 3.5, RFC 3596 section 2.5).
-fn reverse_name(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(ip) => {
-            let [a, b, c, d] = ip.octets();
-            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
-        }
-        IpAddr::V6(ip) => {
-            let nibbles = ip.octets().into_iter().rev().flat_map(|byte| [byte & 15, byte >> 4]);
-            nibbles.map(|nibble| format!("{nibble:x}.")).collect::<String>() + "ip6.arpa"
-        }
-    }
-}
-
 fn state_of(error: &ResolveError) -> State {
     match error {
         ResolveError::NoSuchDomain | ResolveError::NoRecords => State::Missing,
@@ -226,17 +226,5 @@ fn said(error: &ResolveError) -> Vec<String> {
     match error {
         ResolveError::NoSuchDomain | ResolveError::NoRecords => Vec::new(),
         ResolveError::Temporary(error) => vec![error.clone()],
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reverse_names() {
-        assert_eq!(reverse_name([192, 0, 2, 7].into()), "7.2.0.192.in-addr.arpa");
-        let name = reverse_name("2001:db8::1".parse().unwrap());
-        assert_eq!(name, format!("1.{}8.b.d.0.1.0.0.2.ip6.arpa", "0.".repeat(23)));
     }
 }
