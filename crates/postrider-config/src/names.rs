@@ -45,8 +45,20 @@ pub(crate) const OWN_PREFIXES: &[&str] = &[
 ];
 
 /// Names under these may be another program's.
-pub(crate) const SHARED_PREFIXES: &[&str] =
-    &["ACME_", "API_", "TLS_", "LOG_", "MAIL_", "DATA_", "DNS_", "QUEUE_", "MONGODB_", "FALLBACK_", "ENABLE_"];
+pub(crate) const SHARED_PREFIXES: &[&str] = &[
+    "ACME_",
+    "API_",
+    "AUDIT_",
+    "TLS_",
+    "LOG_",
+    "MAIL_",
+    "DATA_",
+    "DNS_",
+    "QUEUE_",
+    "MONGODB_",
+    "FALLBACK_",
+    "ENABLE_",
+];
 
 /// This many edits make a near miss; a swap of neighbours is one.
 const NEAR_EDITS_MAX: usize = 2;

@@ -215,6 +215,12 @@ pub struct Settings {
     pub api_port: u16,
     pub api_host: IpAddr,
     pub api_token: Option<Secret>,
+    /// Of each token that has no limit of its own; `None`: any number.
+    pub api_requests_per_minute: Option<u32>,
+    /// Of each address, but for those of this machine; `None`: any number.
+    pub api_address_requests_per_minute: Option<u32>,
+    /// `None`: for ever.
+    pub audit_retention_days: Option<u32>,
     pub mongodb_url: Option<Secret>,
     pub data_dir: PathBuf,
     pub mail_hostname: String,

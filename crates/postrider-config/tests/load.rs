@@ -49,6 +49,9 @@ fn defaults_of_serve() {
     assert_eq!(settings.data_dir.to_str(), Some("./data"));
     assert!(settings.allowed_domains.is_empty() && settings.dns_servers.is_empty());
     assert!(settings.api_token.is_none() && settings.mongodb_url.is_none() && settings.relay.is_none());
+    assert_eq!(settings.api_requests_per_minute, Some(120_000));
+    assert_eq!(settings.api_address_requests_per_minute, Some(120_000));
+    assert_eq!(settings.audit_retention_days, Some(365));
     assert!(settings.tls_cert_file.is_none() && settings.tls_key_file.is_none());
     assert_eq!(settings.retry.first, Duration::from_secs(60));
     assert!((settings.retry.factor - 2.0).abs() < f64::EPSILON);
@@ -98,6 +101,9 @@ fn every_setting_reaches_its_field() {
         ("API_PORT", "9"),
         ("API_HOST", "::"),
         ("API_TOKEN", "0123456789abcdef"),
+        ("API_RATE_LIMIT_PER_MINUTE", "600"),
+        ("API_ADDRESS_RATE_LIMIT_PER_MINUTE", "0"),
+        ("AUDIT_RETENTION_DAYS", "30"),
         ("DATA_DIR", "/srv/mail"),
         ("MAX_EMAIL_SIZE", "65536"),
         ("ALLOWED_DOMAINS", "Example.org,bücher.example"),
@@ -148,6 +154,8 @@ fn every_setting_reaches_its_field() {
     assert_eq!(ports, [1, 2, 3, 4, 5, 6, 7, 8, 9, 26]);
     assert!(settings.api_host.is_unspecified());
     assert_eq!(settings.api_token, Some(Secret("0123456789abcdef".into())));
+    assert_eq!((settings.api_requests_per_minute, settings.api_address_requests_per_minute), (Some(600), None));
+    assert_eq!(settings.audit_retention_days, Some(30));
     assert_eq!(settings.data_dir.to_str(), Some("/srv/mail"));
     assert_eq!(settings.mail_hostname, "mx.example.org");
     assert_eq!(settings.max_email_size_bytes, 65_536);

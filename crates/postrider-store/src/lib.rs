@@ -13,6 +13,7 @@ pub mod conformance;
 pub mod directory;
 pub mod dkim;
 pub mod sqlite;
+pub mod tokens;
 pub mod webhooks;
 
 pub use error::StoreError;

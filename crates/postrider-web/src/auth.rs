@@ -1,217 +1,245 @@
-//! Who may ask: the bearer token, and, where there is none, only browsers and programs of this machine.
+//! Who may ask: with which token for what, how often, and, where no token is asked for, only browsers and programs of this machine.
 //!
-//! A listener without a token is open to whoever reaches loopback, and a web page in a browser on this machine reaches
+//! A listener without `API_TOKEN` is open to whoever reaches loopback, and a web page in a browser on this machine reaches
 //! it too. Two checks keep strange pages out. The Host field must name loopback, so that a page whose name was rebound to
 //! 127.0.0.1 reads nothing. And a changing request must not come from a page of another origin.
+//!
+//! The guard finds out who asks. What that one may do is decided where the routes are: each says which scope it takes.
+
+mod credentials;
+mod known;
+mod origin;
+mod principal;
+mod rate;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
-use axum::response::Response;
-use ring::hmac;
-use ring::rand::SystemRandom;
+use axum::response::{IntoResponse, Response};
+use postrider_core::Clock;
+use postrider_store::Store;
 
+use self::credentials::{Credentials, SecretDigest};
+use self::known::KnownTokens;
+pub(crate) use self::principal::{Actor, Caller, Principal, require};
+use self::rate::{Counts, Exhausted, Quota, Report, counted};
 use crate::AppState;
 use crate::api::openapi;
 use crate::problem::Problem;
 
 const HEALTH_PATH: &str = "/health";
 const BEARER_CHALLENGE: &str = r#"Bearer realm="Postrider""#;
+/// RFC 6750 section 3.1: what was sent opens nothing.
+const INVALID_TOKEN_CHALLENGE: &str = r#"Bearer realm="Postrider", error="invalid_token""#;
 /// For pages only: a browser asks its user, who gives the token as password.
 const BASIC_CHALLENGE: &str = r#"Basic realm="Postrider", charset="UTF-8""#;
 
-/// Decides about requests.
-pub(crate) struct Guard {
-    token: Option<TokenDigest>,
+/// What an address may guess at `API_TOKEN`, which people may have chosen, in a minute. Other tokens are beyond guessing.
+const WRONG_TOKENS_PER_MINUTE: Quota = Quota(10);
+
+/// How many requests a minute are answered, on each node; `None`: any number.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RateLimits {
+    /// To each token that has no limit of its own. `API_TOKEN` has none.
+    pub token_requests_per_minute: Option<u32>,
+    /// To each address, but for those of this machine.
+    pub address_requests_per_minute: Option<u32>,
 }
 
-/// A token as a digest under a random key: comparing digests tells nothing about the token by the time it takes.
-struct TokenDigest {
-    key: hmac::Key,
-    tag: hmac::Tag,
+/// Decides about requests.
+pub(crate) struct Guard {
+    clock: Arc<dyn Clock>,
+    /// `API_TOKEN`.
+    secret: Option<SecretDigest>,
+    tokens: KnownTokens,
+    limits: RateLimits,
+    token_counts: Counts<postrider_store::tokens::TokenId>,
+    address_counts: Counts<IpAddr>,
+    wrong_counts: Counts<IpAddr>,
+}
+
+/// Of a request, what the guard looks at.
+struct Asked<'a> {
+    method: &'a Method,
+    path: &'a str,
+    headers: &'a HeaderMap,
+    peer: Option<IpAddr>,
+}
+
+impl Asked<'_> {
+    fn is_api(&self) -> bool {
+        self.path == "/api" || self.path.starts_with("/api/")
+    }
+
+    /// A browser sends a password by itself, so it is good for reading pages and for nothing else.
+    fn takes_password(&self) -> bool {
+        !self.is_api() && self.method.is_safe()
+    }
 }
 
 impl Guard {
-    pub(crate) fn new(token: Option<&str>) -> Self {
-        Self { token: token.map(TokenDigest::new) }
-    }
-
-    /// Whether the request may see and do everything.
-    pub(crate) fn permits(&self, headers: &HeaderMap) -> bool {
-        match &self.token {
-            Some(token) => bearer(headers).is_some_and(|presented| token.matches(presented)),
-            None => host_is_local(headers),
+    pub(crate) fn new(
+        api_token: Option<&str>,
+        limits: RateLimits,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            secret: api_token.map(SecretDigest::new),
+            tokens: KnownTokens::new(store, clock.clone()),
+            clock,
+            limits,
+            token_counts: Counts::new(),
+            address_counts: Counts::new(),
+            wrong_counts: Counts::new(),
         }
     }
 
-    /// Whether the request may see a page.
-    fn permits_page(&self, headers: &HeaderMap) -> bool {
-        let by_password = |token: &TokenDigest| basic_password(headers).is_some_and(|given| token.matches(&given));
-        self.permits(headers) || self.token.as_ref().is_some_and(by_password)
+    /// Tokens were changed here: what they open now counts from the next request on.
+    pub(crate) fn forget_tokens(&self) {
+        self.tokens.forget();
     }
 
-    fn check(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<(), Problem> {
-        let is_safe = method.is_safe();
-        if !is_safe && !is_same_origin(headers) {
+    /// Who asks, if that one may ask at all. `None` only where nobody needs to be known.
+    async fn admit(&self, asked: &Asked<'_>, report: &mut Report) -> Result<Option<Principal>, Problem> {
+        if !asked.method.is_safe() && !origin::is_same_origin(asked.headers) {
             return Err(Problem::forbidden_origin(
                 "A page of another origin may not change anything here. Send the request from a program, or without \
                  the Origin field.",
             ));
         }
-        // Load balancers ask without credentials; the handler shows details only to those who may see everything. What the API
-        // can do is no secret, and a page that is to ask for a token must be seen without one.
-        if path == HEALTH_PATH || openapi::is_documentation(path) {
-            return Ok(());
+        let principal = |actor| Principal { actor, peer: asked.peer };
+        // Load balancers ask without credentials; the handler shows details only to those who may see everything.
+        if asked.path == HEALTH_PATH {
+            return Ok(self.identify(asked).await.ok().map(principal));
         }
-        let is_api = path == "/api" || path.starts_with("/api/");
-        // A browser sends Basic credentials by itself, so they are good for reading pages and for nothing else.
-        let permitted = if is_api || !is_safe { self.permits(headers) } else { self.permits_page(headers) };
-        match (permitted, &self.token) {
-            (true, _) => Ok(()),
-            (false, Some(_)) => Err(Problem::unauthorized(if is_api { BEARER_CHALLENGE } else { BASIC_CHALLENGE })),
-            (false, None) => Err(Problem::forbidden_origin(
+        // What the API can do is no secret, and a page that is to ask for a token must be seen without one.
+        if openapi::is_documentation(asked.path) {
+            return Ok(None);
+        }
+        self.count_address(asked.peer, report)?;
+        let actor = self.identify(asked).await?;
+        self.count_token(&actor, report)?;
+        Ok(Some(principal(actor)))
+    }
+
+    async fn identify(&self, asked: &Asked<'_>) -> Result<Actor, Problem> {
+        if self.secret.is_none() && !origin::host_is_local(asked.headers) {
+            return Err(Problem::forbidden_origin(
                 "Without API_TOKEN only names of this machine are answered: use http://localhost or http://127.0.0.1, \
                  or set API_TOKEN.",
-            )),
+            ));
+        }
+        let challenge = if asked.is_api() { BEARER_CHALLENGE } else { BASIC_CHALLENGE };
+        let refused = if asked.is_api() { INVALID_TOKEN_CHALLENGE } else { BASIC_CHALLENGE };
+        let credentials = Credentials::of(asked.headers, asked.takes_password());
+        match (credentials, &self.secret) {
+            (Credentials::Token { presented, text }, secret) => match self.tokens.find(&presented).await? {
+                Some(token) => Ok(Actor::Token(token)),
+                None if secret.as_ref().is_some_and(|secret| secret.matches(&text)) => Ok(Actor::Administrator),
+                None => Err(Problem::unauthorized(refused)),
+            },
+            (_, None) => Ok(Actor::Local),
+            (Credentials::Other(text), Some(secret)) => self.compare(secret, &text, asked.peer, refused),
+            (Credentials::None, Some(_)) => Err(Problem::unauthorized(challenge)),
+        }
+    }
+
+    /// Compares with `API_TOKEN`. Where an address has tried too many wrong ones nothing is compared: else the answers would tell.
+    fn compare(
+        &self,
+        secret: &SecretDigest,
+        text: &str,
+        peer: Option<IpAddr>,
+        refused: &'static str,
+    ) -> Result<Actor, Problem> {
+        let now = self.clock.now();
+        let counted = peer.map(counted);
+        if let Some(Err(exhausted)) = counted.map(|peer| self.wrong_counts.check(peer, WRONG_TOKENS_PER_MINUTE, now)) {
+            let detail = "Too many wrong tokens came from this address. Try again later; tokens of `postrider token add` \
+                          are answered meanwhile.";
+            return Err(Problem::too_many_requests(detail, exhausted.retry_after_seconds));
+        }
+        if secret.matches(text) {
+            return Ok(Actor::Administrator);
+        }
+        if let Some(peer) = counted
+            && self.wrong_counts.take(peer, WRONG_TOKENS_PER_MINUTE, now).is_ok_and(|left| left.remaining == 0)
+        {
+            tracing::warn!(%peer, "too many wrong API tokens: those that are tried next are not looked at");
+        }
+        Err(Problem::unauthorized(refused))
+    }
+
+    fn count_address(&self, peer: Option<IpAddr>, report: &mut Report) -> Result<(), Problem> {
+        let (Some(peer), Some(quota)) = (peer, self.limits.address_requests_per_minute) else { return Ok(()) };
+        if peer.to_canonical().is_loopback() {
+            return Ok(());
+        }
+        let taken = self.address_counts.take(counted(peer), Quota(quota), self.clock.now());
+        note(taken, "address", "this address", report)
+    }
+
+    fn count_token(&self, actor: &Actor, report: &mut Report) -> Result<(), Problem> {
+        let Actor::Token(token) = actor else { return Ok(()) };
+        let Some(quota) = token.settings.requests_per_minute.or(self.limits.token_requests_per_minute) else {
+            return Ok(());
+        };
+        note(self.token_counts.take(token.id, Quota(quota), self.clock.now()), "token", "this token", report)
+    }
+}
+
+/// Puts into the report what is left, or that nothing is.
+fn note(
+    taken: Result<rate::Left, Exhausted>,
+    name: &'static str,
+    whose: &str,
+    report: &mut Report,
+) -> Result<(), Problem> {
+    match taken {
+        Ok(left) => {
+            report.add(name, left);
+            Ok(())
+        }
+        Err(Exhausted { left, retry_after_seconds }) => {
+            report.add(name, left);
+            let detail = format!(
+                "{} requests a minute are answered for {whose}. Wait {retry_after_seconds} s, or ask for more at once: \
+                 lists in larger pages, orders for many e-mails, e-mails in batches.",
+                left.quota.0
+            );
+            Err(Problem::too_many_requests(detail, retry_after_seconds))
         }
     }
 }
 
-impl TokenDigest {
-    fn new(token: &str) -> Self {
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
-            .expect("the operating system gives random bytes");
-        let tag = hmac::sign(&key, token.as_bytes());
-        Self { key, tag }
-    }
-
-    fn matches(&self, presented: &str) -> bool {
-        hmac::verify(&self.key, presented.as_bytes(), self.tag.as_ref()).is_ok()
-    }
-}
-
-/// Lets through what [`Guard`] permits.
-pub(crate) async fn guard(State(state): State<AppState>, request: Request, next: Next) -> Result<Response, Problem> {
-    state.guard.check(request.method(), request.uri().path(), request.headers())?;
-    Ok(next.run(request).await)
-}
-
-/// RFC 6750 section 2.1.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    credentials(headers, "Bearer")
-}
-
-/// The password of RFC 7617 section 2; the user name says nothing here.
-fn basic_password(headers: &HeaderMap) -> Option<String> {
-    use base64::Engine as _;
-    let decoded = base64::engine::general_purpose::STANDARD.decode(credentials(headers, "Basic")?).ok()?;
-    let text = String::from_utf8(decoded).ok()?;
-    text.split_once(':').map(|(_, password)| password.to_owned())
-}
-
-fn credentials<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
-    let (scheme, rest) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case(wanted).then(|| rest.trim())
-}
-
-/// Whether the Host field names loopback. Browsers always send one; a program that sends none is no browser.
-fn host_is_local(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(header::HOST) else { return true };
-    let Ok(host) = host.to_str() else { return false };
-    let name = host_name(host);
-    match name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        Ok(address) => address.is_loopback(),
-        // RFC 6761 section 6.3: names under localhost are loopback everywhere.
-        Err(_) => name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost"),
-    }
-}
-
-/// `host[:port]` without the port; an IPv6 address keeps its brackets.
-fn host_name(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    }
-}
-
-/// Whether a browser says, or no browser contradicts, that the request comes from a page of this server.
-fn is_same_origin(headers: &HeaderMap) -> bool {
-    let fetch_site = headers.get("sec-fetch-site").map(|value| value.as_bytes());
-    if fetch_site.is_some_and(|site| site != b"same-origin" && site != b"none") {
-        return false;
-    }
-    let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    authority.zip(host).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host))
+/// Lets through whom [`Guard`] admits, and tells handlers who that is ([`Caller`]).
+pub(crate) async fn guard(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    let asked = Asked { method: request.method(), path: request.uri().path(), headers: request.headers(), peer };
+    let mut report = Report::default();
+    let mut response = match state.guard.admit(&asked, &mut report).await {
+        Ok(principal) => {
+            if let Some(principal) = principal {
+                request.extensions_mut().insert(Caller(Arc::new(principal)));
+            }
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    };
+    report.write(response.headers_mut());
+    response
 }
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guard").field("has_token", &self.token.is_some()).finish()
+        f.debug_struct("Guard").field("has_token", &self.secret.is_some()).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
-        fields.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
-    }
-
-    #[test]
-    fn only_names_of_this_machine_are_local() {
-        for host in
-            ["localhost", "localhost:3000", "LOCALHOST", "a.localhost:1", "127.0.0.1:3000", "127.9.9.9", "[::1]:80"]
-        {
-            assert!(host_is_local(&headers(&[("host", host)])), "{host}");
-        }
-        for host in ["evil.example", "localhost.evil.example", "192.0.2.1:3000", "127.0.0.1.evil.example", "", "[::2]"]
-        {
-            assert!(!host_is_local(&headers(&[("host", host)])), "{host}");
-        }
-        assert!(host_is_local(&HeaderMap::new()));
-    }
-
-    #[test]
-    fn other_origins_change_nothing() {
-        let check = |fields: &[(&'static str, &str)]| {
-            Guard::new(None).check(&Method::POST, "/api/emails/x/retry", &headers(fields)).is_ok()
-        };
-        assert!(check(&[("host", "localhost:3000")]));
-        assert!(check(&[("host", "localhost:3000"), ("origin", "http://localhost:3000")]));
-        assert!(check(&[("host", "localhost:3000"), ("sec-fetch-site", "same-origin")]));
-        assert!(!check(&[("host", "localhost:3000"), ("origin", "http://localhost:8080")]));
-        assert!(!check(&[("host", "localhost:3000"), ("origin", "null")]));
-        assert!(!check(&[("host", "localhost:3000"), ("sec-fetch-site", "cross-site")]));
-        assert!(!check(&[("host", "evil.example"), ("origin", "http://evil.example")]));
-    }
-
-    #[test]
-    fn the_token_opens() {
-        let guard = Guard::new(Some("s3cret"));
-        let check = |path: &str, authorization: Option<&str>| {
-            let fields: Vec<_> = authorization.iter().map(|value| ("authorization", *value)).collect();
-            guard.check(&Method::GET, path, &headers(&fields)).is_ok()
-        };
-        assert!(check("/api/emails", Some("Bearer s3cret")));
-        assert!(check("/api/emails", Some("bearer s3cret")));
-        assert!(!check("/api/emails", Some("Bearer s3cre")));
-        assert!(!check("/api/emails", Some("Bearer ")));
-        assert!(!check("/api/emails", Some("Basic OnMzY3JldA==")));
-        assert!(!check("/api/emails", None));
-        assert!(!check("/", None));
-        assert!(check("/", Some("Basic OnMzY3JldA==")));
-        assert!(!check("/", Some("Basic Ondyb25n")));
-        assert!(check("/health", None));
-        assert!(check("/api/openapi.json", None));
-        assert!(check("/api/docs/swagger-ui.css", None));
-        assert!(!check("/api/docsx", None));
-        assert!(!guard.permits(&HeaderMap::new()));
-        assert!(!format!("{guard:?}").contains("s3cret"));
-    }
-}
+mod tests;

@@ -16,6 +16,7 @@ pub mod view;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -28,6 +29,7 @@ use postrider_store::Store;
 pub use crate::api::openapi::document as openapi;
 
 use crate::auth::Guard;
+pub use crate::auth::RateLimits;
 use crate::problem::Problem;
 
 /// No request has a longer body.
@@ -42,6 +44,7 @@ pub struct Web {
     /// The administrator's bearer token. Without one, everybody who reaches the listener is the administrator: then it
     /// must listen on loopback only.
     pub api_token: Option<String>,
+    pub rate_limits: RateLimits,
     /// Shown by `/health`.
     pub version: &'static str,
 }
@@ -60,12 +63,12 @@ pub(crate) struct AppState {
 
 /// The API and the pages as one service.
 pub fn router(web: Web) -> Router {
-    let guard = Arc::new(Guard::new(web.api_token.as_deref()));
+    let guard = Guard::new(web.api_token.as_deref(), web.rate_limits, web.store.clone(), web.clock.clone());
     let state = AppState {
         store: web.store,
         control: web.control,
         clock: web.clock,
-        guard,
+        guard: Arc::new(guard),
         version: web.version,
         streams: Arc::default(),
     };
@@ -93,7 +96,8 @@ pub async fn serve(
     web: Web,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    axum::serve(listener, router(web)).with_graceful_shutdown(shutdown).await
+    let service = router(web).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(shutdown).await
 }
 
 async fn no_such_resource(uri: Uri) -> Problem {
@@ -114,6 +118,7 @@ impl fmt::Debug for Web {
             .field("control", &self.control)
             .field("clock", &self.clock)
             .field("api_token", &self.api_token.as_ref().map(|_| "***"))
+            .field("rate_limits", &self.rate_limits)
             .field("version", &self.version)
             .finish()
     }

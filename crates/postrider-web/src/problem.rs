@@ -3,6 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use postrider_store::StoreError;
+use postrider_store::tokens::Scope;
 use serde::Serialize;
 
 /// `type` of every problem starts so; what follows never changes its meaning.
@@ -24,6 +25,8 @@ enum Extra {
     Parameter(String),
     /// The scheme by which the client may come in (RFC 9110 section 11.6.1).
     Challenge(&'static str),
+    /// The scope that the token lacks.
+    Scope(Scope),
     /// The time after which another try is worth it (RFC 9110 section 10.2.3).
     RetryAfterSeconds(u16),
 }
@@ -54,6 +57,10 @@ const UNAUTHORIZED: Kind =
     Kind { name: "unauthorized", status: StatusCode::UNAUTHORIZED, title: "The API token is missing or wrong" };
 const FORBIDDEN_ORIGIN: Kind =
     Kind { name: "forbidden-origin", status: StatusCode::FORBIDDEN, title: "Requests from there are not answered" };
+const INSUFFICIENT_SCOPE: Kind =
+    Kind { name: "insufficient-scope", status: StatusCode::FORBIDDEN, title: "The token is not for this" };
+const TOO_MANY_REQUESTS: Kind =
+    Kind { name: "too-many-requests", status: StatusCode::TOO_MANY_REQUESTS, title: "Too many requests" };
 const NOT_FOUND: Kind = Kind { name: "not-found", status: StatusCode::NOT_FOUND, title: "Not found" };
 const METHOD_NOT_ALLOWED: Kind = Kind {
     name: "method-not-allowed",
@@ -86,8 +93,19 @@ impl Problem {
     }
 
     pub(crate) fn unauthorized(challenge: &'static str) -> Self {
-        let detail = "Send the value of API_TOKEN as bearer token: Authorization: Bearer TOKEN.";
+        let detail = "Send a token of this server (`postrider token add`) or the value of API_TOKEN as bearer token: \
+                      Authorization: Bearer TOKEN. One that was revoked or has expired is good for nothing.";
         Self::new(&UNAUTHORIZED, detail, Extra::Challenge(challenge))
+    }
+
+    /// RFC 6750 section 3.1.
+    pub(crate) fn insufficient_scope(scope: Scope) -> Self {
+        let detail = format!("This takes a token with the scope {scope}, and yours has it not: ask an administrator.");
+        Self::new(&INSUFFICIENT_SCOPE, detail, Extra::Scope(scope))
+    }
+
+    pub(crate) fn too_many_requests(detail: impl Into<String>, retry_after_seconds: u16) -> Self {
+        Self::new(&TOO_MANY_REQUESTS, detail, Extra::RetryAfterSeconds(retry_after_seconds))
     }
 
     pub(crate) fn forbidden_origin(detail: impl Into<String>) -> Self {
@@ -152,7 +170,7 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// The members of RFC 9457 section 3.1, and `parameter` as extension.
+/// The members of RFC 9457 section 3.1, and `parameter` and `scope` as extensions.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Problem)]
 #[serde(rename_all = "camelCase")]
@@ -166,6 +184,9 @@ pub(crate) struct Document<'a> {
     /// The parameter or member that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     parameter: Option<&'a str>,
+    /// The scope that the token lacks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<Scope>,
 }
 
 impl IntoResponse for Problem {
@@ -179,6 +200,10 @@ impl IntoResponse for Problem {
                 Extra::Parameter(name) => Some(name),
                 _ => None,
             },
+            scope: match self.extra {
+                Extra::Scope(scope) => Some(scope),
+                _ => None,
+            },
         };
         let mut response = (self.kind.status, axum::Json(document)).into_response();
         let headers = response.headers_mut();
@@ -187,6 +212,14 @@ impl IntoResponse for Problem {
             Extra::None | Extra::Parameter(_) => {}
             Extra::Challenge(scheme) => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
+            }
+            Extra::Scope(scope) => {
+                let challenge = match scope {
+                    Scope::Read => r#"Bearer realm="Postrider", error="insufficient_scope", scope="read""#,
+                    Scope::Send => r#"Bearer realm="Postrider", error="insufficient_scope", scope="send""#,
+                    Scope::Admin => r#"Bearer realm="Postrider", error="insufficient_scope", scope="admin""#,
+                };
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
             Extra::RetryAfterSeconds(seconds) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -1,37 +1,16 @@
-//! What a token may be good for, and which of it each route asks for.
+//! Which scope each route asks for: checked at the route, and said in the document.
 
-use axum::extract::Request;
-use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::middleware;
+use postrider_store::tokens::Scope;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::AppState;
+use crate::auth::require;
 
 /// The name of the one way to come in, in the document.
 pub(crate) const SECURITY_SCHEME: &str = "token";
-
-/// A right that a token has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// To see everything but secrets.
-    Read,
-    /// To send mail, and to see what became of it.
-    Send,
-    /// Everything.
-    Admin,
-}
-
-impl Scope {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Send => "send",
-            Self::Admin => "admin",
-        }
-    }
-}
 
 /// A route for everybody.
 pub(crate) fn open(route: UtoipaMethodRouter<AppState>) -> UtoipaMethodRouter<AppState> {
@@ -62,13 +41,7 @@ fn scoped(route: UtoipaMethodRouter<AppState>, scope: Scope) -> UtoipaMethodRout
     for operation in paths.paths.values_mut().flat_map(operations) {
         operation.security = Some(vec![SecurityRequirement::new(SECURITY_SCHEME, [scope.as_str()])]);
     }
-    let check = move |request: Request, next: Next| check(scope, request, next);
-    (schemas, paths, router.route_layer(middleware::from_fn(check)))
-}
-
-async fn check(_scope: Scope, request: Request, next: Next) -> Response {
-    // The guard has let in nobody but the administrator.
-    next.run(request).await
+    (schemas, paths, router.route_layer(middleware::from_fn_with_state(scope, require)))
 }
 
 /// What a path can be asked to do.

@@ -3,6 +3,7 @@
 
 pub mod directory;
 mod suppression;
+mod token;
 mod webhook;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use postrider_store::{DeliveryRecord, EmailDetail, EmailPage, EmailRecord};
 use serde::Serialize;
 
 pub use suppression::SuppressionPageView;
+pub use token::TokenView;
 pub use webhook::{CallPageView, CallView, EndpointView};
 
 /// A page of a list of e-mails.

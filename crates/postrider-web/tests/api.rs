@@ -20,7 +20,7 @@ use postrider_core::{
     Outcome, Recipient, Reply, ReversePath, SourceDecision, SourceOrigin, SourceQuestion, Timestamp,
 };
 use postrider_store::{DeliveryId, NewDelivery, NewEmail, Next, Settle, Settlement, SqliteOptions, SqliteStore, Store};
-use postrider_web::{Web, router};
+use postrider_web::{RateLimits, Web, router};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -147,6 +147,7 @@ impl House {
             control: server.clone(),
             clock: Arc::new(StoppedClock),
             api_token: api_token.map(str::to_owned),
+            rate_limits: RateLimits::default(),
             version: "1.2.3",
         });
         let node = ObjectId::new(NOW);

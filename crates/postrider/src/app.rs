@@ -12,7 +12,7 @@ use postrider_server::clock::SystemClock;
 use postrider_server::dns::DnsResolver;
 use postrider_server::{Limits, Server};
 use postrider_store::{Store, StoreError};
-use postrider_web::Web;
+use postrider_web::{RateLimits, Web};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -104,6 +104,10 @@ impl App {
                 control: server.control(),
                 clock: ports.clock.clone(),
                 api_token: settings.api_token.as_ref().map(|token| token.0.clone()),
+                rate_limits: RateLimits {
+                    token_requests_per_minute: settings.api_requests_per_minute,
+                    address_requests_per_minute: settings.api_address_requests_per_minute,
+                },
                 version: env!("CARGO_PKG_VERSION"),
             };
             serve_api(listener, web)

@@ -1,6 +1,7 @@
 //! The table: each setting once, with name, check, default and doc. What is not here does not exist.
 
 mod acme;
+mod api;
 mod authentication;
 mod bounces;
 mod delivery;
@@ -153,6 +154,12 @@ pub static SECTIONS: &[Section] = &[
         settings: bounces::BOUNCES,
     },
     Section { title: "Store", intro: "", settings: host::STORE },
+    Section {
+        title: "API",
+        intro: "Each node counts for itself. What is left of a limit stands in the fields `RateLimit-Policy` and `RateLimit` of \
+                each answer; who has used it up reads 429 with `Retry-After`.",
+        settings: api::API,
+    },
     Section { title: "Webhooks", intro: "", settings: services::WEBHOOK },
     Section {
         title: "Source IP by a service",

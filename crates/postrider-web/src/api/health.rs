@@ -3,16 +3,18 @@
 use std::future::Future;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use postrider_core::ports::ListenerStatus;
+use postrider_store::tokens::Scope;
 use postrider_store::{QueueStats, StoreError, StoreHealth};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::AppState;
+use crate::auth::Caller;
 
 /// A store that takes longer to answer is not well, and who asks must hear that in time.
 const STORE_PATIENCE: Duration = Duration::from_secs(2);
@@ -75,7 +77,7 @@ struct Brief {
         (status = 503, description = "Something is not; also while the server shuts down.", body = Health)
     )
 )]
-pub(super) async fn health(State(state): State<AppState>, headers: HeaderMap) -> Response {
+pub(super) async fn health(State(state): State<AppState>, caller: Option<Extension<Caller>>) -> Response {
     let (store, queue) = tokio::join!(
         in_time(&state, state.store.health()),
         in_time(&state, state.store.queue_stats(state.clock.now()))
@@ -86,7 +88,7 @@ pub(super) async fn health(State(state): State<AppState>, headers: HeaderMap) ->
         store.status == Verdict::Ok && queue.status == Verdict::Ok && listeners.iter().all(|listener| listener.open);
     let status = if is_well { Verdict::Ok } else { Verdict::Failing };
     let code = if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    if !state.guard.permits(&headers) {
+    if !caller.is_some_and(|Extension(Caller(principal))| principal.has(Scope::Read)) {
         return (code, Json(Brief { status })).into_response();
     }
     let uptime_seconds = state.control.uptime().as_secs();

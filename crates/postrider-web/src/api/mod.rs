@@ -12,6 +12,7 @@ pub(crate) mod openapi;
 mod queue;
 mod smtp;
 mod suppressions;
+mod tokens;
 mod webhooks;
 
 use axum::Router;
@@ -51,6 +52,11 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(read(routes!(suppressions::list::list)))
         .routes(admin(routes!(suppressions::add::add)))
         .routes(admin(routes!(suppressions::remove::remove)))
+        .routes(admin(routes!(tokens::list::list)))
+        .routes(admin(routes!(tokens::create::create)))
+        .routes(admin(routes!(tokens::show::show)))
+        .routes(admin(routes!(tokens::update::update)))
+        .routes(admin(routes!(tokens::revoke::revoke)))
         .routes(read(routes!(events::follow::follow)))
         .routes(admin(routes!(webhooks::list::list)))
         .routes(admin(routes!(webhooks::create::create)))

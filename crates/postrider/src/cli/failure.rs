@@ -4,6 +4,7 @@ use std::io;
 
 use postrider_store::StoreError;
 use postrider_store::directory::DirectoryError;
+use postrider_store::tokens::TokenError;
 
 /// Each kind has its exit code; `--help` lists them.
 #[derive(Debug)]
@@ -73,6 +74,20 @@ impl From<DirectoryError> for Failure {
             | DirectoryError::IsAlias(_)
             | DirectoryError::NoTargets
             | DirectoryError::TooManyTargets => Self::Usage(message),
+        }
+    }
+}
+
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Store(error) => error.into(),
+            TokenError::TooMany | TokenError::Changed => Self::Conflict(error.to_string()),
+            TokenError::BadName
+            | TokenError::NoScope
+            | TokenError::TooManyDomains
+            | TokenError::ExpiresInThePast
+            | TokenError::BadRate => Self::Usage(error.to_string()),
         }
     }
 }

@@ -18,6 +18,7 @@ mod selftest;
 mod serve;
 mod suppression;
 mod table;
+mod token;
 mod user;
 
 use std::io::Write as _;
@@ -34,7 +35,7 @@ Exit codes:
   0  done
   1  it failed; standard error says why
   2  wrong usage, or wrong settings
-  3  there is no such e-mail, user, domain, alias or suppression
+  3  there is no such e-mail, user, domain, alias, suppression or token
   4  the state does not allow it: the user exists already, the e-mail is being sent
 
 Settings come from the environment and from .env in the current directory; `postrider config` shows them.";
@@ -77,6 +78,9 @@ enum Command {
     /// Addresses that nothing is sent to
     #[command(subcommand)]
     Suppression(suppression::SuppressionCommand),
+    /// Who may ask the API, and for what
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// The queue of deliveries
     #[command(subcommand)]
     Queue(queue::QueueCommand),
@@ -133,6 +137,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Dns(args) => dns::run(&args, output),
         Command::Alias(command) => alias::run(command, output),
         Command::Suppression(command) => suppression::run(command, output),
+        Command::Token(command) => token::run(command, output),
         Command::Queue(command) => queue::run(command, output),
         Command::Email(command) => email::run(command, output),
         Command::Migrate(args) => migrate::run(args, output),

@@ -8,6 +8,7 @@
 
 mod acme;
 mod api;
+mod api_access;
 mod api_orders;
 mod bounces;
 mod certificate;

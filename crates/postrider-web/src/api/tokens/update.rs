@@ -1,0 +1,40 @@
+//! `PATCH /api/tokens/{id}`: changes what a token is good for; its text stays.
+
+use axum::Json;
+use axum::extract::State;
+use postrider_store::tokens::{Token, last_use};
+
+use super::{Said, no_such_token};
+use crate::AppState;
+use crate::extract::{Id, JsonBody};
+use crate::problem::Problem;
+use crate::view::TokenView;
+
+/// Change what a token is good for.
+#[utoipa::path(
+    patch,
+    path = "/api/tokens/{id}",
+    operation_id = "changeToken",
+    tag = "tokens",
+    params(Id),
+    request_body = Said,
+    responses((status = 200, description = "The token as it then stands.", body = TokenView))
+)]
+pub(in crate::api) async fn update(
+    State(state): State<AppState>,
+    Id(id): Id,
+    JsonBody(said): JsonBody<Said>,
+) -> Result<Json<TokenView>, Problem> {
+    let mut token = Token::find(state.store.as_ref(), id).await?.ok_or_else(|| no_such_token(id))?;
+    let now = state.clock.now();
+    let mut settings = token.settings.clone();
+    said.apply(&mut settings)?;
+    // One that has expired may be renamed and still be so.
+    let checked_at = if settings.expires_at == token.settings.expires_at { token.created_at } else { now };
+    token.settings = settings.checked(checked_at)?;
+    token.save(state.store.as_ref(), now).await?;
+    state.guard.forget_tokens();
+    tracing::info!(token.id = %id, token.name = token.settings.name, "a token was changed");
+    let last_used_at = last_use(state.store.as_ref(), id).await?;
+    Ok(Json(TokenView::new(token, last_used_at, now)))
+}
