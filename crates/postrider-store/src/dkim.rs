@@ -62,7 +62,7 @@ impl fmt::Debug for PrivateKey {
 }
 
 /// What a pair does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DkimState {
     /// It signs what is sent now.

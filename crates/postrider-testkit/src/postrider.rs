@@ -5,6 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use postrider::administration::settings_view;
 use postrider::app::{App, Ports, StartError};
 use postrider_config::{Profile, Sources};
 use postrider_core::{Clock, EmailStatus, ObjectId, Timestamp};
@@ -75,7 +76,8 @@ impl TestPostrider {
         let app = eventually("the server to start", async || {
             let started = async {
                 let store = site.store().await?;
-                let ports = Ports { clock: port.clone(), resolver: None, limits: site.limits(), store };
+                let shown_settings = settings_view(&loaded);
+                let ports = Ports { clock: port.clone(), resolver: None, limits: site.limits(), store, shown_settings };
                 App::start(loaded.settings.clone(), ports).await
             };
             match started.await {

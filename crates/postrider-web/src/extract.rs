@@ -8,7 +8,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
-use postrider_core::ObjectId;
+use postrider_core::{Address, Domain, ObjectId};
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
@@ -127,4 +127,45 @@ impl Parameters {
             }
         }
     }
+}
+
+/// The `{address}` of a path. What is no address is the address of nobody: 404.
+#[derive(Debug, Clone, IntoParams)]
+#[into_params(names("address"), parameter_in = Path)]
+pub(crate) struct AddressInPath(#[param(value_type = String)] pub(crate) Address);
+
+impl<S: Send + Sync> FromRequestParts<S> for AddressInPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = Path::<String>::from_request_parts(parts, state).await.ok();
+        let address = text.and_then(|Path(text)| Address::parse(&text).ok());
+        address.map(Self).ok_or_else(|| Problem::not_found("Nobody has this address; an address is local-part@domain."))
+    }
+}
+
+/// The `{domain}` of a path. What is no domain is the name of nothing: 404.
+#[derive(Debug, Clone, IntoParams)]
+#[into_params(names("domain"), parameter_in = Path)]
+pub(crate) struct DomainInPath(#[param(value_type = String)] pub(crate) Domain);
+
+impl<S: Send + Sync> FromRequestParts<S> for DomainInPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = Path::<String>::from_request_parts(parts, state).await.ok();
+        let domain = text.and_then(|Path(text)| Domain::parse(&text).ok());
+        domain
+            .map(Self)
+            .ok_or_else(|| Problem::not_found("There is no such domain here: the name is none of a domain."))
+    }
+}
+
+/// Reads a member of a body.
+pub(crate) fn parsed<T>(name: &str, text: &str) -> Result<T, Problem>
+where
+    T: FromStr,
+    T::Err: Display,
+{
+    text.parse().map_err(|error: T::Err| Problem::bad_parameter(name, format!("{name} is wrong: {error}.")))
 }

@@ -3,6 +3,7 @@
 //! This room must not know the server: it reads and writes through [`Store`], and asks a running server through
 //! [`Control`]. It knows no settings either; who starts it hands it what it needs.
 
+mod administration;
 mod api;
 mod auth;
 mod extract;
@@ -28,6 +29,7 @@ use postrider_store::Store;
 
 pub use crate::api::openapi::document as openapi;
 
+pub use crate::administration::{Administration, AdministrationError};
 use crate::auth::Guard;
 pub use crate::auth::RateLimits;
 use crate::problem::Problem;
@@ -40,6 +42,7 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 pub struct Web {
     pub store: Arc<dyn Store>,
     pub control: Arc<dyn Control>,
+    pub administration: Arc<dyn Administration>,
     pub clock: Arc<dyn Clock>,
     /// The administrator's bearer token. Without one, everybody who reaches the listener is the administrator: then it
     /// must listen on loopback only.
@@ -54,6 +57,7 @@ pub struct Web {
 pub(crate) struct AppState {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) control: Arc<dyn Control>,
+    pub(crate) administration: Arc<dyn Administration>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) version: &'static str,
@@ -67,6 +71,7 @@ pub fn router(web: Web) -> Router {
     let state = AppState {
         store: web.store,
         control: web.control,
+        administration: web.administration,
         clock: web.clock,
         guard: Arc::new(guard),
         version: web.version,
@@ -116,6 +121,7 @@ impl fmt::Debug for Web {
         f.debug_struct("Web")
             .field("store", &self.store)
             .field("control", &self.control)
+            .field("administration", &self.administration)
             .field("clock", &self.clock)
             .field("api_token", &self.api_token.as_ref().map(|_| "***"))
             .field("rate_limits", &self.rate_limits)

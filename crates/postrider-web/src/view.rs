@@ -2,6 +2,8 @@
 //! the same.
 
 pub mod directory;
+mod dns;
+mod settings;
 mod suppression;
 mod token;
 mod webhook;
@@ -17,6 +19,8 @@ use postrider_core::{
 use postrider_store::{DeliveryRecord, EmailDetail, EmailPage, EmailRecord};
 use serde::Serialize;
 
+pub use dns::{DkimKeyView, DkimView, DnsRecordView, DnsState, DnsView, TxtRecordView};
+pub use settings::{SettingView, SettingsView};
 pub use suppression::SuppressionPageView;
 pub use token::TokenView;
 pub use webhook::{CallPageView, CallView, EndpointView};
@@ -123,6 +127,14 @@ struct ReplyView {
 impl Pagination {
     fn new(page: u64, limit: u64, total: u64) -> Self {
         Self { page, limit, total, pages: total.div_ceil(limit.max(1)) }
+    }
+
+    /// One page of a whole list.
+    fn cut<T>(all: Vec<T>, page: u64, limit: u64) -> (Vec<T>, Self) {
+        let pagination = Self::new(page, limit, all.len() as u64);
+        let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let skipped = count(page.saturating_sub(1).saturating_mul(limit));
+        (all.into_iter().skip(skipped).take(count(limit)).collect(), pagination)
     }
 }
 

@@ -16,11 +16,15 @@ use bytes::Bytes;
 use postrider_core::ports::{ListenerStatus, SmtpStats, WebhookTest};
 use postrider_core::source::{IpSelectionExchange, IpSelectionStats, IpSelectionTest};
 use postrider_core::{
-    Address, Attempt, Category, Clock, Control, ControlError, Direction, Envelope, Instructions, Message, ObjectId,
-    Outcome, Recipient, Reply, ReversePath, SourceDecision, SourceOrigin, SourceQuestion, Timestamp,
+    Address, Attempt, Category, Clock, Control, ControlError, Direction, Domain, Envelope, Instructions, Message,
+    ObjectId, Outcome, Recipient, Reply, ReversePath, SourceDecision, SourceOrigin, SourceQuestion, Timestamp,
 };
-use postrider_store::{DeliveryId, NewDelivery, NewEmail, Next, Settle, Settlement, SqliteOptions, SqliteStore, Store};
-use postrider_web::{RateLimits, Web, router};
+use postrider_store::dkim::DkimKeys;
+use postrider_store::{
+    DeliveryId, NewDelivery, NewEmail, Next, ScramKeys, Settle, Settlement, SqliteOptions, SqliteStore, Store, User,
+};
+use postrider_web::view::{DkimKeyView, DnsRecordView, SettingsView};
+use postrider_web::{Administration, AdministrationError, RateLimits, Web, router};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -38,6 +42,49 @@ impl Clock for StoppedClock {
 
     fn sleep(&self, _duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(std::future::pending())
+    }
+}
+
+/// Nobody who could hash passwords or make keys: what asks for that is tested with a whole server.
+#[derive(Debug)]
+struct NoOffice;
+
+fn nobody<T>() -> Result<T, AdministrationError> {
+    Err(AdministrationError::Failed("nobody is there".to_owned()))
+}
+
+#[async_trait::async_trait]
+impl Administration for NoOffice {
+    fn configured_domains(&self) -> &[Domain] {
+        &[]
+    }
+
+    async fn new_user(&self, _: Address, _: String) -> Result<User, AdministrationError> {
+        nobody()
+    }
+
+    async fn hash_password(&self, _: String) -> Result<(String, ScramKeys), AdministrationError> {
+        nobody()
+    }
+
+    async fn ensure_dkim_keys(&self, _: &Domain) -> Result<DkimKeys, AdministrationError> {
+        nobody()
+    }
+
+    async fn rotate_dkim_keys(&self, _: &Domain, _: Option<Timestamp>) -> Result<DkimKeys, AdministrationError> {
+        nobody()
+    }
+
+    async fn show_dkim_keys(&self, _: DkimKeys) -> Result<Vec<DkimKeyView>, AdministrationError> {
+        nobody()
+    }
+
+    async fn dns_records(&self, _: &Domain) -> Result<Vec<DnsRecordView>, AdministrationError> {
+        nobody()
+    }
+
+    fn settings(&self) -> SettingsView {
+        SettingsView::default()
     }
 }
 
@@ -145,6 +192,7 @@ impl House {
         let router = router(Web {
             store: store.clone(),
             control: server.clone(),
+            administration: Arc::new(NoOffice),
             clock: Arc::new(StoppedClock),
             api_token: api_token.map(str::to_owned),
             rate_limits: RateLimits::default(),

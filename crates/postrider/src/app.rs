@@ -12,12 +12,14 @@ use postrider_server::clock::SystemClock;
 use postrider_server::dns::DnsResolver;
 use postrider_server::{Limits, Server};
 use postrider_store::{Store, StoreError};
+use postrider_web::view::SettingsView;
 use postrider_web::{RateLimits, Web};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, info};
 
+use crate::administration::Office;
 use crate::engine::Engine;
 
 /// How long API requests may take to end when all else has.
@@ -36,12 +38,20 @@ pub struct Ports {
     pub limits: Limits,
     /// `None`: the engine that the settings name.
     pub store: Option<Arc<dyn Store>>,
+    /// The settings as the API shows them.
+    pub shown_settings: SettingsView,
 }
 
 impl Default for Ports {
-    /// The machine's clock, DNS, the usual limits.
+    /// The machine's clock, DNS, the usual limits; no settings to show.
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), resolver: None, limits: Limits::default(), store: None }
+        Self {
+            clock: Arc::new(SystemClock),
+            resolver: None,
+            limits: Limits::default(),
+            store: None,
+            shown_settings: SettingsView::default(),
+        }
     }
 }
 
@@ -94,6 +104,8 @@ impl App {
             Some(store) => store,
             None => Engine::of(&settings).open().await?,
         };
+        let office =
+            Office::new(settings.clone(), ports.shown_settings, store.clone(), resolver.clone(), ports.clock.clone());
         let server =
             Server::start(&settings, ports.limits, store.clone(), ports.clock.clone(), resolver, verifier).await?;
         let api = api_listener.map(|(listener, address)| {
@@ -102,6 +114,7 @@ impl App {
             let web = Web {
                 store: store.clone(),
                 control: server.control(),
+                administration: Arc::new(office),
                 clock: ports.clock.clone(),
                 api_token: settings.api_token.as_ref().map(|token| token.0.clone()),
                 rate_limits: RateLimits {

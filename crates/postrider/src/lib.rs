@@ -1,5 +1,6 @@
 //! Postrider as a library: the wiring of its rooms, for the binary and for tests that start it in their own process.
 
+pub mod administration;
 pub mod app;
 pub mod engine;
 

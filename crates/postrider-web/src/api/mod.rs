@@ -3,7 +3,10 @@
 //! Each handler describes itself (`utoipa::path`); here stands under which scope each is. Both together are the document at
 //! `/api/openapi.json`.
 
+mod aliases;
+mod config;
 mod deliveries;
+mod domains;
 mod emails;
 mod events;
 mod health;
@@ -13,6 +16,7 @@ mod queue;
 mod smtp;
 mod suppressions;
 mod tokens;
+mod users;
 mod webhooks;
 
 use axum::Router;
@@ -52,6 +56,26 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(read(routes!(suppressions::list::list)))
         .routes(admin(routes!(suppressions::add::add)))
         .routes(admin(routes!(suppressions::remove::remove)))
+        .routes(read(routes!(users::list::list)))
+        .routes(admin(routes!(users::create::create)))
+        .routes(read(routes!(users::show::show)))
+        .routes(admin(routes!(users::update::update)))
+        .routes(admin(routes!(users::delete::delete)))
+        .routes(read(routes!(aliases::list::list)))
+        .routes(admin(routes!(aliases::create::create)))
+        .routes(read(routes!(aliases::show::show)))
+        .routes(admin(routes!(aliases::update::update)))
+        .routes(admin(routes!(aliases::delete::delete)))
+        .routes(read(routes!(domains::list::list)))
+        .routes(admin(routes!(domains::create::create)))
+        .routes(read(routes!(domains::show::show)))
+        .routes(admin(routes!(domains::update::update)))
+        .routes(admin(routes!(domains::delete::delete)))
+        .routes(read(routes!(domains::dns::dns)))
+        .routes(read(routes!(domains::dkim::show)))
+        .routes(admin(routes!(domains::dkim::rotate)))
+        .routes(admin(routes!(domains::dkim::remove)))
+        .routes(admin(routes!(config::show::show)))
         .routes(admin(routes!(tokens::list::list)))
         .routes(admin(routes!(tokens::create::create)))
         .routes(admin(routes!(tokens::show::show)))

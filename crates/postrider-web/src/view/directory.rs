@@ -3,8 +3,10 @@
 use postrider_core::mailbox::MailboxName;
 use postrider_core::{Address, Domain, Timestamp};
 use postrider_store::directory::Ways;
-use postrider_store::{DomainRecord, MailboxRecord, Quota, Usage, User};
+use postrider_store::{AliasRecord, DomainRecord, MailboxRecord, Quota, Usage, User};
 use serde::Serialize;
+
+use super::Pagination;
 
 /// A user as lists show it. Nothing of the password is in it.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
@@ -102,6 +104,60 @@ impl DomainView {
             in_directory: true,
             catch_all: record.catch_all.clone(),
         }
+    }
+}
+
+/// One domain with who is there.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+pub struct DomainDetailView {
+    #[serde(flatten)]
+    pub domain: DomainView,
+    pub users: Vec<Address>,
+    pub aliases: Vec<Address>,
+}
+
+/// A page of the users.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct UserPageView {
+    users: Vec<UserView>,
+    pagination: Pagination,
+}
+
+impl UserPageView {
+    /// Of all users.
+    pub fn new(users: Vec<UserView>, page: u64, limit: u64) -> Self {
+        let (users, pagination) = Pagination::cut(users, page, limit);
+        Self { users, pagination }
+    }
+}
+
+/// A page of the aliases.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct AliasPageView {
+    aliases: Vec<AliasRecord>,
+    pagination: Pagination,
+}
+
+impl AliasPageView {
+    /// Of all aliases.
+    pub fn new(aliases: Vec<AliasRecord>, page: u64, limit: u64) -> Self {
+        let (aliases, pagination) = Pagination::cut(aliases, page, limit);
+        Self { aliases, pagination }
+    }
+}
+
+/// A page of the domains.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct DomainPageView {
+    domains: Vec<DomainView>,
+    pagination: Pagination,
+}
+
+impl DomainPageView {
+    /// Of all domains.
+    pub fn new(domains: Vec<DomainView>, page: u64, limit: u64) -> Self {
+        let (domains, pagination) = Pagination::cut(domains, page, limit);
+        Self { domains, pagination }
     }
 }
 

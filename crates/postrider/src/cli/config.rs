@@ -1,7 +1,7 @@
 //! `postrider config`: the effective settings, secrets masked.
 
+use postrider::administration::settings_view;
 use postrider_config::Profile;
-use serde_json::json;
 
 use crate::cli::context;
 use crate::cli::failure::Failure;
@@ -11,15 +11,7 @@ use crate::cli::table::{Cell, Table};
 pub(super) fn run(profile: Profile, output: &mut Output) -> Result<(), Failure> {
     let loaded = context::load(profile)?;
     if output.is_json() {
-        let settings: Vec<_> = loaded
-            .effective
-            .iter()
-            .map(|setting| {
-                let origin = setting.origin.to_string();
-                json!({ "name": setting.name, "value": setting.value, "origin": origin, "doc": setting.doc })
-            })
-            .collect();
-        return output.json(&json!({ "settings": settings, "warnings": loaded.warnings }));
+        return output.json(&settings_view(&loaded));
     }
     let mut table = Table::new(&["NAME", "FROM", "VALUE"]);
     for setting in &loaded.effective {

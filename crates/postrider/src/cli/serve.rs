@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use postrider::administration::settings_view;
 use postrider::app::{App, Ports};
-use postrider_config::{Profile, Settings};
+use postrider_config::{Loaded, Profile};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::failure::Failure;
@@ -26,17 +27,18 @@ pub(super) fn run(profile: Profile, output: &mut Output) -> Result<(), Failure> 
         .thread_name("postrider")
         .build()
         .map_err(|error| Failure::Failed(format!("the threads cannot be started: {error}")))?;
-    let result = runtime.block_on(run_until_signal(loaded.settings, profile, output));
+    let result = runtime.block_on(run_until_signal(loaded, profile, output));
     // Whatever still runs was given its time.
     runtime.shutdown_background();
     result
 }
 
-async fn run_until_signal(settings: Settings, profile: Profile, output: &mut Output) -> Result<(), Failure> {
+async fn run_until_signal(loaded: Loaded, profile: Profile, output: &mut Output) -> Result<(), Failure> {
     // Before the start, so that a signal that comes during it is not lost.
     let mut signals = Signals::new()?;
-    let shutdown_timeout = Duration::from_secs(settings.shutdown_timeout_seconds) + SHUTDOWN_GRACE;
-    let app = App::start(settings, Ports::default()).await.map_err(|error| Failure::Failed(error.to_string()))?;
+    let shutdown_timeout = Duration::from_secs(loaded.settings.shutdown_timeout_seconds) + SHUTDOWN_GRACE;
+    let ports = Ports { shown_settings: settings_view(&loaded), ..Ports::default() };
+    let app = App::start(loaded.settings, ports).await.map_err(|error| Failure::Failed(error.to_string()))?;
     if profile == Profile::Dev {
         let demo = demo::ensure(app.store().as_ref(), app.settings()).await;
         let demo = demo.inspect_err(|error| tracing::warn!(error, "there is no demo user")).ok();

@@ -9,6 +9,7 @@
 mod acme;
 mod api;
 mod api_access;
+mod api_directory;
 mod api_orders;
 mod bounces;
 mod certificate;

@@ -3,7 +3,8 @@
 use clap::Args;
 use postrider_core::{Address, Domain, Timestamp};
 use postrider_store::{DomainRecord, Store, directory};
-use serde_json::{Value, json};
+use postrider_web::view::TxtRecordView;
+use serde_json::json;
 
 use super::dkim;
 use crate::cli::failure::Failure;
@@ -36,7 +37,8 @@ pub(super) async fn run(
     let keys = dkim::ensure(store, name, now).await?;
     let records = keys.signing(now).map(|pair| pair.records(name)).unwrap_or_default();
     if output.is_json() {
-        return output.json(&json!({ "name": name, "catchAll": domain.catch_all, "dkimRecords": json_of(&records) }));
+        let records: Vec<_> = records.into_iter().map(|(name, value)| TxtRecordView::new(name, value)).collect();
+        return output.json(&json!({ "name": name, "catchAll": domain.catch_all, "dkimRecords": records }));
     }
     output.line(format!("Mail for {name} is kept here now. A running server knows it within a second."))?;
     if let Some(user) = &domain.catch_all {
@@ -47,8 +49,4 @@ pub(super) async fn run(
         output.line(format!("\n{}", dkim::zone_line(name, value)))?;
     }
     Ok(())
-}
-
-fn json_of(records: &[(String, String)]) -> Vec<Value> {
-    records.iter().map(|(name, value)| json!({ "name": name, "type": "TXT", "value": value })).collect()
 }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use clap::Args;
+use postrider::administration::{self, dkim::views};
 use postrider_config::Settings;
 use postrider_core::{Domain, Resolver, Timestamp};
-use postrider_server::dkim::{KeyPairs, Publication, published};
+use postrider_server::dkim::{Publication, published};
 use postrider_server::dns::DnsResolver;
 use postrider_store::Store;
 use postrider_store::dkim::{self, DkimKeys, DkimPair, DkimState, OLD_RECORDS_STAY};
-use serde_json::{Value, json};
+use postrider_web::view::DkimView;
 
 use super::no_such_domain;
 use crate::cli::failure::Failure;
@@ -49,13 +50,7 @@ pub(super) async fn run(
         ensure(store, name, now).await?
     };
     let resolver = DnsResolver::new(&settings.dns_servers).map_err(Failure::Failed)?;
-    // Whoever looks after publishing the records needs not wait until the server looks.
-    let waiting = keys.waiting(now).cloned();
-    if let Some(waiting) = waiting
-        && published(&resolver, name, &waiting).await.iter().all(|record| *record == Publication::Published)
-    {
-        dkim::activate(store, &mut keys, now).await.map_err(failure)?;
-    }
+    administration::dkim::activate_published(store, &resolver, &mut keys, now).await.map_err(failure)?;
     show(&resolver, &keys, now, output).await
 }
 
@@ -73,7 +68,7 @@ async fn add_pair(
     signs_from: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<DkimKeys, Failure> {
-    let pairs = KeyPairs::generate().map_err(|error| Failure::Failed(error.to_string()))?;
+    let pairs = administration::dkim::generate().map_err(|error| Failure::Failed(error.to_string()))?;
     dkim::add_pair(store, name, signs_from, now, |stem| pairs.under(stem)).await.map_err(failure)
 }
 
@@ -89,7 +84,7 @@ async fn show(resolver: &dyn Resolver, keys: &DkimKeys, now: Timestamp, output: 
     for (state, pair) in keys.pairs(now) {
         let publications = published(resolver, &keys.domain, pair).await;
         if output.is_json() {
-            shown.extend(json_of(keys, state, pair, &publications));
+            shown.extend(views(&keys.domain, state, pair, &publications));
             continue;
         }
         output.line(headline(state, pair))?;
@@ -100,31 +95,9 @@ async fn show(resolver: &dyn Resolver, keys: &DkimKeys, now: Timestamp, output: 
         output.line("")?;
     }
     if output.is_json() {
-        return output.json(&json!({ "domain": keys.domain, "keys": shown }));
+        return output.json(&DkimView { domain: keys.domain.clone(), keys: shown });
     }
     advise(keys, now, output)
-}
-
-fn json_of(keys: &DkimKeys, state: DkimState, pair: &DkimPair, publications: &[Publication; 2]) -> Vec<Value> {
-    let records = pair.records(&keys.domain);
-    let shown = pair.keys().into_iter().zip(["ed25519", "rsa"]).zip(records.iter().zip(publications));
-    shown
-        .map(|((key, algorithm), ((name, value), publication))| {
-            json!({
-                "selector": key.selector,
-                "algorithm": algorithm,
-                "state": state,
-                "createdAt": pair.created_at,
-                "signsFrom": pair.signs_from,
-                "record": { "name": name, "type": "TXT", "value": value },
-                "published": match publication {
-                    Publication::Published => Some(true),
-                    Publication::Wrong(_) | Publication::Missing => Some(false),
-                    Publication::Unknown(_) => None,
-                },
-            })
-        })
-        .collect()
 }
 
 fn headline(state: DkimState, pair: &DkimPair) -> String {

@@ -7,7 +7,9 @@ use postrider_core::spf::SpfResult;
 use postrider_core::{Domain, ResolveError, Resolver};
 use postrider_server::{SpfClient, check_spf};
 
-use super::{Record, State, said, state_of, text};
+use postrider_web::view::{DnsRecordView, DnsState};
+
+use super::{said, state_of, text};
 
 /// An address that mail leaves from, and the setting by which it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,9 +36,9 @@ pub(super) fn senders(settings: &Settings, own: &[IpAddr]) -> Vec<Sender> {
 }
 
 /// The domain's SPF record, and whether each of the senders passes it (RFC 7208).
-pub(super) async fn spf(resolver: &dyn Resolver, name: &Domain, hostname: &str, senders: &[Sender]) -> Record {
+pub(super) async fn spf(resolver: &dyn Resolver, name: &Domain, hostname: &str, senders: &[Sender]) -> DnsRecordView {
     let mut record = text(resolver, "SPF", name.to_string(), spf_value(name, hostname, senders), "v=spf1").await;
-    if record.state != State::Present {
+    if record.state != DnsState::Present {
         return record;
     }
     for Sender { ip, setting } in senders {
@@ -44,9 +46,9 @@ pub(super) async fn spf(resolver: &dyn Resolver, name: &Domain, hostname: &str, 
         let result = check_spf(resolver, client).await;
         match result {
             SpfResult::Pass => continue,
-            SpfResult::TempError if record.state == State::Present => record.state = State::Unknown,
+            SpfResult::TempError if record.state == DnsState::Present => record.state = DnsState::Unknown,
             SpfResult::TempError => {}
-            _ => record.state = State::Wrong,
+            _ => record.state = DnsState::Wrong,
         }
         record.found.push(format!("mail from {ip} ({setting}) does not pass it: {}", result.as_str()));
     }
@@ -71,7 +73,7 @@ pub(super) async fn reverse(
     hostname: &str,
     own: &Result<Vec<IpAddr>, ResolveError>,
     senders: &[Sender],
-) -> Vec<Record> {
+) -> Vec<DnsRecordView> {
     let mut records = Vec::new();
     match own {
         Ok(addresses) => {
@@ -92,7 +94,7 @@ pub(super) async fn reverse(
 }
 
 /// `is_host`: the address is to have this host's name. Else any does that leads back: it is what the mail says in EHLO.
-async fn reverse_of(resolver: &dyn Resolver, hostname: &str, address: IpAddr, is_host: bool) -> Record {
+async fn reverse_of(resolver: &dyn Resolver, hostname: &str, address: IpAddr, is_host: bool) -> DnsRecordView {
     let name = reverse_name(address);
     let names = match resolver.names(address).await {
         Ok(names) => names,
@@ -103,15 +105,15 @@ async fn reverse_of(resolver: &dyn Resolver, hostname: &str, address: IpAddr, is
         is_right |= resolver.addresses(candidate).await.is_ok_and(|addresses| addresses.contains(&address));
     }
     let state = match names.is_empty() {
-        _ if is_right => State::Present,
-        true => State::Missing,
-        false => State::Wrong,
+        _ if is_right => DnsState::Present,
+        true => DnsState::Missing,
+        false => DnsState::Wrong,
     };
     record(name, hostname, state, names)
 }
 
-fn record(name: String, hostname: &str, state: State, found: Vec<String>) -> Record {
-    Record { purpose: "PTR", name, kind: "PTR", value: format!("{hostname}."), state, found }
+fn record(name: String, hostname: &str, state: DnsState, found: Vec<String>) -> DnsRecordView {
+    DnsRecordView { purpose: "PTR", name, kind: "PTR", value: format!("{hostname}."), state, found }
 }
 
 /// Where an address's PTR record stands (RFC 1035 section 3.5, RFC 3596 section 2.5).

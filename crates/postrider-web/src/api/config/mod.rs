@@ -1,0 +1,3 @@
+//! `/api/config`: the settings as they are.
+
+pub(super) mod show;

@@ -1,0 +1,58 @@
+//! `PATCH /api/users/{address}`: gives a user another password, another quota, or both.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+
+use super::{Password, SaidQuota, detail, find, no_such_user};
+use crate::AppState;
+use crate::extract::{AddressInPath, JsonBody};
+use crate::problem::Problem;
+use crate::view::directory::UserDetailView;
+
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[schema(as = UserChange)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::api) struct Body {
+    password: Option<Password>,
+    quota: Option<SaidQuota>,
+}
+
+/// Change a user.
+#[utoipa::path(
+    patch,
+    path = "/api/users/{address}",
+    operation_id = "changeUser",
+    tag = "directory",
+    params(AddressInPath),
+    request_body = Body,
+    responses((status = 200, description = "The user as it then stands.", body = UserDetailView))
+)]
+pub(in crate::api) async fn update(
+    State(state): State<AppState>,
+    AddressInPath(address): AddressInPath,
+    JsonBody(body): JsonBody<Body>,
+) -> Result<Json<UserDetailView>, Problem> {
+    let user = find(&state, &address).await?;
+    let quota = body.quota.map(|said| said.applied_to(user.quota)).transpose()?;
+    let password = match body.password {
+        Some(Password(password)) => Some(state.administration.hash_password(password).await?),
+        None => None,
+    };
+    let now = state.clock.now();
+    // All is checked: what can still fail is the store, and then the same request again does the rest.
+    if let Some((hash, keys)) = password {
+        if !state.store.set_password(&address, hash, keys, now).await? {
+            return Err(no_such_user());
+        }
+        tracing::info!(user = %user.address, "a user has a new password by request");
+    }
+    if let Some(quota) = quota {
+        if !state.store.set_quota(&address, quota, now).await? {
+            return Err(no_such_user());
+        }
+        tracing::info!(user = %user.address, "a user has a new quota by request");
+    }
+    let user = find(&state, &address).await?;
+    Ok(Json(detail(&state, &user).await?))
+}
