@@ -15,6 +15,7 @@ pub mod id;
 pub mod instructions;
 pub mod mailbox;
 pub mod message;
+pub mod metrics;
 pub mod mime;
 pub mod ports;
 pub mod retry;

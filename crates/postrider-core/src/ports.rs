@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use crate::id::ObjectId;
+use crate::metrics::MetricFamily;
 use crate::source::{IpSelectionStats, IpSelectionTest, SourceQuestion};
 use crate::time::Timestamp;
 
@@ -137,6 +138,9 @@ pub trait Control: Send + Sync + fmt::Debug {
     fn kick_queue(&self);
 
     fn smtp_stats(&self) -> SmtpStats;
+
+    /// What it has counted and measured since its start, by the names of [`crate::metrics`].
+    fn metrics(&self) -> Vec<MetricFamily>;
 
     fn listeners(&self) -> Vec<ListenerStatus>;
 

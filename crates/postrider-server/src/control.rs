@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use postrider_core::metrics::MetricFamily;
 use postrider_core::ports::{ListenerStatus, SmtpStats, WebhookTest};
-use postrider_core::source::{IpSelectionStats, IpSelectionTest};
+use postrider_core::source::{BreakerState, IpSelectionStats, IpSelectionTest};
 use postrider_core::{Control, ControlError, ObjectId, SourceQuestion, Timestamp};
 use tracing::info;
 
@@ -30,6 +31,11 @@ impl Control for ServerControl {
 
     fn smtp_stats(&self) -> SmtpStats {
         self.context.stats.snapshot(self.context.memory.used_bytes())
+    }
+
+    fn metrics(&self) -> Vec<MetricFamily> {
+        let is_breaker_open = self.context.sources.stats().breaker.state != BreakerState::Closed;
+        self.context.stats.gather(self.context.memory.used_bytes(), is_breaker_open)
     }
 
     fn listeners(&self) -> Vec<ListenerStatus> {

@@ -20,16 +20,16 @@ pub(crate) async fn handshake(context: &Context, tcp: TcpStream) -> Option<Strea
     };
     match done {
         Ok(Ok(stream)) => {
-            context.stats.tls_handshakes.add(1);
+            context.stats.tls_handshakes.inc();
             Some(Stream::Tls(Box::new(TlsStream::Server(stream))))
         }
         Ok(Err(error)) => {
-            context.stats.tls_failures.add(1);
+            context.stats.tls_failures.inc();
             info!(%error, "the TLS handshake failed");
             None
         }
         Err(_) => {
-            context.stats.tls_failures.add(1);
+            context.stats.tls_failures.inc();
             info!("the TLS handshake took too long");
             None
         }

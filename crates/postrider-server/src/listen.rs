@@ -73,7 +73,7 @@ impl Sessions {
     }
 
     /// Counts a session in, if there is room for it.
-    fn enter(self: &Arc<Self>, peer: IpAddr, context: &Arc<Context>) -> Option<OpenSession> {
+    fn enter(self: &Arc<Self>, peer: IpAddr, listener: &'static str, context: &Arc<Context>) -> Option<OpenSession> {
         let limits = &context.limits;
         if self.open.fetch_add(1, Ordering::AcqRel) >= limits.sessions_max {
             self.leave();
@@ -91,9 +91,8 @@ impl Sessions {
             }
             *count += 1;
         }
-        context.stats.sessions_open.add(1);
-        context.stats.sessions_total.add(1);
-        Some(OpenSession { sessions: self.clone(), context: context.clone(), peer, counted_as })
+        context.stats.session_begun(listener);
+        Some(OpenSession { sessions: self.clone(), context: context.clone(), listener, peer, counted_as })
     }
 
     /// Counts a session out, also one that did not come to be: the shutdown may have seen it.
@@ -122,6 +121,7 @@ impl Sessions {
 struct OpenSession {
     sessions: Arc<Sessions>,
     context: Arc<Context>,
+    listener: &'static str,
     peer: IpAddr,
     /// Under which address; `None`: only in all.
     counted_as: Option<IpAddr>,
@@ -141,7 +141,7 @@ impl Drop for OpenSession {
                 }
             }
         }
-        self.context.stats.sessions_open.subtract(1);
+        self.context.stats.session_ended(self.listener);
         self.sessions.leave();
     }
 }
@@ -190,8 +190,8 @@ fn begin<S: Service>(
 ) {
     // An IPv4 client of an IPv6 socket is the IPv4 client that it is.
     let ip = peer.ip().to_canonical();
-    let Some(counted) = sessions.enter(ip, context) else {
-        context.stats.sessions_refused.add(1);
+    let Some(counted) = sessions.enter(ip, service.name(), context) else {
+        context.stats.session_refused(service.name());
         info!(listener = service.name(), peer = %ip, "refused: too many sessions");
         if let Some(line) = service.too_many_sessions() {
             // Not tokio's try_write: it knows nothing yet of what a connection just accepted is ready for, and may not

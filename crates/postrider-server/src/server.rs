@@ -175,12 +175,14 @@ impl Server {
         ));
         recipients.warm_up().await;
         tokio::spawn(dkim::watch(store.clone(), delivery.resolver.clone(), clock.clone(), is_draining.clone()));
-        let webhooks =
-            Webhooks::new(&settings.webhook, store.clone(), clock.clone(), HttpClient::new(&delivery.verifying_tls));
+        let stats = Arc::new(Stats::new());
+        let http = HttpClient::new(&delivery.verifying_tls);
+        let webhooks = Webhooks::new(&settings.webhook, store.clone(), clock.clone(), http, stats.clone());
         // Nothing is accepted or settled before it is known who is to be told.
         webhooks.look_up_endpoints().await?;
         let options = QueueOptions {
             webhooks: webhooks.clone(),
+            stats: stats.clone(),
             registered,
             retry: settings.retry,
             concurrency: settings.queue_concurrency,
@@ -215,7 +217,7 @@ impl Server {
             sources,
             tls,
             limits: limits.clone(),
-            stats: Stats::default(),
+            stats,
             hostname: settings.mail_hostname.clone(),
             recipients,
             signers,

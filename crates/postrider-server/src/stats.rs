@@ -1,48 +1,134 @@
-//! Counters of what the listeners do.
+//! What this process has done since its start, counted: for `/metrics`, and in part for `/api/smtp/stats`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use postrider_core::metrics;
 use postrider_core::ports::SmtpStats;
+use postrider_core::{Attempt, Outcome, Timestamp};
+use postrider_store::{CallNext, ClaimedDelivery, Next};
+use prometheus::proto::MetricFamily;
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-/// A counter that is only ever shown.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+/// The values of two labels.
+const SUCCEEDED: &str = "succeeded";
+const FAILED: &str = "failed";
 
-impl Counter {
-    pub(crate) fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
-    }
-
-    pub(crate) fn subtract(&self, n: u64) {
-        self.0.fetch_sub(n, Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Stats {
-    pub(crate) sessions_open: Counter,
-    pub(crate) sessions_total: Counter,
-    pub(crate) sessions_refused: Counter,
-    pub(crate) messages_accepted: Counter,
-    pub(crate) messages_refused: Counter,
-    pub(crate) bytes_received: Counter,
-    pub(crate) recipients_refused: Counter,
-    pub(crate) auth_successes: Counter,
-    pub(crate) auth_failures: Counter,
-    pub(crate) tls_handshakes: Counter,
-    pub(crate) tls_failures: Counter,
+    registry: Registry,
+    sessions_open: IntGaugeVec,
+    sessions_total: IntCounterVec,
+    sessions_refused: IntCounterVec,
+    pub(crate) messages_accepted: IntCounter,
+    pub(crate) messages_refused: IntCounter,
+    pub(crate) bytes_received: IntCounter,
+    pub(crate) recipients_refused: IntCounter,
+    pub(crate) auth_successes: IntCounter,
+    pub(crate) auth_failures: IntCounter,
+    pub(crate) tls_handshakes: IntCounter,
+    pub(crate) tls_failures: IntCounter,
+    accept_seconds: Histogram,
+    memory_bytes: IntGauge,
+    attempts: IntCounterVec,
+    attempt_seconds: HistogramVec,
+    delivery_seconds: Histogram,
+    source_decisions: IntCounterVec,
+    source_decision_seconds: Histogram,
+    source_breaker_open: IntGauge,
+    webhook_calls: IntCounterVec,
+    webhook_call_seconds: Histogram,
 }
 
 impl Stats {
+    pub(crate) fn new() -> Self {
+        let registry = Registry::new();
+        let one = |metric: metrics::Metric| metric.counters(&registry).with_label_values::<&str>(&[]);
+        let one_gauge = |metric: metrics::Metric| metric.gauges(&registry).with_label_values::<&str>(&[]);
+        let one_histogram = |metric: metrics::Metric| metric.histograms(&registry).with_label_values::<&str>(&[]);
+        let messages = metrics::MESSAGES.counters(&registry);
+        let logins = metrics::LOGINS.counters(&registry);
+        let handshakes = metrics::TLS_HANDSHAKES.counters(&registry);
+        #[cfg(target_os = "linux")]
+        let _ = registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()));
+        Self {
+            sessions_open: metrics::SESSIONS_OPEN.gauges(&registry),
+            sessions_total: metrics::SESSIONS.counters(&registry),
+            sessions_refused: metrics::SESSIONS_REFUSED.counters(&registry),
+            messages_accepted: messages.with_label_values(&["accepted"]),
+            messages_refused: messages.with_label_values(&["refused"]),
+            bytes_received: one(metrics::RECEIVED_BYTES),
+            recipients_refused: one(metrics::RECIPIENTS_REFUSED),
+            auth_successes: logins.with_label_values(&[SUCCEEDED]),
+            auth_failures: logins.with_label_values(&[FAILED]),
+            tls_handshakes: handshakes.with_label_values(&[SUCCEEDED]),
+            tls_failures: handshakes.with_label_values(&[FAILED]),
+            accept_seconds: one_histogram(metrics::ACCEPT_SECONDS),
+            memory_bytes: one_gauge(metrics::MESSAGE_MEMORY_BYTES),
+            attempts: metrics::ATTEMPTS.counters(&registry),
+            attempt_seconds: metrics::ATTEMPT_SECONDS.histograms(&registry),
+            delivery_seconds: one_histogram(metrics::DELIVERY_SECONDS),
+            source_decisions: metrics::SOURCE_DECISIONS.counters(&registry),
+            source_decision_seconds: one_histogram(metrics::SOURCE_DECISION_SECONDS),
+            source_breaker_open: one_gauge(metrics::SOURCE_BREAKER_OPEN),
+            webhook_calls: metrics::WEBHOOK_CALLS.counters(&registry),
+            webhook_call_seconds: one_histogram(metrics::WEBHOOK_CALL_SECONDS),
+            registry,
+        }
+    }
+
+    pub(crate) fn session_begun(&self, listener: &str) {
+        self.sessions_open.with_label_values(&[listener]).inc();
+        self.sessions_total.with_label_values(&[listener]).inc();
+    }
+
+    pub(crate) fn session_ended(&self, listener: &str) {
+        self.sessions_open.with_label_values(&[listener]).dec();
+    }
+
+    pub(crate) fn session_refused(&self, listener: &str) {
+        self.sessions_refused.with_label_values(&[listener]).inc();
+    }
+
+    /// A message is on disk.
+    pub(crate) fn kept(&self, took: Duration) {
+        self.accept_seconds.observe(took.as_secs_f64());
+    }
+
+    /// An attempt has ended.
+    pub(crate) fn attempted(&self, delivery: &ClaimedDelivery, attempt: &Attempt, next: Next, now: Timestamp) {
+        let result = match next {
+            Next::Sent => "delivered",
+            Next::Retry { .. } => "deferred",
+            Next::Failed => FAILED,
+        };
+        let category = attempt.outcome.category().map_or("", |category| category.as_str());
+        self.attempts.with_label_values(&[result, category]).inc();
+        self.attempt_seconds.with_label_values(&[result]).observe(attempt.duration.as_secs_f64());
+        if matches!(attempt.outcome, Outcome::Delivered { .. }) {
+            self.delivery_seconds.observe(now.since(delivery.queued_at).as_secs_f64());
+        }
+        if let Some(decision) = &attempt.ip_selection {
+            self.source_decisions.with_label_values(&[decision.origin.as_str()]).inc();
+            self.source_decision_seconds.observe(decision.latency.as_secs_f64());
+        }
+    }
+
+    /// A call to a webhook endpoint has ended.
+    pub(crate) fn called(&self, next: CallNext, took: Duration) {
+        let result = match next {
+            CallNext::Delivered => "delivered",
+            CallNext::Retry { .. } => FAILED,
+            CallNext::GivenUp => "given-up",
+        };
+        self.webhook_calls.with_label_values(&[result]).inc();
+        self.webhook_call_seconds.observe(took.as_secs_f64());
+    }
+
     pub(crate) fn snapshot(&self, memory_bytes: usize) -> SmtpStats {
         SmtpStats {
-            sessions_open: self.sessions_open.get(),
-            sessions_total: self.sessions_total.get(),
-            sessions_refused: self.sessions_refused.get(),
+            sessions_open: sum(&self.sessions_open),
+            sessions_total: sum(&self.sessions_total),
+            sessions_refused: sum(&self.sessions_refused),
             messages_accepted: self.messages_accepted.get(),
             messages_refused: self.messages_refused.get(),
             bytes_received: self.bytes_received.get(),
@@ -54,4 +140,18 @@ impl Stats {
             memory_bytes: memory_bytes as u64,
         }
     }
+
+    /// Everything, with what is looked up now.
+    pub(crate) fn gather(&self, memory_bytes: usize, is_breaker_open: bool) -> Vec<MetricFamily> {
+        self.memory_bytes.set(i64::try_from(memory_bytes).unwrap_or(i64::MAX));
+        self.source_breaker_open.set(i64::from(is_breaker_open));
+        self.registry.gather()
+    }
+}
+
+/// Over all values of the labels.
+fn sum(metric: &impl prometheus::core::Collector) -> u64 {
+    let families = metric.collect();
+    let metrics = families.iter().flat_map(|family| family.get_metric());
+    metrics.map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value()).sum::<f64>() as u64
 }

@@ -10,6 +10,7 @@ mod extract;
 mod hardening;
 mod pages;
 mod problem;
+mod requests;
 mod scope;
 
 pub mod view;
@@ -33,6 +34,7 @@ pub use crate::administration::{Administration, AdministrationError};
 use crate::auth::Guard;
 pub use crate::auth::RateLimits;
 use crate::problem::Problem;
+use crate::requests::RequestStats;
 
 /// No request has a longer body.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -61,6 +63,7 @@ pub(crate) struct AppState {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) version: &'static str,
+    pub(crate) requests: Arc<RequestStats>,
     /// Clients that follow the events.
     pub(crate) streams: Arc<AtomicUsize>,
 }
@@ -75,6 +78,7 @@ pub fn router(web: Web) -> Router {
         clock: web.clock,
         guard: Arc::new(guard),
         version: web.version,
+        requests: Arc::new(RequestStats::new()),
         streams: Arc::default(),
     };
     // The order of the layers, from the outside in: every answer gets the security headers, those of refused and of
@@ -88,6 +92,7 @@ pub fn router(web: Web) -> Router {
         .layer(middleware::from_fn_with_state(state.clone(), auth::guard))
         .layer(middleware::from_fn_with_state(state.clone(), hardening::time_limit))
         .layer(middleware::from_fn(hardening::security_headers))
+        .layer(middleware::from_fn_with_state(state.clone(), requests::measure))
         .with_state(state)
 }
 

@@ -5,6 +5,7 @@ pub mod directory;
 mod dns;
 mod settings;
 mod suppression;
+mod timeline;
 mod token;
 mod webhook;
 
@@ -22,6 +23,7 @@ use serde::Serialize;
 pub use dns::{DkimKeyView, DkimView, DnsRecordView, DnsState, DnsView, TxtRecordView};
 pub use settings::{SettingView, SettingsView};
 pub use suppression::SuppressionPageView;
+pub use timeline::TimelineView;
 pub use token::TokenView;
 pub use webhook::{CallPageView, CallView, EndpointView};
 

@@ -104,6 +104,10 @@ impl Control for Server {
         SmtpStats { messages_accepted: 7, ..SmtpStats::default() }
     }
 
+    fn metrics(&self) -> Vec<postrider_core::metrics::MetricFamily> {
+        Vec::new()
+    }
+
     fn listeners(&self) -> Vec<ListenerStatus> {
         let address = SocketAddr::from(([127, 0, 0, 1], 2525));
         vec![ListenerStatus { name: "smtp", address, open: !self.is_closing.load(Ordering::Relaxed) }]
@@ -342,6 +346,24 @@ async fn an_email_in_a_list_and_alone() {
     assert_eq!(delivery["mxIp"], "192.0.2.1");
     assert_eq!(delivery["history"][0]["durationMs"], 120);
     assert_eq!(delivery["history"][0]["outcome"]["result"], "failed");
+}
+
+#[tokio::test]
+async fn a_timeline_tells_what_happened() {
+    let house = House::new(None).await;
+    let id = house.accept("b@example.org", true).await;
+    house.settle(id, refusal(), Next::Failed).await;
+    let timeline = house.get(&format!("/api/emails/{id}/timeline")).await.json();
+    assert_eq!((&timeline["status"], &timeline["webhooksLeftOut"]), (&json!("failed"), &json!(0)));
+    let entries = timeline["entries"].as_array().unwrap();
+    let types: Vec<_> = entries.iter().map(|entry| entry["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["accepted", "parsed", "source-ip", "attempt"]);
+    assert_eq!(entries[0]["recipients"], json!(["b@example.org"]));
+    assert_eq!(entries[1]["messageId"], "m1@example.com");
+    assert_eq!(entries[2]["decision"]["origin"], "cache");
+    assert_eq!((&entries[3]["recipient"], &entries[3]["at"]), (&json!("b@example.org"), &entries[0]["at"]));
+    assert_eq!(entries[3]["attempt"]["outcome"]["reply"]["code"], 550);
+    house.get("/api/emails/000000000000000000000000/timeline").await.problem(StatusCode::NOT_FOUND, "not-found");
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use crate::cargo;
 
 /// What other crates print of themselves: the file, the package and its example. This tool is built without them; a test of
 /// each package sees to it that its file is current.
-const PRINTED: &[(&str, &str, &str)] = &[("docs/openapi.json", "postrider-web", "openapi")];
+const PRINTED: &[(&str, &str, &str)] =
+    &[("docs/openapi.json", "postrider-web", "openapi"), ("docs/metrics.md", "postrider-core", "metrics")];
 
 /// A generated file: its path from the workspace's root, and its text as it should be.
 pub(crate) fn generated() -> [(&'static str, String); 2] {

@@ -374,7 +374,7 @@ impl Session {
             Event::Authenticated { user } => self.authenticated(user).await,
             Event::AuthFailed { user } => {
                 warn!(user, peer = %self.peer, "log-in failed");
-                self.context.common.stats.auth_failures.add(1);
+                self.context.common.stats.auth_failures.inc();
                 self.context.common.logins.failed(&user, self.peer);
             }
             Event::Violation { status } => {
@@ -423,7 +423,7 @@ impl Session {
             return self.wire.close(&status);
         };
         info!(user, "logged in");
-        common.stats.auth_successes.add(1);
+        common.stats.auth_successes.inc();
         self.user = Some(LoggedIn { id: known.id, address: known.address, _connection: connection });
     }
 

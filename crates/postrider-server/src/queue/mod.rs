@@ -39,6 +39,7 @@ use crate::memory::{MemoryBudget, MemoryShare};
 use crate::outage::Outage;
 use crate::policy::source::{Source, Sources};
 use crate::policy::suppression::SuppressionList;
+use crate::stats::Stats;
 use crate::webhook::Webhooks;
 use lanes::{LaneLimits, Lanes};
 use lease::Lease;
@@ -64,6 +65,7 @@ pub(crate) struct QueueOptions {
     /// To whom nothing is sent.
     pub(crate) suppressions: SuppressionList,
     pub(crate) webhooks: Arc<Webhooks>,
+    pub(crate) stats: Arc<Stats>,
 }
 
 /// This node, as the store knows it.

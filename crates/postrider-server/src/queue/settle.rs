@@ -84,6 +84,7 @@ impl Queue {
             let delivery = &job.email.deliveries[index];
             let next = self.next(self.expires_at(job, delivery), &mut attempt, now, random);
             log_outcome(job, delivery, &attempt, next);
+            self.options.stats.attempted(delivery, &attempt, next, now);
             let report = self.report_kind(job, delivery, next, peer_reports, now);
             if let Some(kind) = report {
                 let retry_until = matches!(next, Next::Retry { .. }).then(|| self.expires_at(job, delivery));

@@ -255,8 +255,12 @@ async fn store(
 /// not at all, and what it would have claimed is given back.
 async fn keep(context: &Context, email: NewEmail) -> Result<Accepted, Reply> {
     let id = email.id;
+    let began_at = context.clock.now();
     match timeout(context.clock.as_ref(), context.limits.store_timeout, context.store.accept(email)).await {
-        Ok(Ok(accepted)) => Ok(accepted),
+        Ok(Ok(accepted)) => {
+            context.stats.kept(context.clock.now().since(began_at));
+            Ok(accepted)
+        }
         Ok(Err(error)) => {
             let reply = store_reply(&error);
             info!(email = %id, %reply, "a message could not be kept");

@@ -42,7 +42,7 @@ pub(crate) struct Context {
     pub(crate) tls: Arc<ServerTls>,
     pub(crate) limits: Limits,
     pub(crate) memory: MemoryBudget,
-    pub(crate) stats: Stats,
+    pub(crate) stats: Arc<Stats>,
     pub(crate) hostname: String,
     pub(crate) recipients: Arc<Recipients>,
     pub(crate) bounces: Bounces,

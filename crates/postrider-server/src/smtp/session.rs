@@ -45,7 +45,7 @@ pub(crate) async fn run(context: Arc<Context>, policy: Policy, tcp: TcpStream, p
         Stream::Clear(tcp)
     };
     if let Err(reply) = policy.may_connect() {
-        context.stats.sessions_refused.add(1);
+        context.stats.session_refused(policy.listener.name());
         info!(%reply, "refused");
         return turn_away(&context, &mut stream, &reply).await;
     }
@@ -179,7 +179,7 @@ impl Session {
         match read.await {
             Ok(Some(Ok(0))) => Err(End::Closed),
             Ok(Some(Ok(count))) => {
-                self.context.stats.bytes_received.add(count as u64);
+                self.context.stats.bytes_received.inc_by(count as u64);
                 Ok(Woken::Input)
             }
             Ok(Some(Err(error))) => Err(End::Lost(error)),
@@ -244,7 +244,7 @@ impl Session {
             Event::Recipient(command) => {
                 let verdict = self.recipient(command).await;
                 if let Verdict::Reject(reply) = &verdict {
-                    self.context.stats.recipients_refused.add(1);
+                    self.context.stats.recipients_refused.inc();
                     info!(%reply, "recipient refused");
                 }
                 self.wire.respond(verdict);
@@ -258,7 +258,7 @@ impl Session {
             }
             Event::MessageRefused { reply } => {
                 info!(%reply, "message refused");
-                self.context.stats.messages_refused.add(1);
+                self.context.stats.messages_refused.inc();
                 self.forget_transaction();
             }
             Event::Reset => self.forget_transaction(),
@@ -281,13 +281,13 @@ impl Session {
             }
             Event::Authenticated { user } => {
                 info!(user, "logged in");
-                self.context.stats.auth_successes.add(1);
+                self.context.stats.auth_successes.inc();
                 self.context.logins.succeeded(&user);
                 self.user = Some(user);
             }
             Event::AuthFailed { user } => {
                 warn!(user, peer = %self.peer, "log-in failed");
-                self.context.stats.auth_failures.add(1);
+                self.context.stats.auth_failures.inc();
                 self.context.logins.failed(&user, self.peer);
             }
             Event::Violation { reply } => debug!(%reply, "command refused"),
@@ -491,7 +491,7 @@ impl Session {
         let taken = self.take(raw).await;
         let is_kept = taken.as_ref().is_ok_and(|taken| taken.outcomes.iter().any(Result::is_ok));
         let stats = &self.context.stats;
-        if is_kept { &stats.messages_accepted } else { &stats.messages_refused }.add(1);
+        if is_kept { &stats.messages_accepted } else { &stats.messages_refused }.inc();
         match taken {
             Err(reply) => self.wire.respond(Verdict::Reject(reply)),
             Ok(Taken { id, outcomes }) if self.policy.listener.is_lmtp() => {

@@ -25,6 +25,7 @@ use url::Url;
 
 use crate::http::HttpClient;
 use crate::queue::Queue;
+use crate::stats::Stats;
 use call::Patience;
 
 /// Calls to one endpoint at the same time.
@@ -60,10 +61,17 @@ pub(crate) struct Webhooks {
     endpoints: RwLock<Arc<[Endpoint]>>,
     under_way: Mutex<HashMap<EndpointId, usize>>,
     news: Notify,
+    stats: Arc<Stats>,
 }
 
 impl Webhooks {
-    pub(crate) fn new(settings: &Webhook, store: Arc<dyn Store>, clock: Arc<dyn Clock>, http: HttpClient) -> Arc<Self> {
+    pub(crate) fn new(
+        settings: &Webhook,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        http: HttpClient,
+        stats: Arc<Stats>,
+    ) -> Arc<Self> {
         let fixed = fixed_endpoints(settings);
         Arc::new(Self {
             store,
@@ -74,6 +82,7 @@ impl Webhooks {
             fixed,
             under_way: Mutex::default(),
             news: Notify::new(),
+            stats,
         })
     }
 
@@ -239,6 +248,7 @@ impl Webhooks {
 
     async fn make(&self, endpoint: &Endpoint, call: ClaimedCall, queue: &Queue) {
         let (attempt, next) = call::make(&self.http, self.clock.as_ref(), endpoint, &call, self.patience).await;
+        self.stats.called(next, Duration::from_millis(attempt.duration_ms));
         let (status, error) = (attempt.status, attempt.error.as_deref().unwrap_or_default());
         match next {
             CallNext::Delivered => debug!(webhook.event = %call.event, ?status, "told by webhook"),

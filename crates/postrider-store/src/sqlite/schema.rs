@@ -9,7 +9,7 @@ use crate::error::StoreError;
 
 /// Each step leads from the version that is its position to the next. Steps are never changed, only added.
 const MIGRATIONS: &[&str] =
-    &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9];
+    &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9, VERSION_10];
 
 /// The version of this program's schema, kept in `PRAGMA user_version`.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -171,6 +171,11 @@ CREATE TABLE tags (
     email INTEGER NOT NULL,
     PRIMARY KEY (tag, email)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// For one e-mail's timeline.
+const VERSION_10: &str = "
+CREATE INDEX calls_about ON calls (email, seq);
 ";
 
 /// What happened, and who is still to be told of it.

@@ -11,6 +11,7 @@ mod emails;
 mod events;
 mod health;
 mod ip_selection;
+mod metrics;
 pub(crate) mod openapi;
 mod queue;
 mod smtp;
@@ -35,6 +36,7 @@ pub(crate) fn routes() -> Router<AppState> {
 fn described() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(openapi::frame())
         .routes(open(routes!(health::health)))
+        .routes(read(routes!(metrics::metrics)))
         .routes(read(routes!(queue::stats::stats)))
         .routes(read(routes!(smtp::stats::stats)))
         .routes(read(routes!(ip_selection::stats::stats)))
@@ -44,6 +46,8 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(read(routes!(emails::show::show)))
         .routes(admin(routes!(emails::delete::delete)))
         .routes(read(routes!(emails::raw::raw)))
+        .routes(read(routes!(emails::attachment::attachment)))
+        .routes(read(routes!(emails::timeline::timeline)))
         .routes(admin(routes!(emails::retry::retry)))
         .routes(admin(routes!(emails::order::hold)))
         .routes(admin(routes!(emails::order::release)))

@@ -1,5 +1,7 @@
 //! The REST API of a running server: shapes, filters, orders, and who may ask.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use insta::assert_snapshot;
 use postrider_core::EmailStatus;
 use postrider_testkit::{
@@ -188,9 +190,84 @@ async fn the_raw_message_is_given_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn attachments_are_given_decoded() {
+    let (postrider, _mx) = world().await;
+    let shape = mail::shapes().into_iter().find(|shape| shape.name == "nested").unwrap();
+    let id = postrider.send("", &["c@local.test"], &shape.message).await;
+    let listed = postrider.get(&format!("/api/emails/{id}")).await.json()["attachments"].clone();
+    assert_eq!((&listed[0]["contentType"], &listed[0]["contentId"]), (&json!("image/gif"), &json!("x")));
+    let image = postrider.get(&format!("/api/emails/{id}/attachments/0")).await;
+    assert_eq!((image.status, image.header("content-type")), (200, Some("image/gif")));
+    assert_eq!(image.header("content-disposition"), Some("attachment; filename*=UTF-8''attachment-0"));
+    assert!(image.body.starts_with(b"GIF89a"));
+    assert_eq!(listed[0]["size"], json!(image.body.len()));
+    let message = postrider.get(&format!("/api/emails/{id}/attachments/1")).await;
+    assert_eq!(message.header("content-type"), Some("message/rfc822"));
+    assert!(message.text().contains("the message inside"));
+    for path in ["attachments/2", "attachments/-1", "attachments/x", "attachments/99999999999999999999"] {
+        expect_problem(postrider.get(&format!("/api/emails/{id}/{path}")).await, 404).await;
+    }
+}
+
+/// What `GET /metrics` says, by name and labels.
+async fn metrics(postrider: &TestPostrider) -> BTreeMap<String, f64> {
+    let response = postrider.get("/metrics").await;
+    assert_eq!((response.status, response.header("content-type")), (200, Some("text/plain; version=0.0.4")));
+    let text = response.text();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+#[tokio::test]
+async fn what_is_done_is_counted() {
+    let (postrider, _mx) = world().await;
+    let before = metrics(&postrider).await;
+    let message = mail::plain("a@client.test", "b@example.org", "counted");
+    let id = postrider.send("a@client.test", &["b@example.org", "never@example.org"], &message).await;
+    postrider.wait_for_status(id, EmailStatus::Failed).await;
+    postrider.send("a@client.test", &["c@local.test"], &message).await;
+    let after = metrics(&postrider).await;
+    let grown = |name: &str| after.get(name).unwrap_or(&0.0) - before.get(name).unwrap_or(&0.0);
+    assert_eq!(grown(r#"postrider_messages_total{result="accepted"}"#), 2.0);
+    assert_eq!(grown(r#"postrider_delivery_attempts_total{category="",result="delivered"}"#), 1.0);
+    assert_eq!(grown(r#"postrider_delivery_attempts_total{category="bad-mailbox",result="failed"}"#), 1.0);
+    assert_eq!(grown("postrider_delivery_seconds_count"), 1.0);
+    assert!(grown("postrider_accept_seconds_count") >= 2.0);
+    assert_eq!(grown(r#"postrider_sessions_total{listener="smtp"}"#), 2.0);
+    assert_eq!(after[r#"postrider_queue_emails{status="failed"}"#], 1.0);
+    assert_eq!(after[r#"postrider_queue_emails{status="received"}"#], 1.0);
+    assert_eq!(after[r#"postrider_listener_up{listener="smtp-mx"}"#], 1.0);
+    assert_eq!(grown(r#"postrider_http_requests_total{method="GET",route="/metrics",status="200"}"#), 1.0);
+    assert!(after.keys().any(|name| name.starts_with("process_resident_memory_bytes")));
+}
+
+/// The list in docs/metrics.md is neither too long nor too short.
+#[tokio::test]
+async fn every_metric_is_in_the_catalogue() {
+    let (postrider, _mx) = world().await;
+    let text = postrider.get("/metrics").await.text();
+    let told: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .filter(|name| !name.starts_with("process_"))
+        .collect();
+    let listed: BTreeSet<&str> = postrider_core::metrics::ALL.iter().map(|metric| metric.name).collect();
+    assert!(told.is_subset(&listed), "{told:?}");
+    // Those with labels come when there is something to count.
+    let plain = postrider_core::metrics::ALL.iter().filter(|metric| metric.labels.is_empty()).map(|metric| metric.name);
+    let missing: Vec<_> = plain.filter(|name| !told.contains(name)).collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_token_is_demanded_where_one_is_set() {
     let postrider = Site::new().await.set("API_TOKEN", "a-long-and-secret-token").start().await;
-    for path in ["/api/emails", "/api/queue/stats", "/api/smtp/stats", "/api/emails/0123456789abcdef01234567", "/"] {
+    for path in
+        ["/api/emails", "/metrics", "/api/queue/stats", "/api/smtp/stats", "/api/emails/0123456789abcdef01234567", "/"]
+    {
         assert_eq!(postrider.get(path).await.status, 401, "{path}");
         let wrong = postrider.request(HttpRequest::get(path).bearer("a-long-and-secret-tokeN")).await;
         assert_eq!(wrong.status, 401, "{path}");

@@ -44,5 +44,5 @@ pub(crate) async fn inbox_in(store: &dyn Store, user: &str) -> Vec<Entry> {
 pub(crate) fn python() -> PathBuf {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
-    cache.expect("HOME is set").join("postrider/python-1/bin/python")
+    cache.expect("HOME is set").join("postrider/python-2/bin/python")
 }

@@ -131,6 +131,17 @@ async fn outcomes_are_told_and_signed() {
     assert!(data["mx"].is_string() && data["mxIp"].is_string() && data["messageId"].is_string());
     assert_eq!(judged(&call, SECRET).await, Some(told.clone()));
     assert_eq!(judged(&call, "whsec_AAAA").await, None);
+    let entries = eventually("a timeline with the webhook", async || {
+        let timeline = postrider.get(&format!("/api/emails/{id}/timeline")).await.json();
+        let entries = timeline["entries"].as_array().unwrap().clone();
+        entries.iter().any(|entry| entry["type"] == "webhook").then_some(entries)
+    })
+    .await;
+    let types: Vec<_> = entries.iter().map(|entry| entry["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["accepted", "parsed", "attempt", "webhook"]);
+    let told_of = &entries[3];
+    assert_eq!((&told_of["event"], &told_of["state"]), (&json!("email.delivered"), &json!("delivered")));
+    assert_eq!(told_of["attempt"]["status"], 204);
 
     let id = postrider.send("a@client.test", &["no@example.org"], &message()).await;
     postrider.wait_for_status(id, EmailStatus::Failed).await;

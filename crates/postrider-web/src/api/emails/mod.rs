@@ -1,5 +1,6 @@
 //! E-mails, as the API shows them.
 
+pub(super) mod attachment;
 pub(super) mod bulk;
 pub(super) mod delete;
 pub(super) mod list;
@@ -7,6 +8,7 @@ pub(super) mod order;
 pub(super) mod raw;
 pub(super) mod retry;
 pub(super) mod show;
+pub(super) mod timeline;
 
 use postrider_core::ObjectId;
 

@@ -1,0 +1,124 @@
+//! The JSON shape of an e-mail's timeline.
+
+use postrider_core::bounce::Feedback;
+use postrider_core::{
+    Attachment, Attempt, AuthenticationResult, Direction, EmailStatus, ObjectId, SourceDecision, Timestamp,
+};
+use postrider_store::{CallAttempt, CallRecord, CallState, EmailDetail, EventKind};
+use serde::Serialize;
+
+/// What happened to an e-mail, in the order in which it happened.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TimelineView {
+    id: ObjectId,
+    status: EmailStatus,
+    entries: Vec<TimelineEntry>,
+    /// Calls to webhook endpoints that are not among the entries: `/api/webhooks/deliveries?email=` lists all.
+    webhooks_left_out: u64,
+}
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct TimelineEntry {
+    at: Timestamp,
+    #[serde(flatten)]
+    what: Happening,
+}
+
+/// One thing that happened.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+enum Happening {
+    /// It was taken, and is on disk from then on.
+    Accepted {
+        direction: Direction,
+        sender: String,
+        recipients: Vec<String>,
+        size: u64,
+        /// What was found out about who it is from.
+        authentication: Vec<AuthenticationResult>,
+    },
+    /// It was read.
+    Parsed { message_id: Option<String>, subject: Option<String>, attachments: Vec<Attachment> },
+    /// The address was chosen that an attempt leaves from.
+    SourceIp { recipient: String, attempt: u32, decision: SourceDecision },
+    /// It was tried to deliver it; the time is that of the beginning.
+    Attempt { recipient: String, attempt: Box<Attempt> },
+    /// Something came back.
+    Feedback { recipient: String, feedback: Feedback },
+    /// An endpoint was told, or it was tried to.
+    Webhook {
+        /// As `/api/webhooks/deliveries/{id}` shows it.
+        call: ObjectId,
+        endpoint: ObjectId,
+        event: EventKind,
+        attempt: CallAttempt,
+        /// Whether the call was over with it, and how.
+        state: CallState,
+    },
+}
+
+impl TimelineView {
+    /// `calls` are those about the e-mail, the last one first, of which there are `calls_total`.
+    pub fn new(detail: EmailDetail, calls: Vec<CallRecord>, calls_total: u64) -> Self {
+        let webhooks_left_out = calls_total.saturating_sub(calls.len() as u64);
+        let (id, status) = (detail.email.id, detail.email.status);
+        let mut entries = taken(&detail);
+        entries.extend(tried(&detail));
+        entries.extend(calls.into_iter().rev().flat_map(told));
+        // What happened in the same millisecond stays in the order above: causes before what they cause.
+        entries.sort_by_key(|entry| entry.at);
+        Self { id, status, entries, webhooks_left_out }
+    }
+}
+
+fn taken(detail: &EmailDetail) -> Vec<TimelineEntry> {
+    let email = detail.email.clone();
+    let accepted = Happening::Accepted {
+        direction: email.direction,
+        sender: email.sender,
+        recipients: email.recipients,
+        size: email.size,
+        authentication: detail.authentication.clone(),
+    };
+    let parsed =
+        Happening::Parsed { message_id: email.message_id, subject: email.subject, attachments: email.attachments };
+    [accepted, parsed].into_iter().map(|what| TimelineEntry { at: email.created_at, what }).collect()
+}
+
+/// The attempts, and what came of them later.
+fn tried(detail: &EmailDetail) -> Vec<TimelineEntry> {
+    let recipient_of = |number: u32| {
+        let delivery = detail.deliveries.iter().find(|delivery| delivery.number == number);
+        delivery.map(|delivery| delivery.recipient.clone()).unwrap_or_default()
+    };
+    let mut entries = Vec::new();
+    for (number, attempt) in &detail.attempts {
+        let (at, recipient, attempt) = (attempt.started_at, recipient_of(*number), Box::new(attempt.clone()));
+        if let Some(decision) = attempt.ip_selection.clone() {
+            let what = Happening::SourceIp { recipient: recipient.clone(), attempt: attempt.number, decision };
+            entries.push(TimelineEntry { at, what });
+        }
+        entries.push(TimelineEntry { at, what: Happening::Attempt { recipient, attempt } });
+    }
+    for delivery in &detail.deliveries {
+        for feedback in delivery.feedback.clone() {
+            let at = feedback.received_at;
+            entries.push(TimelineEntry {
+                at,
+                what: Happening::Feedback { recipient: delivery.recipient.clone(), feedback },
+            });
+        }
+    }
+    entries
+}
+
+/// The tries of a call.
+fn told(call: CallRecord) -> impl Iterator<Item = TimelineEntry> {
+    let CallRecord { id, endpoint, kind, state, attempts, .. } = call;
+    let count = attempts.len();
+    attempts.into_iter().enumerate().map(move |(i, attempt)| {
+        let state = if i + 1 == count { state } else { CallState::Waiting };
+        TimelineEntry { at: attempt.at, what: Happening::Webhook { call: id, endpoint, event: kind, attempt, state } }
+    })
+}
