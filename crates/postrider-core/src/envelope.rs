@@ -1,6 +1,8 @@
 //! The envelope: what travels beside a message in SMTP commands (RFC 5321 section 2.3.1), with the parameters of DSN
 //! (RFC 3461), 8BITMIME (RFC 6152) and SMTPUTF8 (RFC 6531).
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Address, ReversePath};
@@ -13,6 +15,15 @@ pub enum Direction {
     Inbound,
     /// At least one recipient is delivered to another host.
     Outbound,
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        })
+    }
 }
 
 /// The BODY parameter of MAIL.

@@ -18,6 +18,7 @@ pub mod message;
 pub mod metrics;
 pub mod mime;
 pub mod ports;
+pub mod query;
 pub mod retry;
 mod schema;
 pub mod source;

@@ -8,6 +8,7 @@ mod accept;
 mod changes;
 mod claim;
 mod codes;
+mod conditions;
 mod connect;
 mod counters;
 mod courtesy;
@@ -233,8 +234,8 @@ impl Emails for MongoStore {
         Ok(self.accepts.write(email).await?.take().unwrap_or_default())
     }
 
-    async fn list(&self, filter: &EmailFilter, page: u64, limit: u64) -> Result<EmailPage> {
-        list::list(&self.engine, filter, page, limit).await
+    async fn find(&self, request: ListRequest) -> Result<EmailPage> {
+        list::find(&self.engine, &request).await
     }
 
     async fn email(&self, id: ObjectId) -> Result<Option<EmailDetail>> {

@@ -1,22 +1,24 @@
-//! Lists of e-mails, newest first.
+//! Lists of e-mails.
 //!
-//! What only asks for a status is counted already and read up to the page's end. Everything else is one pass over an index
-//! that holds what is searched, never over messages.
+//! A list goes through an index in the order of the list, one request through so much of it and no more. The server leaves out
+//! what does not match; what it cannot compare is looked at here. What only asks for a status is counted already.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use mongodb::bson::{Document, doc, oid};
+use mongodb::options::Hint;
+use postrider_core::query::{Condition, Term, contains};
 use postrider_core::{EmailStatus, ObjectId, Timestamp};
-use postrider_store::{EmailFilter, EmailPage, StoreError};
+use postrider_store::listing::Scan;
+use postrider_store::{EmailPage, EmailRecord, ListPlace, ListRequest, StoreError};
 
-use crate::codes::{date, oid, slot};
-use crate::email::direction_text;
+use crate::codes::{oid, slot};
 use crate::engine::Engine;
 use crate::failure::store_error;
 use crate::schema::{DELIVERIES, EMAILS};
-use crate::{counters, record, search, stats};
+use crate::{conditions, counters, record, stats};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -24,18 +26,21 @@ type Result<T> = std::result::Result<T, StoreError>;
 /// [`postrider_store::NewEmail::created_at`]).
 const ID_DISTANCE_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// E-mails that are looked at here together.
+const PART_EMAILS: usize = 200;
+
 /// One page of what matches.
-pub(crate) async fn list(engine: &Engine, filter: &EmailFilter, page: u64, limit: u64) -> Result<EmailPage> {
-    let sending = if filter.status.is_some() { sending(engine).await? } else { HashSet::new() };
-    let asks_only_for_status = EmailFilter { status: None, ..filter.clone() } == EmailFilter::default();
-    let known_total = if asks_only_for_status { Some(total(engine, filter.status, &sending).await?) } else { None };
-    let from = page.saturating_sub(1).saturating_mul(limit);
-    let window = from..from.saturating_add(limit);
-    let (ids, matched) = match known_total {
-        Some(total) if window.start >= total => (Vec::new(), total),
-        _ => scan(engine, filter, &sending, window, known_total.is_some()).await?,
-    };
-    Ok(EmailPage { emails: record::records(engine, &ids).await?, total: known_total.unwrap_or(matched) })
+pub(crate) async fn find(engine: &Engine, request: &ListRequest) -> Result<EmailPage> {
+    let terms = request.filter.all();
+    let asks_for_status = terms.iter().any(|term| matches!(term.condition, Condition::Status(_)));
+    let sending = if asks_for_status { sending(engine).await? } else { HashSet::new() };
+    let mut scan = Scan::new(request, known_total(engine, &terms, &sending).await?);
+    if !scan.is_past_the_end() {
+        let pass = Pass::of(&terms, request, &sending, asks_for_status);
+        engine.select(pass.run(engine, &mut scan)).await?;
+    }
+    let emails = record::records(engine, &scan.keys()).await?;
+    Ok(scan.page(emails, |id| ListPlace(id.bytes())))
 }
 
 /// The e-mails of which some node is sending something now.
@@ -45,90 +50,234 @@ async fn sending(engine: &Engine) -> Result<HashSet<oid::ObjectId>> {
     Ok(engine.command(owned).await?.iter().filter_map(mongodb::bson::Bson::as_object_id).collect())
 }
 
-/// How many e-mails have a status, or how many there are.
-async fn total(engine: &Engine, status: Option<EmailStatus>, sending: &HashSet<oid::ObjectId>) -> Result<u64> {
-    let count = match status {
-        None => counters::emails(engine).await?.iter().sum(),
-        Some(EmailStatus::Sending) => return Ok(sending.len() as u64),
-        Some(status) => stats::counts(engine).await?.emails[slot(status)],
+/// How many match, where the counters tell: all, or those of some statuses.
+async fn known_total(engine: &Engine, terms: &[Term], sending: &HashSet<oid::ObjectId>) -> Result<Option<u64>> {
+    let statuses = match terms {
+        [] => {
+            let count: i64 = counters::emails(engine).await?.iter().sum();
+            return Ok(Some(u64::try_from(count).unwrap_or(0)));
+        }
+        [Term { is_negated: false, condition: Condition::Status(statuses) }] => statuses,
+        _ => return Ok(None),
     };
-    Ok(u64::try_from(count).unwrap_or(0))
+    let is_any_stored = statuses.iter().any(|&status| status != EmailStatus::Sending);
+    let counts = if is_any_stored { Some(stats::counts(engine).await?) } else { None };
+    let count = |status: EmailStatus| match &counts {
+        _ if status == EmailStatus::Sending => sending.len() as u64,
+        Some(counts) => u64::try_from(counts.emails[slot(status)]).unwrap_or(0),
+        None => 0,
+    };
+    let counted = EmailStatus::ALL.iter().filter(|status| statuses.contains(status));
+    Ok(Some(counted.map(|&status| count(status)).sum()))
 }
 
-/// The ids in the window, and how many match in all; with `stop_early` only up to the window's end.
-async fn scan(
-    engine: &Engine,
-    filter: &EmailFilter,
-    sending: &HashSet<oid::ObjectId>,
-    window: std::ops::Range<u64>,
-    stop_early: bool,
-) -> Result<(Vec<oid::ObjectId>, u64)> {
-    let emails = engine.collection::<Document>(EMAILS);
-    let mut find = emails.find(conditions(filter, sending)).sort(doc! { "_id": -1 }).projection(doc! { "_id": 1 });
-    if let Some(index) = index(filter) {
-        find = find.hint(mongodb::options::Hint::Name(index.into()));
+/// A pass over e-mails.
+struct Pass<'t> {
+    /// Which e-mails it goes through, by the index.
+    source: Document,
+    index: Option<&'static str>,
+    /// What the server leaves out of these.
+    conditions: Document,
+    /// What is looked at here.
+    terms: &'t [Term],
+    sending: &'t HashSet<oid::ObjectId>,
+    asks_for_status: bool,
+    direction: i32,
+}
+
+impl<'t> Pass<'t> {
+    fn of(
+        terms: &'t [Term],
+        request: &ListRequest,
+        sending: &'t HashSet<oid::ObjectId>,
+        asks_for_status: bool,
+    ) -> Self {
+        let is_oldest_first = request.reads_oldest_first();
+        let (mut source, index) = source(terms, sending);
+        source.extend(bounds(terms));
+        if let Some(place) = request.place() {
+            let operator = if is_oldest_first { "$gt" } else { "$lt" };
+            source.push(doc! { "_id": { operator: oid::ObjectId::from_bytes(place.0) } });
+        }
+        let conditions: Vec<Document> = terms.iter().filter_map(conditions::of).collect();
+        Self {
+            source: doc! { "$and": source },
+            index,
+            conditions: if conditions.is_empty() {
+                doc! {}
+            } else {
+                doc! { "$and": conditions }
+            },
+            terms,
+            sending,
+            asks_for_status,
+            direction: if is_oldest_first { 1 } else { -1 },
+        }
     }
-    let scan = async {
-        let mut cursor = find.await?;
-        let (mut ids, mut matched) = (Vec::new(), 0u64);
-        while let Some(email) = cursor.try_next().await? {
+
+    async fn run(&self, engine: &Engine, scan: &mut Scan<oid::ObjectId>) -> Result<()> {
+        let emails = engine.collection::<Document>(EMAILS);
+        let mut pipeline = vec![doc! { "$match": &self.source }, doc! { "$sort": { "_id": self.direction } }];
+        if self.terms.is_empty() && scan.before_page() > 0 {
+            pipeline.push(doc! { "$skip": i64::try_from(scan.before_page()).unwrap_or(i64::MAX) });
+            scan.skip(scan.before_page());
+        }
+        let examined_max = scan.examined_max().and_then(|max| i64::try_from(max).ok());
+        pipeline.extend(examined_max.map(|max| doc! { "$limit": max.max(1) }));
+        if !self.conditions.is_empty() {
+            pipeline.push(doc! { "$match": &self.conditions });
+        }
+        let wanted = if self.asks_for_status {
+            doc! { "_id": 1, "status": 1 }
+        } else {
+            doc! { "_id": 1 }
+        };
+        pipeline.push(doc! { "$project": wanted });
+        let mut aggregate = emails.aggregate(pipeline);
+        if let Some(index) = self.index {
+            aggregate = aggregate.hint(Hint::Name(index.into()));
+        }
+        let driver = |error: mongodb::error::Error| store_error(&error);
+        let mut cursor = aggregate.await.map_err(driver)?;
+        let mut part = Vec::new();
+        while let Some(email) = cursor.try_next().await.map_err(driver)? {
             let Ok(id) = email.get_object_id("_id") else { continue };
-            // By their stored status they match; by what is seen of them they are `sending`.
-            if filter.status.is_some_and(|status| status != EmailStatus::Sending) && sending.contains(&id) {
-                continue;
+            if self.has_status(id, &email) {
+                part.push(id);
             }
-            if window.contains(&matched) {
-                ids.push(id);
-            }
-            matched += 1;
-            if stop_early && matched >= window.end {
-                break;
+            let is_enough = !self.needs_records() || part.len() >= PART_EMAILS;
+            if is_enough && !self.look_at(engine, std::mem::take(&mut part), scan).await? {
+                return Ok(());
             }
         }
-        Ok((ids, matched))
-    };
-    engine.select(async { scan.await.map_err(|error: mongodb::error::Error| store_error(&error)) }).await
+        if !self.look_at(engine, part, scan).await? {
+            return Ok(());
+        }
+        // It is over: because there are no more, or because these were enough.
+        if let Some(max) = examined_max
+            && let Some(last) = self.last_examined(engine, max).await?
+        {
+            scan.exhausted(last);
+        }
+        Ok(())
+    }
+
+    /// Takes e-mails into account. Returns whether to go on.
+    async fn look_at(&self, engine: &Engine, ids: Vec<oid::ObjectId>, scan: &mut Scan<oid::ObjectId>) -> Result<bool> {
+        if !self.needs_records() {
+            return Ok(ids.into_iter().all(|id| scan.visit(id, true)));
+        }
+        let records = record::records(engine, &ids).await?;
+        Ok(records.iter().all(|record| scan.visit(oid(record.id), self.matches(record))))
+    }
+
+    /// The e-mail at which the pass ended for the limit, if it did.
+    async fn last_examined(&self, engine: &Engine, max: i64) -> Result<Option<oid::ObjectId>> {
+        let emails = engine.collection::<Document>(EMAILS);
+        let mut find = emails
+            .find(self.source.clone())
+            .sort(doc! { "_id": self.direction })
+            .skip(u64::try_from(max - 1).unwrap_or(0))
+            .limit(1)
+            .projection(doc! { "_id": 1 });
+        if let Some(index) = self.index {
+            find = find.hint(Hint::Name(index.into()));
+        }
+        let found = engine.call(crate::files::collect(find)).await?;
+        Ok(found.first().and_then(|email| email.get_object_id("_id").ok()))
+    }
+
+    /// Whether an e-mail has the statuses that are asked for, as it is seen: what is being sent is stored as waiting.
+    fn has_status(&self, id: oid::ObjectId, email: &Document) -> bool {
+        if !self.asks_for_status {
+            return true;
+        }
+        let stored = email.get_str("status").ok().and_then(|text| text.parse().ok());
+        let Some(stored) = stored else { return false };
+        let status = if self.sending.contains(&id) { EmailStatus::Sending } else { stored };
+        self.terms.iter().all(|term| match &term.condition {
+            Condition::Status(statuses) => statuses.contains(&status) != term.is_negated,
+            _ => true,
+        })
+    }
+
+    fn needs_records(&self) -> bool {
+        self.terms.iter().any(|term| conditions::is_left_to_us(&term.condition))
+    }
+
+    fn matches(&self, record: &EmailRecord) -> bool {
+        self.terms.iter().all(|term| {
+            let is_true = match &term.condition {
+                Condition::Error(part) => record.last_error.as_deref().is_some_and(|error| contains(error, part)),
+                Condition::Sender(pattern) => pattern.matches(&record.sender),
+                Condition::Recipient(pattern) => record.recipients.iter().any(|address| pattern.matches(address)),
+                _ => return true,
+            };
+            is_true != term.is_negated
+        })
+    }
 }
 
-/// The index that a list goes through, where the server should not choose.
-pub(crate) fn index(filter: &EmailFilter) -> Option<&'static str> {
-    let searches = !search::conditions(filter).is_empty();
-    match filter.status {
-        _ if filter.tag.is_some() => Some("tags"),
+/// Which e-mails are gone through, and the index for that, where the server should not choose.
+fn source(terms: &[Term], sending: &HashSet<oid::ObjectId>) -> (Vec<Document>, Option<&'static str>) {
+    let wanted: Vec<&Condition> = terms.iter().filter(|term| !term.is_negated).map(|term| &term.condition).collect();
+    let searches = wanted.iter().any(|condition| conditions::searches(condition));
+    let tag = wanted.iter().find_map(|condition| match condition {
+        Condition::Tag(tag) => Some(tag),
+        _ => None,
+    });
+    if let Some(tag) = tag {
+        return (vec![doc! { "tags": tag }], Some("tags"));
+    }
+    let has_error = wanted.iter().any(|condition| matches!(condition, Condition::Error(_)));
+    let statuses = wanted.iter().find_map(|condition| match condition {
+        Condition::Status(statuses) => Some(statuses.clone()),
+        _ => None,
+    });
+    let is_open = |status: &EmailStatus| !matches!(status, EmailStatus::Sent | EmailStatus::Received);
+    // What is sent or received has no error.
+    let statuses = statuses.or_else(|| has_error.then(|| EmailStatus::ALL.iter().copied().filter(is_open).collect()));
+    match statuses.as_deref() {
         // A few ids, looked up one by one.
-        Some(EmailStatus::Sending) => None,
+        Some([EmailStatus::Sending]) => {
+            let ids: Vec<oid::ObjectId> = sending.iter().copied().collect();
+            (vec![doc! { "_id": { "$in": ids } }], None)
+        }
         // Most e-mails have these: of those that have the text the status is looked up, not the other way around.
-        Some(EmailStatus::Sent | EmailStatus::Received) if searches => Some("search"),
-        Some(_) => Some("status"),
-        None => Some("search"),
+        Some(statuses) if statuses.iter().all(is_open) || !searches => {
+            (vec![doc! { "status": { "$in": stored(statuses) } }], Some("status"))
+        }
+        // One that is not listed has nothing to search: the index tells, without a look at its document.
+        _ => (vec![doc! { "search": { "$gte": "" } }], Some("search")),
     }
 }
 
-/// What the server leaves out.
-pub(crate) fn conditions(filter: &EmailFilter, sending: &HashSet<oid::ObjectId>) -> Document {
-    let tagged = filter.tag.as_ref().map(|tag| doc! { "tags": tag });
-    let mut conditions: Vec<Document> = tagged.into_iter().chain(search::conditions(filter)).collect();
-    if let Some(from) = filter.from {
-        conditions.push(doc! { "_id": { "$gte": lower_bound(from - ID_DISTANCE_MAX) } });
-        conditions.push(doc! { "createdAt": { "$gte": date(from) } });
-    }
-    if let Some(to) = filter.to {
-        conditions.push(doc! { "_id": { "$lt": lower_bound(to + ID_DISTANCE_MAX + Duration::from_secs(1)) } });
-        conditions.push(doc! { "createdAt": { "$lt": date(to) } });
-    }
-    match filter.status {
-        Some(EmailStatus::Sending) => {
-            let ids: Vec<oid::ObjectId> = sending.iter().copied().collect();
-            conditions.push(doc! { "_id": { "$in": ids } });
+/// The statuses as documents have them.
+fn stored(statuses: &[EmailStatus]) -> Vec<&'static str> {
+    let mut stored = Vec::new();
+    for &status in statuses {
+        match status {
+            EmailStatus::Sending => stored.extend([EmailStatus::Queued.as_str(), EmailStatus::Deferred.as_str()]),
+            status => stored.push(status.as_str()),
         }
-        Some(status) => conditions.push(doc! { "status": status.as_str() }),
-        // One that is not listed has nothing to search: the index tells, without a look at its document.
-        None => conditions.push(doc! { "search": { "$gte": "" } }),
     }
-    if let Some(direction) = filter.direction {
-        conditions.push(doc! { "direction": direction_text(direction) });
-    }
-    doc! { "$and": conditions }
+    stored.sort_unstable();
+    stored.dedup();
+    stored
+}
+
+/// Between which ids e-mails of those times are.
+fn bounds(terms: &[Term]) -> Vec<Document> {
+    let bound = |term: &Term| match &term.condition {
+        _ if term.is_negated => None,
+        Condition::From(from) => Some(doc! { "_id": { "$gte": lower_bound(*from - ID_DISTANCE_MAX) } }),
+        Condition::Before(to) => {
+            Some(doc! { "_id": { "$lt": lower_bound(*to + ID_DISTANCE_MAX + Duration::from_secs(1)) } })
+        }
+        Condition::Id(id) => Some(doc! { "_id": oid(*id) }),
+        _ => None,
+    };
+    terms.iter().filter_map(bound).collect()
 }
 
 /// The smallest id that something made then can have.

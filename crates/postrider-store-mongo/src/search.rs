@@ -5,8 +5,8 @@
 //! domains, each between `\x02`; `\x01`; sender, `\n`, each recipient with `\n`; `\x01`; subject; `\x01`; Message-ID.
 
 use mongodb::bson::{Document, doc};
+use postrider_core::query::{AddressPattern, Words};
 use postrider_core::{Address, Domain, Summary};
-use postrider_store::EmailFilter;
 
 /// The string of an e-mail.
 pub(crate) fn text(sender: Option<&Address>, recipients: &[&Address], summary: &Summary) -> String {
@@ -31,23 +31,64 @@ pub(crate) fn text(sender: Option<&Address>, recipients: &[&Address], summary: &
     text
 }
 
-/// The conditions on the string, one for each thing that is looked for.
-pub(crate) fn conditions(filter: &EmailFilter) -> Vec<Document> {
-    let mut patterns = Vec::new();
-    if let Some(sender) = &filter.sender {
-        patterns.push(format!("^[^\\x01]*\\x01[^\\n]*{}", literal(sender)));
-    }
-    if let Some(recipient) = &filter.recipient {
-        patterns.push(format!("^[^\\x01]*\\x01[^\\n]*\\n[^\\x01]*{}", literal(recipient)));
-    }
-    if let Some(domain) = &filter.domain {
-        patterns.push(format!("\\x02{}\\x02", literal(domain.as_str())));
-    }
-    for word in filter.query.as_deref().unwrap_or_default().split_whitespace() {
-        patterns.push(format!("\\x01[^\\x02]*{}", literal(word)));
-    }
-    patterns.into_iter().map(|pattern| doc! { "search": { "$regex": pattern } }).collect()
+/// Whose sender is so.
+pub(crate) fn sender(pattern: &AddressPattern) -> Document {
+    matching(&match pattern {
+        AddressPattern::Whole(key) => format!("^[^\\x01]*\\x01{}\\n", literal(key)),
+        AddressPattern::Part(part) => format!("^[^\\x01]*\\x01[^\\n]*{}", literal(part)),
+    })
 }
+
+/// One of whose recipients is so.
+pub(crate) fn recipient(pattern: &AddressPattern) -> Document {
+    matching(&match pattern {
+        // No recipient is empty.
+        AddressPattern::Whole(key) if key.is_empty() => NOTHING.to_owned(),
+        AddressPattern::Whole(key) => format!("^[^\\x01]*\\x01[^\\x01]*\\n{}\\n", literal(key)),
+        AddressPattern::Part(part) => format!("^[^\\x01]*\\x01[^\\n]*\\n[^\\x01]*{}", literal(part)),
+    })
+}
+
+/// That are from or to an address of this domain.
+pub(crate) fn domain(domain: &Domain) -> Document {
+    matching(&format!("\\x02{}\\x02", literal(domain.as_str())))
+}
+
+/// That may have this Message-ID: upper and lower case are the same here.
+pub(crate) fn message_id(id: &str) -> Document {
+    matching(&format!("\\x01{}$", literal(id)))
+}
+
+/// That have these words in the subject.
+pub(crate) fn subject(words: &Words) -> Document {
+    matching(&format!("^[^\\x01]*\\x01[^\\x01]*\\x01[^\\x01]*?{}", phrase(words)))
+}
+
+/// That have these words in subject, an address or the Message-ID.
+pub(crate) fn words(words: &Words) -> Document {
+    matching(&format!("\\x01[^\\x02]*?{}", phrase(words)))
+}
+
+fn matching(pattern: &str) -> Document {
+    doc! { "search": { "$regex": pattern } }
+}
+
+/// Words one after the other, within one address or field. Case is folded as in words, which are beyond ASCII too.
+fn phrase(words: &Words) -> String {
+    const WITHIN: &str = "[\\p{L}\\p{N}]";
+    let mut pattern = format!("(?i)(?<!{WITHIN})");
+    for (n, word) in words.as_slice().iter().enumerate() {
+        if n > 0 {
+            pattern.push_str("[^\\p{L}\\p{N}\\x01\\n]+");
+        }
+        pattern.push_str(&literal(word));
+    }
+    pattern.push_str(&format!("(?!{WITHIN})"));
+    pattern
+}
+
+/// An expression that nothing matches.
+const NOTHING: &str = "[^\\s\\S]";
 
 /// An expression that matches just this text, but for the case of ASCII.
 fn literal(text: &str) -> String {
@@ -55,7 +96,7 @@ fn literal(text: &str) -> String {
     for character in lower(text).chars() {
         if character.is_control() {
             // No text that is searched has one: nothing must match.
-            return "[^\\s\\S]".into();
+            return NOTHING.into();
         }
         if character.is_ascii() && !character.is_ascii_alphanumeric() {
             pattern.push('\\');

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use postrider_core::query::Query;
 use postrider_core::{
     Address, Attempt, Direction, Envelope, Message, ObjectId, Outcome, Recipient, Reply, ReversePath, Timestamp,
 };
@@ -129,7 +130,11 @@ async fn latencies(store: &Arc<dyn Store>) {
         ("list, queued", status(postrider_core::EmailStatus::Queued), 1),
         ("list, sending", status(postrider_core::EmailStatus::Sending), 1),
         ("list, sent", status(postrider_core::EmailStatus::Sent), 1),
-        ("list, words", EmailFilter { query: Some("subject nowhere".into()), ..filter() }, 1),
+        (
+            "list, words",
+            EmailFilter { terms: Query::parse("load nowhere").unwrap().at(Timestamp::system()), ..filter() },
+            1,
+        ),
         ("list, domain", EmailFilter { domain: Some("d7.example".parse().unwrap()), ..filter() }, 1),
     ];
     for (name, filter, page) in lists {

@@ -51,8 +51,13 @@ pub trait Emails: Send + Sync {
     /// [`StoreError::Exists`] if the id is taken.
     async fn accept(&self, email: NewEmail) -> Result<Accepted>;
 
-    /// One page of the e-mails that match, newest first. `page` counts from 1; past the last page the list is empty.
-    async fn list(&self, filter: &EmailFilter, page: u64, limit: u64) -> Result<EmailPage>;
+    /// One page of a list of e-mails. Past the last page it is empty.
+    async fn find(&self, request: ListRequest) -> Result<EmailPage>;
+
+    /// One page of the e-mails that match, newest first. `page` counts from 1.
+    async fn list(&self, filter: &EmailFilter, page: u64, limit: u64) -> Result<EmailPage> {
+        self.find(ListRequest { start: ListStart::Page(page), ..ListRequest::newest(filter.clone(), limit) }).await
+    }
 
     /// `None` also for one that is not listed ([`EmailHold`]).
     async fn email(&self, id: ObjectId) -> Result<Option<EmailDetail>>;

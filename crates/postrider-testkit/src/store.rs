@@ -292,8 +292,8 @@ impl Emails for FaultyStore {
         self.working().await?.accept(email).await
     }
 
-    async fn list(&self, filter: &EmailFilter, page: u64, limit: u64) -> Result<EmailPage> {
-        self.working().await?.list(filter, page, limit).await
+    async fn find(&self, request: ListRequest) -> Result<EmailPage> {
+        self.working().await?.find(request).await
     }
 
     async fn email(&self, id: ObjectId) -> Result<Option<EmailDetail>> {

@@ -1,8 +1,10 @@
 //! The JSON shapes of an e-mail: short in lists, whole when asked for alone. The API and the command line's `--json` show
 //! the same.
 
+mod cursor;
 pub mod directory;
 mod dns;
+mod page;
 mod settings;
 mod suppression;
 mod timeline;
@@ -17,22 +19,17 @@ use postrider_core::{
     Attachment, Attempt, AuthenticationResult, Category, Content, DeliveryStatus, Direction, EmailStatus, ObjectId,
     Priority, Reply, Timestamp, TlsInfo,
 };
-use postrider_store::{DeliveryRecord, EmailDetail, EmailPage, EmailRecord};
+use postrider_store::{DeliveryRecord, EmailDetail, EmailRecord};
 use serde::Serialize;
 
+pub use cursor::Cursor;
 pub use dns::{DkimKeyView, DkimView, DnsRecordView, DnsState, DnsView, TxtRecordView};
+pub use page::EmailPageView;
 pub use settings::{SettingView, SettingsView};
 pub use suppression::SuppressionPageView;
 pub use timeline::TimelineView;
 pub use token::TokenView;
 pub use webhook::{CallPageView, CallView, EndpointView};
-
-/// A page of a list of e-mails.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct EmailPageView {
-    emails: Vec<EmailView>,
-    pagination: Pagination,
-}
 
 /// Where a page stands in its list.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -137,14 +134,6 @@ impl Pagination {
         let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         let skipped = count(page.saturating_sub(1).saturating_mul(limit));
         (all.into_iter().skip(skipped).take(count(limit)).collect(), pagination)
-    }
-}
-
-impl EmailPageView {
-    /// What [`postrider_store::Emails::list`] answered when asked for `page` with `limit` e-mails a page.
-    pub fn new(found: EmailPage, page: u64, limit: u64) -> Self {
-        let pagination = Pagination::new(page, limit, found.total);
-        Self { emails: found.emails.into_iter().map(EmailView::from).collect(), pagination }
     }
 }
 

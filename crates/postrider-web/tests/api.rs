@@ -384,7 +384,17 @@ async fn pages_and_filters() {
         house.accept(&format!("b{i}@example.org"), false).await;
     }
     let page = house.get("/api/emails?page=3&limit=2").await.json();
-    assert_eq!(page["pagination"], json!({ "page": 3, "limit": 2, "total": 5, "pages": 3 }));
+    let pagination = &page["pagination"];
+    assert_eq!(
+        [
+            &pagination["page"],
+            &pagination["limit"],
+            &pagination["total"],
+            &pagination["pages"],
+            &pagination["nextCursor"]
+        ],
+        [&json!(3), &json!(2), &json!(5), &json!(3), &json!(null)]
+    );
     assert_eq!(page["emails"].as_array().unwrap().len(), 1);
     assert_eq!(page["emails"][0]["recipients"], json!(["b0@example.org"]));
     assert_eq!(house.get("/api/emails?recipient=B3@").await.json()["pagination"]["total"], 1);

@@ -112,6 +112,11 @@ async fn emails_are_seen_beside_a_running_server() {
     let list = json(&house.run("email list --json"));
     assert_eq!(list["emails"][0]["id"], id.to_string());
     assert_eq!(list["pagination"]["total"], 1);
+    assert_eq!(json(&house.run("email list --json -- status:queued -direction:inbound"))["pagination"]["total"], 1);
+    assert_eq!(json(&house.run("email list --json --query older:1h"))["pagination"]["total"], 0);
+    let wrong = house.run("email list older:soon");
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("is no time like 30m"), "{wrong:?}");
     assert_eq!(json(&house.run("email list --json --status sent"))["pagination"]["total"], 0);
     assert_eq!(json(&house.run("queue list --json"))["stats"]["queued"], 1);
     assert!(text(&house.run("queue list")).contains("1 queued, 0 sending"));

@@ -11,8 +11,12 @@ const PRINTED: &[(&str, &str, &str)] =
     &[("docs/openapi.json", "postrider-web", "openapi"), ("docs/metrics.md", "postrider-core", "metrics")];
 
 /// A generated file: its path from the workspace's root, and its text as it should be.
-pub(crate) fn generated() -> [(&'static str, String); 2] {
-    [("docs/configuration.md", postrider_config::configuration_md()), (".env.example", postrider_config::env_example())]
+pub(crate) fn generated() -> [(&'static str, String); 3] {
+    [
+        ("docs/configuration.md", postrider_config::configuration_md()),
+        (".env.example", postrider_config::env_example()),
+        ("docs/search.md", postrider_core::query::document()),
+    ]
 }
 
 /// Writes every generated file, or with `--check` fails if one is not current.

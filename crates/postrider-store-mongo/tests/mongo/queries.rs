@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use mongodb::bson::{Bson, Document, doc};
+use postrider_core::query::Query;
 use postrider_core::{Domain, EmailStatus};
 
 use super::*;
@@ -148,18 +149,23 @@ async fn much_that_is_urgent(store: &MongoStore) {
 
 async fn lists(store: &MongoStore) {
     let text = || Some("small".to_owned());
+    let terms = |query: &str| Query::parse(query).unwrap().at(NOW);
     let mut filters = vec![
         EmailFilter::default(),
-        EmailFilter { query: text(), ..EmailFilter::default() },
+        EmailFilter { terms: terms("small subject:small"), ..EmailFilter::default() },
         EmailFilter { sender: text(), recipient: text(), ..EmailFilter::default() },
         EmailFilter { domain: Some(Domain::parse("two.example").unwrap()), ..EmailFilter::default() },
         EmailFilter { direction: Some(Direction::Outbound), ..EmailFilter::default() },
         EmailFilter { tag: Some("news".into()), ..EmailFilter::default() },
         EmailFilter { from: Some(NOW), to: Some(NOW + LEASE), ..EmailFilter::default() },
+        EmailFilter { terms: terms("status:sending,failed error:x"), ..EmailFilter::default() },
+        EmailFilter { terms: terms("messageid:a@b larger:1 smaller:2 has:attachment"), ..EmailFilter::default() },
+        EmailFilter { terms: terms("-small -domain:two.example -status:sent"), ..EmailFilter::default() },
+        EmailFilter { terms: terms("sourceip:192.0.2.1 id:65a1b2c3d4e5f60718293a4b"), ..EmailFilter::default() },
     ];
     for &status in EmailStatus::ALL {
         filters.push(EmailFilter { status: Some(status), ..EmailFilter::default() });
-        filters.push(EmailFilter { status: Some(status), query: text(), ..EmailFilter::default() });
+        filters.push(EmailFilter { status: Some(status), terms: terms("small"), ..EmailFilter::default() });
     }
     for filter in filters {
         store.list(&filter, 1, 10).await.unwrap();
@@ -174,8 +180,9 @@ fn queries(command: &Document) -> Vec<Document> {
     let query = |statement: Bson| statement.as_document().and_then(|statement| statement.get("q").cloned()).unwrap();
     match name {
         "find" | "aggregate" | "distinct" => {
-            let fields = ["find", "filter", "sort", "hint", "limit", "projection", "aggregate", "pipeline", "cursor"];
-            let kept = fields.iter().chain(&["distinct", "key", "query"]);
+            let fields = ["find", "filter", "sort", "limit", "projection", "aggregate", "pipeline", "cursor"];
+            // The command's name comes first.
+            let kept = fields.iter().chain(&["distinct", "key", "query", "hint"]);
             let mut kept: Document =
                 kept.filter_map(|&field| Some((field.to_owned(), command.get(field)?.clone()))).collect();
             if let Ok(pipeline) = kept.get_array("pipeline")

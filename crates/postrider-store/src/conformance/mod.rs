@@ -13,6 +13,7 @@ mod directory;
 mod durability;
 mod emails;
 mod filing;
+mod finding;
 mod fixtures;
 mod flags;
 mod lists;
@@ -151,12 +152,21 @@ checks! { $
         lists_filter_by_each_field
         lists_filter_by_status
         lists_filter_by_time
-        lists_search_words
         an_empty_store_has_empty_lists_and_stats
         stats_count_each_email_once
         stats_tell_of_domains
         stats_tell_of_the_last_minute
         stats_tell_the_oldest
+    }
+    finding {
+        each_term_of_a_query_restricts
+        terms_are_negated
+        words_are_found_whole
+        addresses_are_found_whole_or_in_part
+        lists_go_on_at_a_place
+        lists_go_back_from_a_place
+        lists_look_at_so_many
+        what_is_not_listed_is_not_found
     }
     random {
         random_operations_agree_with_a_model

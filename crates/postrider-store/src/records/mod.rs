@@ -1,6 +1,7 @@
 //! The records: what goes into the store and what comes out.
 
 mod directory;
+mod lists;
 mod mailboxes;
 mod outbox;
 mod suppressions;
@@ -17,6 +18,7 @@ use postrider_core::{
 use serde::{Deserialize, Serialize};
 
 pub use directory::*;
+pub use lists::*;
 pub use mailboxes::*;
 pub use outbox::*;
 pub use suppressions::*;
@@ -384,35 +386,6 @@ pub struct DeliveryRecord {
     pub tls: Option<TlsInfo>,
     /// What came back after it was sent, in order.
     pub feedback: Vec<Feedback>,
-}
-
-/// Which e-mails a list shows. Unset fields do not restrict. Text is compared without regard to the case of ASCII.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EmailFilter {
-    pub status: Option<EmailStatus>,
-    pub direction: Option<Direction>,
-    /// A part of the sender's address.
-    pub sender: Option<String>,
-    /// A part of a recipient's address.
-    pub recipient: Option<String>,
-    /// The whole domain of the sender or of a recipient.
-    pub domain: Option<Domain>,
-    /// Words, each of which is part of the subject, of an address or of the Message-ID.
-    pub query: Option<String>,
-    /// One of its tags, as it was given.
-    pub tag: Option<String>,
-    /// Accepted then or later.
-    pub from: Option<Timestamp>,
-    /// Accepted before then.
-    pub to: Option<Timestamp>,
-}
-
-/// A page of a list, newest first: by id, downwards.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EmailPage {
-    pub emails: Vec<EmailRecord>,
-    /// How many match the filter in all.
-    pub total: u64,
 }
 
 /// The queue in numbers. Each e-mail counts once, under its status.

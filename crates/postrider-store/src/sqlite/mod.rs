@@ -176,9 +176,8 @@ impl Emails for SqliteStore {
         Ok(accepted.await?.take().unwrap_or_default())
     }
 
-    async fn list(&self, filter: &EmailFilter, page: u64, limit: u64) -> Result<EmailPage> {
-        let filter = filter.clone();
-        self.read(move |connection| list::list(connection, &filter, page, limit)).await
+    async fn find(&self, request: ListRequest) -> Result<EmailPage> {
+        self.read(move |connection| list::find(connection, &request)).await
     }
 
     async fn email(&self, id: ObjectId) -> Result<Option<EmailDetail>> {

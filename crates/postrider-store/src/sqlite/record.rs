@@ -88,7 +88,7 @@ pub(super) fn record(connection: &Connection, seq: i64, is_sending: bool) -> Res
 }
 
 /// Why the last attempt failed of those that its deliveries had which are not sent.
-fn last_error(connection: &Connection, seq: i64) -> Result<Option<String>, StoreError> {
+pub(super) fn last_error(connection: &Connection, seq: i64) -> Result<Option<String>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT record FROM attempts WHERE (email, number, attempt) = (
              SELECT email, number, attempts FROM deliveries WHERE email = ?1 AND status != 5 AND attempts > 0

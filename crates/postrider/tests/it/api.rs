@@ -81,7 +81,11 @@ async fn lists_are_filtered_and_paged() {
     }
 
     let page = postrider.get("/api/emails?page=2&limit=4").await;
-    assert_eq!(page.json()["pagination"], json!({ "page": 2, "limit": 4, "total": 6, "pages": 2 }));
+    let pagination = &page.json()["pagination"];
+    assert_eq!(
+        [&pagination["page"], &pagination["limit"], &pagination["total"], &pagination["pages"]],
+        [&json!(2), &json!(4), &json!(6), &json!(2)]
+    );
     assert_eq!(ids(&page), [all[1].clone(), all[0].clone()]);
     assert_eq!(ids(&postrider.get("/api/emails").await)[0], kept, "the newest comes first");
 

@@ -11,6 +11,7 @@ mod api;
 mod api_access;
 mod api_directory;
 mod api_orders;
+mod api_search;
 mod bounces;
 mod certificate;
 mod cli;

@@ -56,7 +56,7 @@ const LAYERS: &[Layer] = &[
         ],
         &[],
     ),
-    layer("xtask", &["postrider-config"], &[]),
+    layer("xtask", &["postrider-config", "postrider-core"], &[]),
 ];
 
 /// Complaints about edges, lints and editions.

@@ -4,8 +4,9 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use futures_util::{StreamExt as _, stream};
+use postrider_core::query::Query;
 use postrider_core::{Direction, EmailStatus, ObjectId, Timestamp};
-use postrider_store::{EmailFilter, Order, Ordered, Selection};
+use postrider_store::{EmailFilter, ListRequest, ListStart, Order, Ordered, Selection};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -93,7 +94,7 @@ pub(in crate::api) async fn bulk(
     let action = Action::of(action.as_deref().map_or("", String::as_str))?;
     let (ids, matched) = match (body.ids, body.filter) {
         (Some(ids), None) => named(&state, ids).await?,
-        (None, Some(filter)) => matching(&state, filter.try_into()?).await?,
+        (None, Some(filter)) => matching(&state, filter.at(state.clock.now())?).await?,
         _ => return Err(Problem::bad_body("Give ids or filter, one of them; {\"filter\": {}} means all there are.")),
     };
     let mut done = Done { matched, more: matched > ids.len() as u64, ..Done::default() };
@@ -138,20 +139,27 @@ async fn named(state: &AppState, mut ids: Vec<ObjectId>) -> Result<(Vec<ObjectId
     Ok((ids, matched))
 }
 
-/// The newest that match, and how many do. They are listed before anything is changed: what is changed may match no more.
+/// The newest that match, and how many do, as far as that is counted. They are listed before anything is changed: what is
+/// changed may match no more.
 async fn matching(state: &AppState, filter: EmailFilter) -> Result<(Vec<ObjectId>, u64), Problem> {
-    let (mut ids, mut matched) = (Vec::new(), 0);
-    for page in 1.. {
-        let found = state.store.list(&filter, page, PAGE_EMAILS).await?;
-        matched = found.total;
-        let is_last = found.emails.is_empty();
+    let mut request = ListRequest::newest(filter, PAGE_EMAILS);
+    let (mut ids, mut counted, mut is_more) = (Vec::new(), 0, false);
+    loop {
+        let found = state.store.find(request.clone()).await?;
+        counted = found.total.max(counted);
         ids.extend(found.emails.into_iter().map(|email| email.id));
-        if is_last || ids.len() >= EMAILS_MAX {
+        let Some(next) = found.next else { break };
+        if ids.len() >= EMAILS_MAX {
+            is_more = true;
             break;
         }
+        request.start = ListStart::After(next);
     }
+    is_more |= ids.len() > EMAILS_MAX;
     ids.truncate(EMAILS_MAX);
-    Ok((ids, matched))
+    // What came or went meanwhile is not in the count.
+    let found = ids.len() as u64;
+    Ok((ids, if is_more { counted.max(found + 1) } else { found }))
 }
 
 async fn order(state: &AppState, ids: &[ObjectId], order: Order, done: &mut Done) -> Result<(), Problem> {
@@ -177,13 +185,13 @@ async fn delete(state: &AppState, ids: Vec<ObjectId>, done: &mut Done) -> Result
     Ok(())
 }
 
-impl TryFrom<Filter> for EmailFilter {
-    type Error = Problem;
-
-    fn try_from(filter: Filter) -> Result<Self, Problem> {
-        let Filter { status, direction, sender, recipient, domain, tag, q, from, to } = filter;
+impl Filter {
+    fn at(self, now: Timestamp) -> Result<EmailFilter, Problem> {
+        let Self { status, direction, sender, recipient, domain, tag, q, from, to } = self;
         let domain = domain.map(|text| text.parse()).transpose();
         let domain = domain.map_err(|error| Problem::bad_parameter("domain", format!("domain is wrong: {error}.")))?;
-        Ok(Self { status, direction, sender, recipient, domain, tag, query: q, from, to })
+        let query = Query::parse(q.as_deref().unwrap_or_default());
+        let query = query.map_err(|error| Problem::bad_parameter("q", format!("q is wrong: {error}.")))?;
+        Ok(EmailFilter { status, direction, sender, recipient, domain, tag, from, to, terms: query.at(now) })
     }
 }

@@ -1,33 +1,50 @@
-//! `GET /api/emails`: a page of e-mails, newest first.
+//! `GET /api/emails`: a page of e-mails, newest first unless asked for otherwise.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
+use postrider_core::query::Query;
 use postrider_core::{Direction, EmailStatus, Timestamp};
-use postrider_store::EmailFilter;
+use postrider_store::{EmailFilter, ListOrder, ListRequest, ListStart};
 
 use crate::AppState;
 use crate::extract::Parameters;
 use crate::problem::Problem;
-use crate::view::EmailPageView;
+use crate::view::{Cursor, EmailPageView};
 
 pub(in crate::api) const LIMIT_DEFAULT: u64 = 20;
 pub(in crate::api) const LIMIT_MAX: u64 = 100;
-/// Pages behind this one are reached with `to`.
+/// Pages behind this one are reached with cursors, or with `to`.
 pub(in crate::api) const PAGE_MAX: u64 = 1_000_000;
 
-const PARAMETERS: &[&str] =
-    &["page", "limit", "status", "direction", "sender", "recipient", "domain", "tag", "q", "from", "to"];
+const PARAMETERS: &[&str] = &[
+    "page",
+    "limit",
+    "cursor",
+    "sort",
+    "status",
+    "direction",
+    "sender",
+    "recipient",
+    "domain",
+    "tag",
+    "q",
+    "from",
+    "to",
+];
 
 /// What a query asks for.
 #[derive(Debug, PartialEq, Eq)]
 struct Request {
     filter: EmailFilter,
+    order: ListOrder,
     page: u64,
+    /// In place of the page.
+    cursor: Option<Cursor>,
     limit: u64,
 }
 
-/// A page of e-mails, newest first.
+/// A page of e-mails.
 #[utoipa::path(
     get,
     path = "/api/emails",
@@ -36,29 +53,52 @@ struct Request {
     params(
         ("page" = Option<u64>, Query, description = "Counted from 1.", minimum = 1, maximum = 1000000),
         ("limit" = Option<u64>, Query, description = "Entries of a page; 20 if not given.", minimum = 1, maximum = 100),
+        ("cursor" = Option<String>, Query, description = "`nextCursor` or `prevCursor` of another answer to the same filter, in place of \
+            `page`: whatever comes and goes meanwhile, nothing is shown twice or left out."),
+        ("sort" = Option<String>, Query, description = "`-createdAt`, the newest first, or `createdAt`, the oldest first.",
+            example = "-createdAt"),
         ("status" = Option<EmailStatus>, Query, description = "Only those of this status."),
         ("direction" = Option<Direction>, Query, description = "Only those that came in, or went out."),
-        ("sender" = Option<String>, Query, description = "A part of the sender's address."),
-        ("recipient" = Option<String>, Query, description = "A part of a recipient's address."),
+        ("sender" = Option<String>, Query, description = "The sender's address, or a part of it."),
+        ("recipient" = Option<String>, Query, description = "A recipient's address, or a part of it."),
         ("domain" = Option<String>, Query, description = "The domain of the sender or of a recipient."),
         ("tag" = Option<String>, Query, description = "One of its tags."),
-        ("q" = Option<String>, Query, description = "Words that it has."),
+        ("q" = Option<String>, Query, description = "A query, as docs/search.md has it: words, phrases and `key:value`.",
+            example = "status:deferred older:1h \"invoice\""),
         ("from" = Option<String>, Query, description = "Accepted then or later (RFC 3339, or a date)."),
         ("to" = Option<String>, Query, description = "Accepted before then.")
     ),
-    responses((status = 200, description = "A page, newest first.", body = EmailPageView))
+    responses((status = 200, description = "A page of the list.", body = EmailPageView))
 )]
 pub(in crate::api) async fn list(State(state): State<AppState>, uri: Uri) -> Result<Json<EmailPageView>, Problem> {
-    let Request { filter, page, limit } = Request::parse(&uri)?;
-    let found = state.store.list(&filter, page, limit).await?;
-    Ok(Json(EmailPageView::new(found, page, limit)))
+    let Request { filter, order, page, cursor, limit } = Request::parse(&uri, state.clock.now())?;
+    let start = cursor.as_ref().map_or(ListStart::Page(page), Cursor::start);
+    let found = state.store.find(ListRequest { order, start, ..ListRequest::newest(filter, limit) }).await?;
+    Ok(Json(match &cursor {
+        Some(cursor) => EmailPageView::of_cursor(found, cursor, limit),
+        None => EmailPageView::new(found, order, page, limit),
+    }))
 }
 
 impl Request {
-    fn parse(uri: &Uri) -> Result<Self, Problem> {
+    fn parse(uri: &Uri, now: Timestamp) -> Result<Self, Problem> {
         let mut parameters = Parameters::of(uri)?;
+        let cursor: Option<Cursor> = parameters.parsed("cursor")?;
+        let page = parameters.read("page", |value| number(value, PAGE_MAX))?;
+        let order = parameters.read("sort", order)?;
+        if let Some(cursor) = &cursor {
+            if page.is_some() {
+                return Err(Problem::bad_parameter("page", "Give page or cursor, one of them."));
+            }
+            if order.is_some_and(|order| order != cursor.order) {
+                return Err(Problem::bad_parameter("sort", "The cursor was given for the other order."));
+            }
+        }
+        let query: Option<Query> = parameters.parsed("q")?;
         let request = Self {
-            page: parameters.read("page", |value| number(value, PAGE_MAX))?.unwrap_or(1),
+            page: page.unwrap_or(1),
+            order: cursor.map(|cursor| cursor.order).or(order).unwrap_or_default(),
+            cursor,
             limit: parameters.read("limit", |value| number(value, LIMIT_MAX))?.unwrap_or(LIMIT_DEFAULT),
             filter: EmailFilter {
                 status: parameters.parsed("status")?,
@@ -67,9 +107,9 @@ impl Request {
                 recipient: parameters.text("recipient"),
                 domain: parameters.parsed("domain")?,
                 tag: parameters.text("tag"),
-                query: parameters.text("q"),
                 from: parameters.read("from", time)?,
                 to: parameters.read("to", time)?,
+                terms: query.map(|query| query.at(now)).unwrap_or_default(),
             },
         };
         parameters.finish(PARAMETERS)?;
@@ -80,6 +120,17 @@ impl Request {
 pub(in crate::api) fn number(text: &str, max: u64) -> Result<u64, String> {
     let allowed = || format!("{text:?} is no number from 1 to {max}");
     text.parse().ok().filter(|number| (1..=max).contains(number)).ok_or_else(allowed)
+}
+
+/// What lists are sorted by: only what an index is in the order of.
+fn order(text: &str) -> Result<ListOrder, String> {
+    match text {
+        "-createdAt" => Ok(ListOrder::Newest),
+        "createdAt" => Ok(ListOrder::Oldest),
+        _ => {
+            Err(format!("{text:?} is none of -createdAt (the newest first) and createdAt, by which there is an index"))
+        }
+    }
 }
 
 fn direction(text: &str) -> Result<Direction, String> {
@@ -101,14 +152,20 @@ mod tests {
 
     use super::*;
 
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
     fn parse(query: &str) -> Result<Request, Problem> {
-        Request::parse(&format!("/api/emails?{query}").parse().unwrap())
+        Request::parse(&format!("/api/emails?{query}").parse().unwrap(), NOW)
+    }
+
+    fn asking_for(filter: EmailFilter) -> Request {
+        Request { filter, order: ListOrder::Newest, page: 1, cursor: None, limit: 20 }
     }
 
     #[test]
     fn reads_every_parameter() {
         let request = parse(
-            "page=3&limit=100&status=deferred&direction=outbound&sender=a%40b&recipient=c&domain=Example.ORG&tag=News&q=two+words\
+            "page=3&limit=100&sort=createdAt&status=deferred&direction=outbound&sender=a%40b&recipient=c&domain=Example.ORG&tag=News&q=two+-words+older:1h\
              &from=2026-11-22&to=2026-11-22T14:39:40.123%2B01:00",
         );
         let filter = EmailFilter {
@@ -118,18 +175,36 @@ mod tests {
             recipient: Some("c".into()),
             domain: Some(Domain::parse("example.org").unwrap()),
             tag: Some("News".into()),
-            query: Some("two words".into()),
+            terms: Query::parse("two -words older:1h").unwrap().at(NOW),
             from: Some(Timestamp::from_millis(1_795_305_600_000)),
             to: Some(Timestamp::from_millis(1_795_354_780_123)),
         };
-        assert_eq!(request, Ok(Request { filter, page: 3, limit: 100 }));
+        assert_eq!(request, Ok(Request { page: 3, limit: 100, order: ListOrder::Oldest, ..asking_for(filter) }));
     }
 
     #[test]
     fn empty_values_do_not_restrict() {
-        let request = parse("page=1&limit=20&status=&direction=&sender=&recipient=&domain=&tag=&q=&from=&to=");
-        assert_eq!(request, Ok(Request { filter: EmailFilter::default(), page: 1, limit: 20 }));
-        assert_eq!(request, Request::parse(&"/api/emails".parse().unwrap()));
+        let request =
+            parse("page=1&limit=20&cursor=&sort=&status=&direction=&sender=&recipient=&domain=&tag=&q=&from=&to=");
+        assert_eq!(request, Ok(asking_for(EmailFilter::default())));
+        assert_eq!(request, Request::parse(&"/api/emails".parse().unwrap(), NOW));
+    }
+
+    #[test]
+    fn a_cursor_stands_in_place_of_a_page() {
+        let cursor = Cursor {
+            order: ListOrder::Oldest,
+            is_backwards: false,
+            place: postrider_store::ListPlace([1; 12]),
+            page: 2,
+            total: 30,
+            total_is_at_least: false,
+        };
+        let read = parse(&format!("cursor={cursor}")).unwrap();
+        assert_eq!((read.cursor, read.order), (Some(cursor), ListOrder::Oldest));
+        assert!(parse(&format!("cursor={cursor}&sort=createdAt")).is_ok());
+        assert!(parse(&format!("cursor={cursor}&sort=-createdAt")).is_err());
+        assert!(parse(&format!("cursor={cursor}&page=2")).is_err());
     }
 
     #[test]
@@ -145,6 +220,9 @@ mod tests {
             ("from=yesterday", "from"),
             ("to=2026-13-01", "to"),
             ("sort=asc", "sort"),
+            ("sort=size", "sort"),
+            ("cursor=abc", "cursor"),
+            ("q=foo:bar", "q"),
             ("q=a&q=b", "q"),
         ] {
             let problem = parse(query).unwrap_err();

@@ -1,8 +1,9 @@
 //! `postrider email list`: the same filters as `GET /api/emails`.
 
 use clap::{Args, ValueEnum};
+use postrider_core::query::Query;
 use postrider_core::{Direction, Domain, EmailStatus, Timestamp};
-use postrider_store::{EmailFilter, Store};
+use postrider_store::{EmailFilter, ListOrder, ListRequest, ListStart, Store};
 use postrider_web::view::EmailPageView;
 
 use super::recipients;
@@ -30,15 +31,21 @@ pub(in crate::cli) struct ListArgs {
     /// Only with this tag
     #[arg(long)]
     tag: Option<String>,
-    /// Only with all these words in subject, addresses or Message-ID
-    #[arg(long, short, value_name = "WORDS")]
-    query: Option<String>,
+    /// Only what this query finds, like: status:deferred older:1h "invoice" (see docs/search.md)
+    #[arg(long, short, value_name = "QUERY")]
+    query: Option<Query>,
+    /// The same without --query, behind all options; `--` before it lets it have terms with `-`
+    #[arg(value_name = "QUERY", conflicts_with = "query")]
+    words: Vec<String>,
     /// Only accepted then or later: 2026-11-22 or 2026-11-22T13:39:40Z
     #[arg(long, value_name = "TIME", value_parser = time)]
     from: Option<Timestamp>,
     /// Only accepted before then
     #[arg(long, value_name = "TIME", value_parser = time)]
     to: Option<Timestamp>,
+    /// The oldest first
+    #[arg(long)]
+    oldest: bool,
     /// Which page, from 1
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     page: u64,
@@ -55,9 +62,12 @@ enum DirectionArg {
 
 pub(super) async fn run(store: &dyn Store, args: ListArgs, output: &mut Output) -> Result<(), Failure> {
     let (page, limit) = (args.page, args.limit);
-    let found = store.list(&args.into_filter(), page, limit).await?;
+    let order = if args.oldest { ListOrder::Oldest } else { ListOrder::Newest };
+    let request =
+        ListRequest { order, start: ListStart::Page(page), ..ListRequest::newest(args.into_filter()?, limit) };
+    let found = store.find(request).await?;
     if output.is_json() {
-        return output.json(&EmailPageView::new(found, page, limit));
+        return output.json(&EmailPageView::new(found, order, page, limit));
     }
     let mut table = Table::new(&["ID", "ACCEPTED", "STATUS", "FROM", "TO", "SUBJECT"]);
     for email in &found.emails {
@@ -75,12 +85,20 @@ pub(super) async fn run(store: &dyn Store, args: ListArgs, output: &mut Output) 
         output.line("")?;
     }
     let which = which_page(page, found.total.div_ceil(limit));
-    output.line(format!("{}.{which}", counted(found.total, "e-mail", "e-mails")))
+    let at_least = if found.total_is_at_least { "at least " } else { "" };
+    output.line(format!("{at_least}{}.{which}", counted(found.total, "e-mail", "e-mails")))?;
+    if found.is_incomplete {
+        output.line("Not all that may match was looked at; narrow it down, by newer: or after: for instance.")?;
+    }
+    Ok(())
 }
 
 impl ListArgs {
-    fn into_filter(self) -> EmailFilter {
-        EmailFilter {
+    fn into_filter(self) -> Result<EmailFilter, Failure> {
+        let words = Query::parse(&self.words.join(" "));
+        let query =
+            self.query.map_or(words, Ok).map_err(|error| Failure::Usage(format!("the query is wrong {error}")))?;
+        Ok(EmailFilter {
             status: self.status,
             direction: self.direction.map(|direction| match direction {
                 DirectionArg::Inbound => Direction::Inbound,
@@ -90,10 +108,10 @@ impl ListArgs {
             recipient: self.recipient,
             domain: self.domain,
             tag: self.tag,
-            query: self.query,
             from: self.from,
             to: self.to,
-        }
+            terms: query.at(Timestamp::system()),
+        })
     }
 }
 

@@ -1,0 +1,53 @@
+//! docs/search.md, written from the table of keys.
+
+use std::fmt::Write as _;
+
+use super::{KEYS, QUERY_BYTES_MAX, QUERY_TERMS_MAX};
+
+const HEAD: &str = "\
+# Finding e-mails
+
+<!-- Written by `cargo xtask docs` from crates/postrider-core/src/query. -->
+
+The parameter `q` of `GET /api/emails`, the member `q` of the filter of `POST /api/emails/bulk/{action}`, and `postrider email list`
+take the same small language:
+
+    status:deferred domain:gmail.com older:1h \"invoice\"
+
+An e-mail is found if every term is true of it. Terms have blanks between them. A term is
+
+- `key:value`, with the keys below;
+- a word, which is looked for in subject, addresses and Message-ID;
+- `\"words in quotes\"`, which must stand one after the other;
+- any of these behind `-`, which finds all of which it is not true: `-status:sent`.
+
+A value with a blank in it stands in quotes, as in `tag:\"spring sale\"`; in quotes `\\\"` is a quote and `\\\\` a backslash. A query has
+";
+
+const TAIL: &str = "
+## Words
+
+A word is a run of letters and digits, whatever its case; everything else only divides words. So `invoice` finds `Invoice_7` and
+`INVOICE`, not `invoices`, and `ann@example.org` is four words one after the other. In scripts without blanks between words each
+character counts as one.
+
+## How much is looked at
+
+`status` (but for `sent` and `received`), `tag`, `id`, and times lead to what matches by an index, `error` to what has an error. With any
+other term alone, e-mails are gone through one by one, in the order of the list: 100000 at most for one answer, and for a second at most. If
+that did not fill the page, the answer has `\"incomplete\": true` in its `pagination`, and `nextCursor` goes on where it ended.
+
+What matches is counted up to 10000; where there may be more, `totalIsAtLeast` is true. What only asks for statuses is always counted.
+";
+
+/// The page for people.
+pub fn document() -> String {
+    let mut text = format!("{HEAD}{QUERY_TERMS_MAX} terms at most, and {QUERY_BYTES_MAX} bytes.\n\n");
+    text.push_str("| key | value | finds |\n|---|---|---|\n");
+    for key in KEYS {
+        let names: Vec<String> = [key.name].iter().chain(key.aliases).map(|name| format!("`{name}:`")).collect();
+        let _ = writeln!(text, "| {} | {} | {} |", names.join(", "), key.value, key.finds);
+    }
+    text.push_str(TAIL);
+    text
+}

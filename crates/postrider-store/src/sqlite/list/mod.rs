@@ -1,0 +1,70 @@
+//! Lists of e-mails.
+//!
+//! A list goes through the rows that an index leads to ([`source`]), in the order of the list, and looks at each whether it
+//! matches ([`check`]): never at messages. However many there are, one request looks at so many rows and no more. What only asks
+//! for a status is counted already.
+
+mod check;
+mod source;
+
+use postrider_core::EmailStatus;
+use postrider_core::query::{Condition, Term};
+use rusqlite::Connection;
+
+use self::check::Check;
+use self::source::Source;
+use super::codes;
+use super::record::{self, Sending};
+use crate::error::StoreError;
+use crate::listing::Scan;
+use crate::records::{EmailPage, ListPlace, ListRequest};
+
+/// One page of what matches.
+pub(super) fn find(connection: &Connection, request: &ListRequest) -> Result<EmailPage, StoreError> {
+    let transaction = connection.unchecked_transaction()?;
+    let sending = record::sending(&transaction)?;
+    let terms = request.filter.all();
+    let mut scan = Scan::new(request, known_total(&transaction, &terms, &sending)?);
+    if !scan.is_past_the_end() {
+        let source = Source::of(&terms, request, &sending);
+        let check = Check::new(&transaction, &terms, &sending);
+        source.run(&transaction, |row, seq| Ok(scan.visit(seq, check.matches(row, seq)?)))?;
+    }
+    let emails = scan.keys().into_iter().map(|seq| record::record(&transaction, seq, sending.contains(seq)));
+    let emails = emails.collect::<Result<_, _>>()?;
+    Ok(scan.page(emails, place))
+}
+
+/// How many match, where the counters tell: all, or those of some statuses.
+fn known_total(connection: &Connection, terms: &[Term], sending: &Sending) -> Result<Option<u64>, StoreError> {
+    let statuses = match terms {
+        [] => EmailStatus::ALL,
+        [Term { is_negated: false, condition: Condition::Status(statuses) }] => statuses,
+        _ => return Ok(None),
+    };
+    let counts = super::stats::counts(connection, sending)?;
+    let count = |status: &EmailStatus| match status {
+        EmailStatus::Sending => sending.len(),
+        status => counts.get(usize::from(codes::email_status_code(*status))).copied().unwrap_or(0),
+    };
+    let mut counted: Vec<EmailStatus> = Vec::new();
+    for status in statuses {
+        if !counted.contains(status) {
+            counted.push(*status);
+        }
+    }
+    Ok(Some(counted.iter().map(count).sum()))
+}
+
+/// A row as a place.
+fn place(seq: i64) -> ListPlace {
+    let mut bytes = [0; 12];
+    bytes[4..].copy_from_slice(&seq.to_be_bytes());
+    ListPlace(bytes)
+}
+
+/// The row of a place; one that another engine gave is somewhere.
+fn row_of(place: ListPlace) -> i64 {
+    let [_, _, _, _, seq @ ..] = place.0;
+    i64::from_be_bytes(seq)
+}
