@@ -10,6 +10,7 @@ mod acme;
 mod api;
 mod api_access;
 mod api_directory;
+mod api_document;
 mod api_orders;
 mod api_search;
 mod bounces;

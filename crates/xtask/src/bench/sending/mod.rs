@@ -1,7 +1,9 @@
-//! `cargo xtask bench sending`: what stands in the way of mail is in the way of no other. Destinations that do not answer, and a
-//! source-IP service that hangs, each beside the same without; and how far connections are used again.
+//! `cargo xtask bench sending`: what stands in the way of mail is in the way of no other. Destinations that do not answer, a
+//! source-IP service that hangs and a webhook endpoint that is down, each beside the same without; how far connections are used
+//! again, and how fast a slow endpoint is told.
 
 mod client;
+mod hook;
 mod mx;
 mod report;
 
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::machine;
 use super::options::count;
 use super::postrider::{self, Postrider};
+use hook::Hook;
 use mx::{Hosts, host};
 use report::Report;
 
@@ -22,7 +25,9 @@ usage: cargo xtask bench sending [OPTIONS]
   --destinations N  in all (default: 1000)
   --dead N          of these that do not answer (default: 100)
   --each N          messages to each destination (default: 10)
-  --messages N      to one destination, with and without a source-IP service that hangs (default: 10000)
+  --messages N      to one destination, with and without a source-IP service that hangs or a webhook endpoint that
+                    is down (default: 10000)
+  --calls N         webhooks to a slow endpoint (default: 4000)
   --rounds N        interleaved rounds (default: 3)
   --binary PATH     a postrider to measure instead of a fresh release build
   --folder PATH     where the server writes, on a disk (default: /var/tmp)
@@ -30,6 +35,8 @@ usage: cargo xtask bench sending [OPTIONS]
 
 /// Mail that opens a service's breaker before the time is taken, to as many domains.
 const FAILURES: u64 = 20;
+/// How long a slow endpoint for webhooks takes.
+const HOOK_DELAY: Duration = Duration::from_millis(50);
 /// The service's time-out.
 const SERVICE_TIMEOUT_MILLIS: u64 = 500;
 
@@ -39,6 +46,7 @@ struct Options {
     dead: u64,
     each: u64,
     messages: u64,
+    calls: u64,
     rounds: u64,
     binary: Option<PathBuf>,
     folder: PathBuf,
@@ -52,6 +60,7 @@ impl Options {
             dead: 100,
             each: 10,
             messages: 10_000,
+            calls: 4_000,
             rounds: 3,
             binary: None,
             folder: PathBuf::from("/var/tmp"),
@@ -69,6 +78,7 @@ impl Options {
                 "--dead" => options.dead = count(option, value)?,
                 "--each" => options.each = count(option, value)?,
                 "--messages" => options.messages = count(option, value)?,
+                "--calls" => options.calls = count(option, value)?,
                 "--rounds" => options.rounds = count(option, value)?,
                 "--binary" => options.binary = Some(PathBuf::from(value)),
                 "--folder" => options.folder = PathBuf::from(value),
@@ -115,6 +125,14 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
             println!("round {round}: {what}: {rate:.0}/s, {:.2}% over connections that were open", reuse * 100.0);
             report.add_service(hangs, rate, reuse);
         }
+        for endpoint in Endpoint::ALL {
+            let rate = bench.webhooks(round, endpoint)?;
+            println!("round {round}: {}: {rate:.0}/s", endpoint.name());
+            report.add_webhooks(endpoint, rate);
+        }
+        let rate = bench.slow_endpoint(round)?;
+        println!("round {round}: webhooks to a slow endpoint: {rate:.0}/s");
+        report.slow_endpoint.push(rate);
     }
     println!("\n{}", report.markdown());
     if bench.options.write {
@@ -124,6 +142,27 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
         })?;
     }
     Ok(())
+}
+
+/// Who is told by webhook of what is delivered.
+#[derive(Debug, Clone, Copy)]
+enum Endpoint {
+    None,
+    Answering,
+    /// It takes connections and says nothing.
+    Down,
+}
+
+impl Endpoint {
+    const ALL: [Self; 3] = [Self::None, Self::Answering, Self::Down];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "without webhooks",
+            Self::Answering => "with an endpoint that answers",
+            Self::Down => "with an endpoint that is down",
+        }
+    }
 }
 
 impl Bench {
@@ -189,6 +228,43 @@ impl Bench {
         server.stop()?;
         Ok((rate, reuse))
     }
+
+    /// How many messages a second leave for one destination.
+    fn webhooks(&self, round: u64, endpoint: Endpoint) -> Result<f64, String> {
+        let hosts = Hosts::start()?;
+        let hook = Hook::start(matches!(endpoint, Endpoint::Answering).then_some(Duration::ZERO))?;
+        let more = told(&hook, !matches!(endpoint, Endpoint::None));
+        let server = self.start(&format!("hook-{endpoint:?}"), round, &hosts, &more)?;
+        let rate = self.send_to_one(&server, &hosts, self.options.messages)?;
+        // What is not told yet would only take time.
+        drop(server);
+        Ok(rate)
+    }
+
+    /// How many webhooks a second an endpoint gets that takes its time, from the first message handed in.
+    fn slow_endpoint(&self, round: u64) -> Result<f64, String> {
+        let hosts = Hosts::start()?;
+        let hook = Hook::start(Some(HOOK_DELAY))?;
+        let server = self.start("hook-slow", round, &hosts, &told(&hook, true))?;
+        let started = Instant::now();
+        self.send_to_one(&server, &hosts, self.options.calls)?;
+        hook.wait_for(self.options.calls)?;
+        let rate = self.options.calls as f64 / started.elapsed().as_secs_f64();
+        server.stop()?;
+        Ok(rate)
+    }
+
+    fn send_to_one(&self, server: &Postrider, hosts: &Hosts, messages: u64) -> Result<f64, String> {
+        let started = Instant::now();
+        client::send(server.port, &vec![host(1, false); messages as usize])?;
+        hosts.wait_for(messages)?;
+        Ok(messages as f64 / started.elapsed().as_secs_f64())
+    }
+}
+
+/// The settings with which an endpoint is told of what is delivered.
+fn told(hook: &Hook, is_told: bool) -> [(&'static str, String); 2] {
+    [("WEBHOOK_ENABLED", is_told.to_string()), ("WEBHOOK_SUCCESS_URL", hook.url.clone())]
 }
 
 #[cfg(test)]

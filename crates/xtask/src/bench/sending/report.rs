@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::Options;
+use super::{Endpoint, HOOK_DELAY, Options};
 use crate::bench::machine::Machine;
 use crate::bench::report::{SENDING_HEADING, joined, median};
 
@@ -15,6 +15,10 @@ pub(super) struct Report {
     /// Messages a second, without a service and with one that hangs.
     service: [Vec<f64>; 2],
     reuse: Vec<f64>,
+    /// Messages a second by endpoint.
+    webhooks: [Vec<f64>; 3],
+    /// Webhooks a second.
+    pub(super) slow_endpoint: Vec<f64>,
 }
 
 impl Report {
@@ -25,6 +29,8 @@ impl Report {
             destinations: Default::default(),
             service: Default::default(),
             reuse: Vec::new(),
+            webhooks: Default::default(),
+            slow_endpoint: Vec::new(),
         }
     }
 
@@ -35,6 +41,10 @@ impl Report {
     pub(super) fn add_service(&mut self, hangs: bool, rate: f64, reuse: f64) {
         self.service[usize::from(hangs)].push(rate);
         self.reuse.push(reuse * 100.0);
+    }
+
+    pub(super) fn add_webhooks(&mut self, endpoint: Endpoint, rate: f64) {
+        self.webhooks[endpoint as usize].push(rate);
     }
 
     /// The section of `docs/benchmarks.md`.
@@ -76,9 +86,41 @@ impl Report {
         );
         let _ = writeln!(
             out,
-            "Of these messages {:.2}% left over a connection that was open already, target at least 95%.",
+            "Of these messages {:.2}% left over a connection that was open already, target at least 95%.\n",
             median(&self.reuse)
         );
+        self.write_webhooks(&mut out);
         out
+    }
+
+    fn write_webhooks(&self, out: &mut String) {
+        let Options { messages, calls, .. } = &self.options;
+        let rates = |endpoint: Endpoint| &self.webhooks[endpoint as usize];
+        let down = rates(Endpoint::Down);
+        let ratios = |to: Endpoint| -> Vec<f64> { down.iter().zip(rates(to)).map(|(down, to)| down / to).collect() };
+        let (to_answering, to_none) = (ratios(Endpoint::Answering), ratios(Endpoint::None));
+        let _ = writeln!(
+            out,
+            "{messages} messages to one destination, each told by webhook: {:.0}/s ({}) leave while the endpoint is down, {:.0}/s \
+             ({}) while it answers. Ratio {:.2} ({}), target at least 0.95. Where nobody is told it is {:.0}/s ({}): ratio {:.2} \
+             ({}).\n",
+            median(down),
+            joined(down, 0),
+            median(rates(Endpoint::Answering)),
+            joined(rates(Endpoint::Answering), 0),
+            median(&to_answering),
+            joined(&to_answering, 2),
+            median(rates(Endpoint::None)),
+            joined(rates(Endpoint::None), 0),
+            median(&to_none),
+            joined(&to_none, 2),
+        );
+        let _ = writeln!(
+            out,
+            "{calls} webhooks to one endpoint that takes {} ms for each: {:.0}/s ({}), target at least 200/s.",
+            HOOK_DELAY.as_millis(),
+            median(&self.slow_endpoint),
+            joined(&self.slow_endpoint, 0),
+        );
     }
 }
