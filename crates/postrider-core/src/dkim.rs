@@ -7,7 +7,8 @@ use mail_parser::parsers::MessageStream;
 use mail_parser::{Address as Addresses, HeaderValue};
 
 use crate::address::{Address, Domain};
-use crate::mime::Fields;
+use crate::mime::{Fields, header_end};
+use crate::trace::HeaderScan;
 
 /// A header section with more fields to sign than this is not signed.
 pub const SIGNED_FIELDS_MAX: usize = 100;
@@ -156,6 +157,24 @@ pub fn authors(field: &[u8]) -> Option<Vec<Address>> {
         Addresses::Group(groups) => groups.iter().flat_map(|group| &group.addresses).collect(),
     };
     mailboxes.into_iter().map(|mailbox| Address::parse(mailbox.address.as_deref()?).ok()).collect()
+}
+
+/// Fields beside From that say who sends a message, or sends it again (RFC 5322 sections 3.6.2 and 3.6.6). They may come more than
+/// once.
+const SENDER_FIELDS: &[&str] = &["Sender", "Resent-From", "Resent-Sender"];
+
+/// All whom a message says that it is from; `None` where that cannot be told, for it has several From fields or addresses that cannot
+/// be read. A message without the field names no author.
+pub fn senders(message: &[u8], scan: HeaderScan) -> Option<Vec<Address>> {
+    let mut named = Vec::new();
+    if scan.from_fields > 0 {
+        named.extend(authors(message.get(scan.from_at..).filter(|_| scan.from_fields == 1)?)?);
+    }
+    let fields = Fields::new(&message[..header_end(message)]);
+    for field in fields.filter(|field| SENDER_FIELDS.iter().any(|name| field.is(name))) {
+        named.extend(authors(field.line)?);
+    }
+    Some(named)
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@
 //! begin with `X-Postrider-`; they are taken out.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use crate::mime::{Fields, decode_words};
+use crate::source::is_of_one_host;
 use crate::time::Timestamp;
 
 /// What the names of fields begin with that are for this server.
@@ -96,6 +98,12 @@ pub enum InstructionError {
         "metadata has {METADATA_MAX} entries at most, names up to {METADATA_NAME_BYTES_MAX} bytes, values up to {METADATA_VALUE_BYTES_MAX}"
     )]
     Metadata,
+    #[error(
+        "a webhook's URL is http:// or https:// and has up to {WEBHOOK_URL_BYTES_MAX} bytes, without spaces or a user name"
+    )]
+    WebhookUrl,
+    #[error("a source address is one of this host's own, IPv4 or IPv6")]
+    SourceIp,
 }
 
 /// Tags of one message.
@@ -106,6 +114,7 @@ pub const TAG_BYTES_MAX: usize = 100;
 pub const METADATA_MAX: usize = 50;
 pub const METADATA_NAME_BYTES_MAX: usize = 100;
 pub const METADATA_VALUE_BYTES_MAX: usize = 1_000;
+pub const WEBHOOK_URL_BYTES_MAX: usize = 2_000;
 
 /// What a sender asks of us beyond the envelope.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -126,6 +135,12 @@ pub struct Instructions {
     /// domains ask for.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waives_tls: bool,
+    /// The address of this host that it leaves from, whatever else chooses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_ip: Option<IpAddr>,
+    /// Told of what becomes of it, besides the endpoints that hear of all mail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_url: Option<String>,
 }
 
 impl Instructions {
@@ -168,6 +183,42 @@ impl Instructions {
             return Err(InstructionError::Metadata);
         }
         self.metadata.insert(name.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    /// Has it leave from an address. Whether that is one of this host's, the host must say.
+    pub fn set_source_ip(&mut self, ip: IpAddr) -> Result<(), InstructionError> {
+        if !is_of_one_host(ip) {
+            return Err(InstructionError::SourceIp);
+        }
+        self.source_ip = Some(ip);
+        Ok(())
+    }
+
+    /// Has a URL be told of what becomes of it.
+    pub fn set_webhook_url(&mut self, url: &str) -> Result<(), InstructionError> {
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+        let is_clean = url.bytes().all(|byte| byte.is_ascii_graphic());
+        if url.len() > WEBHOOK_URL_BYTES_MAX || !is_clean || authority.is_empty() || authority.contains('@') {
+            return Err(InstructionError::WebhookUrl);
+        }
+        self.webhook_url = Some(url.to_owned());
+        Ok(())
+    }
+
+    /// Adds what was said in another place, which counts where both say something that can be said once.
+    pub fn join(&mut self, said: Self) -> Result<(), InstructionError> {
+        let Self { priority, tags, metadata, expires_at, waives_tls, source_ip, webhook_url } = said;
+        if !priority.is_normal() {
+            self.priority = priority;
+        }
+        tags.iter().try_for_each(|tag| self.add_tag(tag))?;
+        metadata.iter().try_for_each(|(name, value)| self.add_metadata(name, value))?;
+        self.expires_at = expires_at.or(self.expires_at);
+        self.waives_tls |= waives_tls;
+        self.source_ip = source_ip.or(self.source_ip);
+        self.webhook_url = webhook_url.or_else(|| self.webhook_url.take());
         Ok(())
     }
 }
@@ -262,6 +313,43 @@ mod tests {
         (0..METADATA_MAX).for_each(|n| instructions.add_metadata(&n.to_string(), "x").unwrap());
         assert_eq!(instructions.add_metadata("one more", "x"), Err(InstructionError::Metadata));
         assert_eq!(instructions.add_metadata("7", "y"), Ok(()), "in place of another");
+    }
+
+    #[test]
+    fn urls_and_addresses_are_looked_at() {
+        let mut instructions = Instructions::default();
+        for url in ["https://app.example/hook?x=1", "http://127.0.0.1:8080", "http://[::1]/"] {
+            assert_eq!(instructions.set_webhook_url(url), Ok(()), "{url}");
+        }
+        let long = format!("https://app.example/{}", "x".repeat(WEBHOOK_URL_BYTES_MAX));
+        for url in
+            ["", "app.example", "ftp://app.example/", "https://", "https:///x", "http://a b/", "http://u:p@a/", &long]
+        {
+            assert_eq!(instructions.set_webhook_url(url), Err(InstructionError::WebhookUrl), "{url}");
+        }
+        assert_eq!(instructions.set_source_ip("192.0.2.1".parse().unwrap()), Ok(()));
+        for ip in ["0.0.0.0", "::", "224.0.0.1"] {
+            assert_eq!(instructions.set_source_ip(ip.parse().unwrap()), Err(InstructionError::SourceIp), "{ip}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_in_two_places_is_joined() {
+        let mut instructions = Instructions { priority: Priority(3), ..Instructions::default() };
+        instructions.add_tag("a").unwrap();
+        instructions.add_metadata("order", "17").unwrap();
+        let mut more = Instructions { expires_at: Timestamp::parse_rfc3339("2026-12-26"), ..Instructions::default() };
+        more.add_tag("b").unwrap();
+        more.add_metadata("order", "18").unwrap();
+        instructions.join(more.clone()).unwrap();
+        assert_eq!(
+            (instructions.priority, &instructions.tags[..]),
+            (Priority(3), &["a".to_owned(), "b".to_owned()][..])
+        );
+        assert_eq!((&instructions.metadata["order"][..], instructions.expires_at), ("18", more.expires_at));
+        (2..TAGS_MAX).for_each(|n| instructions.add_tag(&n.to_string()).unwrap());
+        let one_more = Instructions { tags: vec!["z".to_owned()], ..Instructions::default() };
+        assert_eq!(instructions.join(one_more), Err(InstructionError::TooManyTags));
     }
 
     #[test]

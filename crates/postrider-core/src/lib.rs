@@ -23,6 +23,7 @@ pub mod retry;
 mod schema;
 pub mod source;
 pub mod spf;
+pub mod submission;
 pub mod time;
 pub mod trace;
 
@@ -38,4 +39,5 @@ pub use message::{Attachment, Bodies, Content, Message, Summary};
 pub use ports::{Clock, Control, ControlError, ResolveError, Resolver};
 pub use retry::RetrySchedule;
 pub use source::{SourceDecision, SourceOrigin, SourceQuestion};
+pub use submission::{Submission, SubmissionError, SubmissionLimits, Submitted};
 pub use time::Timestamp;

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::id::ObjectId;
 use crate::metrics::MetricFamily;
 use crate::source::{IpSelectionStats, IpSelectionTest, SourceQuestion};
+use crate::submission::{Submission, SubmissionError, SubmissionLimits, Submitted};
 use crate::time::Timestamp;
 
 /// The time, and waiting for it. Everything that waits in Postrider waits here, so that a test can move the clock.
@@ -126,6 +127,12 @@ pub struct WebhookTest {
     pub duration_ms: u64,
 }
 
+/// Bytes of the memory that the server has for messages; given back when dropped.
+pub trait MemoryLease: Send + Sync + fmt::Debug {
+    /// Makes it so many bytes; `false`, and nothing changed, where there are not so many.
+    fn resize(&mut self, bytes: usize) -> bool;
+}
+
 /// A request to a running server did not succeed; the text says why and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -160,6 +167,14 @@ pub trait Control: Send + Sync + fmt::Debug {
 
     /// Calls a webhook endpoint with a sample, once, whatever its filters and whether it is paused.
     async fn test_webhook(&self, endpoint: ObjectId) -> Result<WebhookTest, ControlError>;
+
+    /// Takes a message as the applications' port of SMTP does, and returns when it is durable. Who asks may send in any name.
+    async fn submit(&self, submission: Submission) -> Result<Submitted, SubmissionError>;
+
+    fn submission_limits(&self) -> SubmissionLimits;
+
+    /// An empty part of the memory for messages, for whoever reads one.
+    fn lease_memory(&self) -> Box<dyn MemoryLease>;
 
     /// Rereads what may change while running: certificates. Where one comes from an authority and is due, that is asked now.
     async fn reload(&self) -> Result<(), ControlError>;

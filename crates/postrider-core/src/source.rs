@@ -26,6 +26,8 @@ statuses! {
         Default = "default",
         /// `SOURCE_IPS`.
         Configured = "configured",
+        /// The e-mail's sender asked for it.
+        Request = "request",
     }
 }
 

@@ -8,6 +8,7 @@ use memchr::memmem;
 use crate::address::{Address, ReversePath};
 use crate::id::ObjectId;
 use crate::instructions;
+use crate::mime::Fields;
 use crate::time::Timestamp;
 
 /// A message with more Received fields than this is going in circles (RFC 5321 section 6.3).
@@ -16,9 +17,8 @@ pub const RECEIVED_FIELDS_MAX: usize = 100;
 /// What a Received field tells.
 #[derive(Debug, Clone)]
 pub struct Received<'a> {
-    /// What the client called itself in EHLO.
-    pub helo: &'a str,
-    pub peer: IpAddr,
+    /// What the client called itself in EHLO, and its address; `None` where it did not come by SMTP.
+    pub client: Option<(&'a str, IpAddr)>,
     /// This host's name.
     pub hostname: &'a str,
     /// `ESMTPSA` and its kin (RFC 3848).
@@ -35,18 +35,18 @@ impl Received<'_> {
     /// Appends the field, folded, with its CRLF.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut text = String::with_capacity(256);
-        let literal = match self.peer {
-            IpAddr::V4(ip) => format!("[{ip}]"),
-            IpAddr::V6(ip) => format!("[IPv6:{ip}]"),
-        };
-        // What the peer said is shown only if it cannot be taken for anything else.
-        let helo_holds = self.helo.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b) || b >= 128);
-        let helo = if helo_holds && !self.helo.is_empty() { self.helo } else { "unknown" };
-        let _ = write!(
-            text,
-            "Received: from {helo} ({literal})\r\n\tby {} with {} id {}",
-            self.hostname, self.protocol, self.id
-        );
+        text.push_str("Received: ");
+        if let Some((helo, peer)) = self.client {
+            let literal = match peer {
+                IpAddr::V4(ip) => format!("[{ip}]"),
+                IpAddr::V6(ip) => format!("[IPv6:{ip}]"),
+            };
+            // What the peer said is shown only if it cannot be taken for anything else.
+            let helo_holds = helo.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b) || b >= 128);
+            let helo = if helo_holds && !helo.is_empty() { helo } else { "unknown" };
+            let _ = write!(text, "from {helo} ({literal})\r\n\t");
+        }
+        let _ = write!(text, "by {} with {} id {}", self.hostname, self.protocol, self.id);
         if let Some((version, cipher)) = self.tls {
             let _ = write!(text, "\r\n\t({version} {cipher})");
         }
@@ -69,6 +69,11 @@ pub fn header_end(message: &[u8]) -> usize {
         return 2;
     }
     memmem::find(message, b"\r\n\r\n").map_or(message.len(), |at| at + 4)
+}
+
+/// Whether a header section has a field of this name.
+pub fn has_field(message: &[u8], name: &[u8]) -> bool {
+    Fields::new(&message[..header_end(message)]).any(|field| field.name.eq_ignore_ascii_case(name))
 }
 
 /// What a server wants to know of a header section before it takes the message.
@@ -133,8 +138,7 @@ mod tests {
     fn a_received_field() {
         let recipient = Address::parse("b@example.org").unwrap();
         let received = Received {
-            helo: "client.example",
-            peer: "2001:db8::7".parse().unwrap(),
+            client: Some(("client.example", "2001:db8::7".parse().unwrap())),
             hostname: "mx.example.org",
             protocol: "ESMTPS",
             tls: Some(("TLSv1.3", "TLS13_AES_256_GCM_SHA384")),
@@ -158,8 +162,7 @@ mod tests {
     fn a_peer_cannot_write_into_the_field() {
         let mut out = Vec::new();
         let received = Received {
-            helo: "x\r\nBcc: everyone (",
-            peer: "192.0.2.1".parse().unwrap(),
+            client: Some(("x\r\nBcc: everyone (", "192.0.2.1".parse().unwrap())),
             hostname: "mx.example.org",
             protocol: "SMTP",
             tls: None,

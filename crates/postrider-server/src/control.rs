@@ -5,17 +5,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postrider_core::metrics::MetricFamily;
-use postrider_core::ports::{ListenerStatus, SmtpStats, WebhookTest};
+use postrider_core::ports::{ListenerStatus, MemoryLease, SmtpStats, WebhookTest};
 use postrider_core::source::{BreakerState, IpSelectionStats, IpSelectionTest};
-use postrider_core::{Control, ControlError, ObjectId, SourceQuestion, Timestamp};
+use postrider_core::{
+    Control, ControlError, ObjectId, SourceQuestion, Submission, SubmissionError, SubmissionLimits, Submitted,
+    Timestamp,
+};
 use tracing::info;
 
 use crate::acme::Acme;
-use crate::smtp::Context;
+use crate::smtp::{Context, Submissions};
 
 #[derive(Debug)]
 pub(crate) struct ServerControl {
     pub(crate) context: Arc<Context>,
+    pub(crate) submissions: Submissions,
     /// `None`: the certificate comes from elsewhere.
     pub(crate) acme: Option<Arc<Acme>>,
     pub(crate) started_at: Timestamp,
@@ -75,6 +79,18 @@ impl Control for ServerControl {
 
     async fn test_webhook(&self, endpoint: ObjectId) -> Result<WebhookTest, ControlError> {
         self.context.webhooks.test(endpoint).await
+    }
+
+    async fn submit(&self, submission: Submission) -> Result<Submitted, SubmissionError> {
+        self.submissions.take(&self.context, submission).await
+    }
+
+    fn submission_limits(&self) -> SubmissionLimits {
+        self.submissions.limits
+    }
+
+    fn lease_memory(&self) -> Box<dyn MemoryLease> {
+        Box::new(self.context.memory.share())
     }
 
     async fn reload(&self) -> Result<(), ControlError> {

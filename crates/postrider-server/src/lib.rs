@@ -28,6 +28,7 @@ mod outage;
 mod parse;
 mod policy;
 mod queue;
+mod requests;
 mod server;
 mod simulator;
 mod smtp;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use postrider_core::ports::MemoryLease;
+
 /// A number of bytes that is shared out.
 #[derive(Debug, Clone)]
 pub(crate) struct MemoryBudget {
@@ -57,6 +59,12 @@ impl MemoryShare {
     /// Whether the budget is so far used that what can be read again from the store had better not be held.
     pub(crate) fn is_scarce(&self) -> bool {
         self.budget.used_bytes() > self.budget.bytes_max / 2
+    }
+}
+
+impl MemoryLease for MemoryShare {
+    fn resize(&mut self, bytes: usize) -> bool {
+        Self::resize(self, bytes)
     }
 }
 

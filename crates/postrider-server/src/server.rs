@@ -34,6 +34,7 @@ use crate::policy::shaping::Profiles;
 use crate::policy::source::Sources;
 use crate::policy::suppression::SuppressionList;
 use crate::queue::{NodeFile, Queue, QueueOptions, Registered};
+use crate::requests;
 use crate::simulator::Simulator;
 use crate::smtp::policy::{Listener, Policies};
 use crate::smtp::{self, Context};
@@ -260,9 +261,15 @@ impl Server {
         if let Some(acme) = &acme {
             tokio::spawn(acme.clone().run(context.draining.clone()));
         }
-        let control =
-            ServerControl { context: context.clone(), acme, started_at: clock.now(), listeners: Mutex::new(listeners) };
+        let control = ServerControl {
+            context: context.clone(),
+            submissions: smtp::Submissions::new(settings, &limits, decoy_key),
+            acme,
+            started_at: clock.now(),
+            listeners: Mutex::new(listeners),
+        };
         tokio::spawn(watch_certificate(context.clone()));
+        tokio::spawn(requests::sweep(context.store.clone(), clock.clone(), context.draining.clone()));
         tokio::spawn(webhooks.run(queue.clone(), context.draining.clone()));
         let queue_loop = tokio::spawn(queue.run());
         Ok(Self { context, control: Arc::new(control), sessions, draining, queue_loop, tls_reports })

@@ -17,6 +17,7 @@ use crate::guard::Guarded;
 use crate::mailboxes::{self, Ledger, Written, filing};
 use crate::outbox::Told;
 use crate::record::listed;
+use crate::requests;
 use crate::schema::{ATTEMPTS, DELIVERIES, DIGESTS, EMAILS};
 use crate::writer::Batch;
 
@@ -116,6 +117,7 @@ pub(crate) async fn insert(
         engine.attempts().insert_many(attempts).session(&mut *session).await?;
     }
     Told::write(emails.iter().map(|email| &email.told), engine, session).await?;
+    requests::add(engine, session, emails.iter().filter_map(|email| email.request.as_ref()).collect()).await?;
     emails.iter().filter(|email| email.hold.is_listed).for_each(|email| additions.came(email.status));
     Ok(())
 }

@@ -20,6 +20,7 @@ use crate::failure::corrupt;
 use crate::guard::Claim;
 use crate::mailboxes::DigestDocument;
 use crate::outbox::Told;
+use crate::requests::RequestDocument;
 use crate::search;
 
 /// Contents up to this many bytes stand in the e-mail's document. MongoDB's limit is 16 MiB for the whole of it.
@@ -43,6 +44,7 @@ pub(crate) struct PreparedEmail {
     pub(crate) deliveries: Vec<DeliveryDocument>,
     pub(crate) attempts: Vec<AttemptDocument>,
     pub(crate) told: Told,
+    pub(crate) request: Option<RequestDocument>,
     /// What must be in GridFS before the document is written.
     pub(crate) files: Vec<File>,
     pub(crate) hold: EmailHold,
@@ -70,7 +72,11 @@ impl PreparedEmail {
         let told = self.deliveries.first().and_then(|delivery| delivery.message_id.as_ref()).map_or(0, String::len);
         let rows = (ROW_BYTES + told) * self.deliveries.len() + ROW_BYTES * (1 + self.attempts.len());
         let filed = self.digest.as_ref().map_or(0, Bytes::len) + ROW_BYTES * self.filings.len();
-        self.document.as_bytes().len() + rows + filed + self.told.bytes()
+        self.document.as_bytes().len()
+            + rows
+            + filed
+            + self.told.bytes()
+            + self.request.as_ref().map_or(0, RequestDocument::bytes)
     }
 
     /// What is kept beside the document for mailboxes, if so many entries of them refer to it.
@@ -116,6 +122,7 @@ pub(crate) async fn prepare(email: NewEmail, holds: impl Fn(NodeId) -> bool) -> 
         deliveries,
         filed,
         events,
+        request,
     } = email;
     let claimed_by: Vec<Option<NodeId>> =
         deliveries.iter().map(|delivery| delivery.claimed_by.filter(|&node| holds(node))).collect();
@@ -151,6 +158,7 @@ pub(crate) async fn prepare(email: NewEmail, holds: impl Fn(NodeId) -> bool) -> 
     let mut prepared = prepare_stored(stored).await?;
     prepared.filings = filings;
     prepared.told.add(id, None, &events);
+    prepared.request = request.map(|request| RequestDocument::new(&request, created_at));
     for (delivery, node) in prepared.deliveries.iter_mut().zip(claimed_by) {
         if let Some(node) = node {
             delivery.owner = Some(oid(node));
@@ -188,6 +196,7 @@ fn documents(email: &StoredEmail) -> Result<PreparedEmail, StoreError> {
         deliveries: deliveries.map(|(number, delivery)| delivery_document(email, number, delivery)).collect(),
         files,
         told: Told::default(),
+        request: None,
         hold: email.hold,
         filings: Vec::new(),
         size: email.message.raw.len() as i64,

@@ -31,6 +31,7 @@ mod outbox;
 mod parts;
 mod plan;
 mod record;
+mod requests;
 mod schema;
 mod search;
 mod session;
@@ -48,6 +49,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use mongodb::bson::{Document, doc};
 use postrider_core::bounce::Feedback;
+use postrider_core::submission::RequestKey;
 use postrider_core::{ObjectId, Timestamp};
 use postrider_store::*;
 use tokio::sync::broadcast;
@@ -323,6 +325,14 @@ impl Transfer for MongoStore {
 
     async fn import_calls(&self, calls: Vec<CallRecord>) -> Result<usize> {
         outbox::import(&self.engine, calls).await
+    }
+
+    async fn export_requests(&self, after: Option<(RequestKey, u32)>, count: usize) -> Result<Vec<RequestRecord>> {
+        requests::export(&self.engine, after, count).await
+    }
+
+    async fn import_requests(&self, records: Vec<RequestRecord>) -> Result<usize> {
+        requests::import(&self.engine, records).await
     }
 
     async fn export_mailboxes(&self, user: UserId) -> Result<StoredMailboxes> {

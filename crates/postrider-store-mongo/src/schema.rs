@@ -11,7 +11,7 @@ use crate::failure::{is_duplicate, store_error};
 
 /// The version of this program's schema, kept in the document `schema` of `meta`. Each step from one version to the next
 /// stands in [`prepare`] or in [`crate::users::upgrade`], and may be carried out twice.
-pub(crate) const VERSION: i64 = 6;
+pub(crate) const VERSION: i64 = 7;
 
 /// E-mails, in the shape that other programs read.
 pub(crate) const EMAILS: &str = "emails";
@@ -54,6 +54,8 @@ pub(crate) const SUPPRESSIONS: &str = "suppressions";
 pub(crate) const EVENTS: &str = "events";
 /// Who is told of it.
 pub(crate) const CALLS: &str = "calls";
+/// Requests that came with a key.
+pub(crate) const REQUESTS: &str = "requests";
 pub(crate) const META: &str = "meta";
 
 const COLLECTIONS: &[&str] = &[
@@ -80,6 +82,7 @@ const COLLECTIONS: &[&str] = &[
     SUPPRESSIONS,
     EVENTS,
     CALLS,
+    REQUESTS,
     META,
 ];
 
@@ -174,6 +177,7 @@ pub(crate) fn indexes() -> Vec<(&'static str, Vec<Document>)> {
                 doc! { "name": "newest", "key": { "at": -1, "_id": -1 } },
             ],
         ),
+        (REQUESTS, vec![doc! { "name": "old", "key": { "at": 1 } }]),
         (SUPPRESSIONS, vec![doc! { "name": "newest", "key": { "createdAt": -1, "_id": -1 } }]),
     ]
 }

@@ -213,6 +213,7 @@ fn email(message: Message, domain: usize, node: Option<NodeId>) -> NewEmail {
         instructions: Default::default(),
         authentication: Vec::new(),
         events: Vec::new(),
+        request: None,
         message,
         kept: Vec::new(),
         deliveries: vec![NewDelivery { recipient, claimed_by: node, due_at: now }],

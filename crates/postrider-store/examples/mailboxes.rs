@@ -205,6 +205,7 @@ fn email(message: Message, users: &[UserId]) -> NewEmail {
         instructions: Default::default(),
         authentication: Vec::new(),
         events: Vec::new(),
+        request: None,
         message,
         kept: Vec::new(),
         deliveries: Vec::new(),

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use postrider_core::bounce::Feedback;
 use postrider_core::mailbox::{MailboxName, UidSet};
+use postrider_core::submission::RequestKey;
 use postrider_core::{Address, Domain, ObjectId, Timestamp};
 use tokio::sync::broadcast;
 
@@ -23,7 +24,7 @@ type Result<T> = std::result::Result<T, StoreError>;
 /// All of the store.
 #[async_trait]
 pub trait Store:
-    Emails + Queue + Outbox + Mailboxes + Directory + Suppressions + Notes + Transfer + Send + Sync + fmt::Debug
+    Emails + Queue + Outbox + Requests + Mailboxes + Directory + Suppressions + Notes + Transfer + Send + Sync + fmt::Debug
 {
     /// Asks the engine whether it can read and write now.
     async fn health(&self) -> Result<StoreHealth>;
@@ -48,7 +49,7 @@ pub trait Emails: Send + Sync {
     /// Stores a message with its deliveries and its entries in mailboxes, all or nothing but for filings that are refused.
     /// Returns when it is durable: only then may it be acknowledged. Calls that wait together share one commit.
     ///
-    /// [`StoreError::Exists`] if the id is taken.
+    /// [`StoreError::Exists`] if the id is taken, or the part of the request was carried out.
     async fn accept(&self, email: NewEmail) -> Result<Accepted>;
 
     /// One page of a list of e-mails. Past the last page it is empty.
@@ -171,6 +172,17 @@ pub trait Outbox: Send + Sync {
     async fn sweep_outbox(&self, sweep: OutboxSweep) -> Result<u64>;
 }
 
+/// Requests that came with a key: what became of them is written in the commit of their e-mails ([`NewEmail::request`]), so that
+/// none of them is carried out twice, whatever dies, and whoever sends one again is told the same.
+#[async_trait]
+pub trait Requests: Send + Sync {
+    /// The parts of a request that were carried out, by number.
+    async fn request(&self, key: RequestKey) -> Result<Vec<RequestRecord>>;
+
+    /// Forgets up to `count` parts that were carried out before then. Returns how many; asked again while that is not 0.
+    async fn sweep_requests(&self, before: Timestamp, count: usize) -> Result<u64>;
+}
+
 /// Moving everything from one store to another, while nobody uses either.
 #[async_trait]
 pub trait Transfer: Send + Sync {
@@ -187,6 +199,12 @@ pub trait Transfer: Send + Sync {
 
     /// Stores calls as they are, all or nothing, but for those whose id is there already. Returns how many are new.
     async fn import_calls(&self, calls: Vec<CallRecord>) -> Result<usize>;
+
+    /// Parts of requests by key and number, from behind `after` on: up to `count`.
+    async fn export_requests(&self, after: Option<(RequestKey, u32)>, count: usize) -> Result<Vec<RequestRecord>>;
+
+    /// Stores parts of requests as they are, all or nothing, but for those that are there already. Returns how many are new.
+    async fn import_requests(&self, requests: Vec<RequestRecord>) -> Result<usize>;
 
     /// A user's mailboxes without their entries; users themselves are of the [`Directory`].
     async fn export_mailboxes(&self, user: UserId) -> Result<StoredMailboxes>;

@@ -68,6 +68,7 @@ fn email(raw: Bytes) -> NewEmail {
         instructions: Default::default(),
         authentication: Vec::new(),
         events: Vec::new(),
+        request: None,
         message: Message::parse(raw, 0),
         kept: Vec::new(),
         deliveries: vec![NewDelivery { recipient, claimed_by: None, due_at: NOW }],

@@ -49,6 +49,11 @@ impl HttpRequest {
         self.header("content-type", "application/json")
     }
 
+    pub fn body(mut self, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self.header("content-type", content_type)
+    }
+
     /// Sends it to `server`.
     ///
     /// # Panics

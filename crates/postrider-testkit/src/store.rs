@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use postrider_core::bounce::Feedback;
 use postrider_core::mailbox::{MailboxName, UidSet};
+use postrider_core::submission::RequestKey;
 use postrider_core::{Address, Domain, ObjectId, Timestamp};
 use postrider_store::*;
 use tokio::sync::{broadcast, watch};
@@ -14,6 +15,7 @@ use tokio::sync::{broadcast, watch};
 use crate::nodes::Nodes;
 
 mod outbox;
+mod requests;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -180,6 +182,14 @@ impl Transfer for FaultyStore {
 
     async fn import_calls(&self, calls: Vec<CallRecord>) -> Result<usize> {
         self.working().await?.import_calls(calls).await
+    }
+
+    async fn export_requests(&self, after: Option<(RequestKey, u32)>, count: usize) -> Result<Vec<RequestRecord>> {
+        self.working().await?.export_requests(after, count).await
+    }
+
+    async fn import_requests(&self, requests: Vec<RequestRecord>) -> Result<usize> {
+        self.working().await?.import_requests(requests).await
     }
 
     async fn export_mailboxes(&self, user: UserId) -> Result<StoredMailboxes> {

@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::AppState;
 use crate::problem::Problem;
 
-/// No request is worked on for longer.
+/// No request is worked on for longer, but for those whose bodies may be as large as messages.
 const REQUEST_SECONDS_MAX: u64 = 30;
+const UPLOAD_SECONDS_MAX: u64 = 300;
+
+const UPLOAD_PATHS: &[&str] = &["/api/emails", "/api/emails/batch"];
 
 /// For answers that are no pages: nothing in them is shown or run.
 const CLOSED_POLICY: &str = "default-src 'none'; frame-ancestors 'none'; sandbox";
@@ -35,7 +38,9 @@ pub(crate) async fn security_headers(request: Request, next: Next) -> Response {
 
 /// Gives up what takes too long. A store call that is dropped is done wholly or not at all.
 pub(crate) async fn time_limit(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let limit = state.clock.sleep(Duration::from_secs(REQUEST_SECONDS_MAX));
+    let is_upload = request.method() == Method::POST && UPLOAD_PATHS.contains(&request.uri().path());
+    let seconds_max = if is_upload { UPLOAD_SECONDS_MAX } else { REQUEST_SECONDS_MAX };
+    let limit = state.clock.sleep(Duration::from_secs(seconds_max));
     tokio::select! {
         response = next.run(request) => response,
         () = limit => Problem::unavailable("The answer took too long. Try again later.", 5).into_response(),

@@ -66,6 +66,8 @@ pub(crate) struct AppState {
     pub(crate) requests: Arc<RequestStats>,
     /// Clients that follow the events.
     pub(crate) streams: Arc<AtomicUsize>,
+    /// Requests with a key that are under way.
+    pub(crate) under_way: Arc<api::UnderWay>,
 }
 
 /// The API and the pages as one service.
@@ -80,6 +82,7 @@ pub fn router(web: Web) -> Router {
         version: web.version,
         requests: Arc::new(RequestStats::new()),
         streams: Arc::default(),
+        under_way: Arc::default(),
     };
     // The order of the layers, from the outside in: every answer gets the security headers, those of refused and of
     // timed-out requests too.

@@ -6,6 +6,8 @@ use postrider_store::StoreError;
 use postrider_store::tokens::Scope;
 use serde::Serialize;
 
+use crate::view::RecipientView;
+
 /// `type` of every problem starts so; what follows never changes its meaning.
 const TYPE_PREFIX: &str = "urn:problem-type:postrider:";
 
@@ -27,6 +29,8 @@ enum Extra {
     Challenge(&'static str),
     /// The scope that the token lacks.
     Scope(Scope),
+    /// Why each recipient was refused.
+    Recipients(Vec<RecipientView>),
     /// The time after which another try is worth it (RFC 9110 section 10.2.3).
     RetryAfterSeconds(u16),
 }
@@ -67,8 +71,27 @@ const METHOD_NOT_ALLOWED: Kind = Kind {
     status: StatusCode::METHOD_NOT_ALLOWED,
     title: "This cannot be done with that method",
 };
+const SENDER_NOT_ALLOWED: Kind =
+    Kind { name: "sender-not-allowed", status: StatusCode::FORBIDDEN, title: "The token may not send in that name" };
+const MESSAGE_REFUSED: Kind = Kind {
+    name: "message-refused",
+    status: StatusCode::UNPROCESSABLE_ENTITY,
+    title: "The message cannot be taken as it is",
+};
+const RECIPIENTS_REFUSED: Kind =
+    Kind { name: "recipients-refused", status: StatusCode::UNPROCESSABLE_ENTITY, title: "No recipient is accepted" };
 const CONFLICT: Kind =
     Kind { name: "conflict", status: StatusCode::CONFLICT, title: "The state does not allow this now" };
+const REQUEST_UNDER_WAY: Kind = Kind {
+    name: "request-under-way",
+    status: StatusCode::CONFLICT,
+    title: "The same request is being worked on at this moment",
+};
+const IDEMPOTENCY_KEY_REUSED: Kind = Kind {
+    name: "idempotency-key-reused",
+    status: StatusCode::CONFLICT,
+    title: "The key was used for another request",
+};
 const INTERNAL: Kind =
     Kind { name: "internal", status: StatusCode::INTERNAL_SERVER_ERROR, title: "Something is broken here" };
 const UNAVAILABLE: Kind =
@@ -98,6 +121,12 @@ impl Problem {
         Self::new(&UNAUTHORIZED, detail, Extra::Challenge(challenge))
     }
 
+    pub(crate) fn sender_not_allowed() -> Self {
+        let detail = "Your token sends in the name of some domains only, and the sender, or one whom the message says that it is \
+                      from, is at none of them. A message that comes whole has one From field.";
+        Self::new(&SENDER_NOT_ALLOWED, detail, Extra::None)
+    }
+
     /// RFC 6750 section 3.1.
     pub(crate) fn insufficient_scope(scope: Scope) -> Self {
         let detail = format!("This takes a token with the scope {scope}, and yours has it not: ask an administrator.");
@@ -124,12 +153,53 @@ impl Problem {
         Self::new(&CONFLICT, detail, Extra::None)
     }
 
+    pub(crate) fn request_under_way() -> Self {
+        let detail =
+            "A request with this Idempotency-Key is being worked on. Send it again soon to hear what became of it.";
+        Self::new(&REQUEST_UNDER_WAY, detail, Extra::RetryAfterSeconds(1))
+    }
+
+    pub(crate) fn idempotency_key_reused() -> Self {
+        let detail = "Another request came with this Idempotency-Key within the last 24 hours. Give each request a key of its own.";
+        Self::new(&IDEMPOTENCY_KEY_REUSED, detail, Extra::None)
+    }
+
+    pub(crate) fn message_refused(detail: impl Into<String>) -> Self {
+        Self::new(&MESSAGE_REFUSED, detail, Extra::None)
+    }
+
+    pub(crate) fn recipients_refused(recipients: Vec<RecipientView>) -> Self {
+        let detail = "Nothing was sent: every recipient was refused; \"recipients\" says why each was.";
+        Self::new(&RECIPIENTS_REFUSED, detail, Extra::Recipients(recipients))
+    }
+
     pub(crate) fn internal(detail: impl Into<String>) -> Self {
         Self::new(&INTERNAL, detail, Extra::None)
     }
 
     pub(crate) fn unavailable(detail: impl Into<String>, retry_after_seconds: u16) -> Self {
         Self::new(&UNAVAILABLE, detail, Extra::RetryAfterSeconds(retry_after_seconds))
+    }
+
+    pub(crate) fn document(&self) -> Document<'_> {
+        Document {
+            r#type: format!("{TYPE_PREFIX}{}", self.kind.name),
+            title: self.kind.title,
+            status: self.kind.status.as_u16(),
+            detail: &self.detail,
+            parameter: match &self.extra {
+                Extra::Parameter(name) => Some(name),
+                _ => None,
+            },
+            scope: match self.extra {
+                Extra::Scope(scope) => Some(scope),
+                _ => None,
+            },
+            recipients: match &self.extra {
+                Extra::Recipients(recipients) => Some(recipients),
+                _ => None,
+            },
+        }
     }
 
     fn new(kind: &'static Kind, detail: impl Into<String>, extra: Extra) -> Self {
@@ -170,8 +240,8 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// The members of RFC 9457 section 3.1, and `parameter` and `scope` as extensions.
-#[derive(Serialize, utoipa::ToSchema)]
+/// The members of RFC 9457 section 3.1, and `parameter`, `scope` and `recipients` as extensions.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = Problem)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Document<'a> {
@@ -187,29 +257,19 @@ pub(crate) struct Document<'a> {
     /// The scope that the token lacks.
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<Scope>,
+    /// Where no recipient is accepted: why each is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<RecipientView>>)]
+    recipients: Option<&'a [RecipientView]>,
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let document = Document {
-            r#type: format!("{TYPE_PREFIX}{}", self.kind.name),
-            title: self.kind.title,
-            status: self.kind.status.as_u16(),
-            detail: &self.detail,
-            parameter: match &self.extra {
-                Extra::Parameter(name) => Some(name),
-                _ => None,
-            },
-            scope: match self.extra {
-                Extra::Scope(scope) => Some(scope),
-                _ => None,
-            },
-        };
-        let mut response = (self.kind.status, axum::Json(document)).into_response();
+        let mut response = (self.kind.status, axum::Json(self.document())).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         match self.extra {
-            Extra::None | Extra::Parameter(_) => {}
+            Extra::None | Extra::Parameter(_) | Extra::Recipients(_) => {}
             Extra::Challenge(scheme) => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
             }

@@ -25,7 +25,6 @@ pub(crate) fn read(route: UtoipaMethodRouter<AppState>) -> UtoipaMethodRouter<Ap
 }
 
 /// A route for tokens with the scope `send`.
-#[expect(dead_code, reason = "sending comes next")]
 pub(crate) fn send(route: UtoipaMethodRouter<AppState>) -> UtoipaMethodRouter<AppState> {
     scoped(route, Scope::Send)
 }

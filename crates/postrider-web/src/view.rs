@@ -6,6 +6,7 @@ pub mod directory;
 mod dns;
 mod page;
 mod settings;
+mod submission;
 mod suppression;
 mod timeline;
 mod token;
@@ -26,6 +27,7 @@ pub use cursor::Cursor;
 pub use dns::{DkimKeyView, DkimView, DnsRecordView, DnsState, DnsView, TxtRecordView};
 pub use page::EmailPageView;
 pub use settings::{SettingView, SettingsView};
+pub use submission::{RecipientView, SubmittedView};
 pub use suppression::SuppressionPageView;
 pub use timeline::TimelineView;
 pub use token::TokenView;
@@ -75,6 +77,11 @@ pub struct EmailDetailView {
     /// It goes over verified TLS only (RFC 8689).
     require_tls: bool,
     waives_tls: bool,
+    /// The address that its sender wants it to leave from.
+    #[schema(value_type = Option<String>)]
+    requested_source_ip: Option<IpAddr>,
+    /// Told of it besides all endpoints.
+    webhook_url: Option<String>,
     /// What was found out about who it is from.
     authentication: Vec<AuthenticationResult>,
     text: Option<String>,
@@ -155,6 +162,8 @@ impl EmailDetailView {
             expires_at: instructions.expires_at,
             require_tls: envelope.require_tls,
             waives_tls: instructions.waives_tls,
+            requested_source_ip: instructions.source_ip,
+            webhook_url: instructions.webhook_url,
             authentication,
             text: content.text,
             html: content.html,

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod office;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -13,20 +15,19 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
-use postrider_core::ports::{ListenerStatus, SmtpStats, WebhookTest};
+use postrider_core::ports::{ListenerStatus, MemoryLease, SmtpStats, WebhookTest};
 use postrider_core::source::{IpSelectionExchange, IpSelectionStats, IpSelectionTest};
 use postrider_core::{
-    Address, Attempt, Category, Clock, Control, ControlError, Direction, Domain, Envelope, Instructions, Message,
-    ObjectId, Outcome, Recipient, Reply, ReversePath, SourceDecision, SourceOrigin, SourceQuestion, Timestamp,
+    Address, Attempt, Category, Clock, Control, ControlError, Direction, Envelope, Instructions, Message, ObjectId,
+    Outcome, Recipient, Reply, ReversePath, SourceDecision, SourceOrigin, SourceQuestion, Submission, SubmissionError,
+    SubmissionLimits, Submitted, Timestamp,
 };
-use postrider_store::dkim::DkimKeys;
-use postrider_store::{
-    DeliveryId, NewDelivery, NewEmail, Next, ScramKeys, Settle, Settlement, SqliteOptions, SqliteStore, Store, User,
-};
-use postrider_web::view::{DkimKeyView, DnsRecordView, SettingsView};
-use postrider_web::{Administration, AdministrationError, RateLimits, Web, router};
+use postrider_store::{DeliveryId, NewDelivery, NewEmail, Next, Settle, Settlement, SqliteOptions, SqliteStore, Store};
+use postrider_web::{RateLimits, Web, router};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
+
+use office::NoOffice;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_354_780_123);
 const RAW: &str =
@@ -42,49 +43,6 @@ impl Clock for StoppedClock {
 
     fn sleep(&self, _duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(std::future::pending())
-    }
-}
-
-/// Nobody who could hash passwords or make keys: what asks for that is tested with a whole server.
-#[derive(Debug)]
-struct NoOffice;
-
-fn nobody<T>() -> Result<T, AdministrationError> {
-    Err(AdministrationError::Failed("nobody is there".to_owned()))
-}
-
-#[async_trait::async_trait]
-impl Administration for NoOffice {
-    fn configured_domains(&self) -> &[Domain] {
-        &[]
-    }
-
-    async fn new_user(&self, _: Address, _: String) -> Result<User, AdministrationError> {
-        nobody()
-    }
-
-    async fn hash_password(&self, _: String) -> Result<(String, ScramKeys), AdministrationError> {
-        nobody()
-    }
-
-    async fn ensure_dkim_keys(&self, _: &Domain) -> Result<DkimKeys, AdministrationError> {
-        nobody()
-    }
-
-    async fn rotate_dkim_keys(&self, _: &Domain, _: Option<Timestamp>) -> Result<DkimKeys, AdministrationError> {
-        nobody()
-    }
-
-    async fn show_dkim_keys(&self, _: DkimKeys) -> Result<Vec<DkimKeyView>, AdministrationError> {
-        nobody()
-    }
-
-    async fn dns_records(&self, _: &Domain) -> Result<Vec<DnsRecordView>, AdministrationError> {
-        nobody()
-    }
-
-    fn settings(&self) -> SettingsView {
-        SettingsView::default()
     }
 }
 
@@ -148,8 +106,29 @@ impl Control for Server {
         Ok(WebhookTest { delivered: true, status: Some(204), error: None, body: None, duration_ms: 7 })
     }
 
+    async fn submit(&self, _: Submission) -> Result<Submitted, SubmissionError> {
+        Err(SubmissionError::NotNow(Reply { code: 452, enhanced_code: None, text: "Too busy now".to_owned() }))
+    }
+
+    fn submission_limits(&self) -> SubmissionLimits {
+        SubmissionLimits { message_bytes_max: 10_000, recipients_max: 10 }
+    }
+
+    fn lease_memory(&self) -> Box<dyn MemoryLease> {
+        Box::new(Memory)
+    }
+
     async fn reload(&self) -> Result<(), ControlError> {
         Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Memory;
+
+impl MemoryLease for Memory {
+    fn resize(&mut self, _: usize) -> bool {
+        true
     }
 }
 
@@ -252,6 +231,7 @@ impl House {
             instructions,
             authentication: Vec::new(),
             events: Vec::new(),
+            request: None,
             message: Message::parse(Bytes::from_static(RAW.as_bytes()), 0),
             kept: Vec::new(),
             deliveries: vec![NewDelivery {

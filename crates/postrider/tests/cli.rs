@@ -74,6 +74,7 @@ async fn serve_one(data_dir: &Path, claimed: bool) -> (SqliteStore, ObjectId) {
         instructions: Default::default(),
         authentication: Vec::new(),
         events: Vec::new(),
+        request: None,
         message: Message::parse(RAW.into(), 0),
         kept: Vec::new(),
         deliveries: vec![NewDelivery {

@@ -143,6 +143,7 @@ pub(crate) fn own_mail(mail: OwnMail, recipient: Recipient, addressing: &Address
         instructions: Instructions { waives_tls, ..Instructions::default() },
         authentication: Vec::new(),
         events: Vec::new(),
+        request: None,
         message,
         kept,
         deliveries,

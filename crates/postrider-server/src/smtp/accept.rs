@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use postrider_core::mailbox::{Digest, SpecialUse};
+use postrider_core::submission::{RecipientStatus, RequestPart, SubmittedRecipient};
 use postrider_core::trace::{self, HeaderScan, RECEIVED_FIELDS_MAX};
 use postrider_core::{
-    Address, AuthenticationResult, Direction, Envelope, Instructions, Message, ObjectId, Recipient, Timestamp,
+    Address, AuthenticationResult, DeliveryStatus, Direction, EmailStatus, Envelope, Instructions, Message, ObjectId,
+    Recipient, Submitted, Timestamp,
 };
-use postrider_store::{Accepted, ClaimedDelivery, ClaimedEmail, Filed, NewDelivery, NewEmail};
+use postrider_store::{Accepted, ClaimedDelivery, ClaimedEmail, Filed, NewDelivery, NewEmail, NewRequest, StoreError};
 use postrider_wire::smtp::reply::Reply;
 use tracing::{error, info, warn};
 
@@ -17,8 +19,8 @@ use super::Context;
 use super::filings::Filings;
 use super::instructions::Wishes;
 use super::policy::{Destination, Policy, store_failed, store_reply};
-use super::sender;
 use super::verified::{self, Verified};
+use super::{sender, submit};
 use crate::clock::timeout;
 use crate::deliver::report::{self, Addressing};
 use crate::dkim::Signer;
@@ -43,6 +45,18 @@ pub(super) struct Transaction {
     /// Bytes at the start of the message buffer that are ours: Return-Path alone, and all trace fields.
     pub(super) return_path_bytes: usize,
     pub(super) trace_bytes: usize,
+    /// Of a submission, what is told of it.
+    pub(super) told: Option<Told>,
+}
+
+/// What whoever submits a message is told, as far as it is known before the message is read.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) recipients: Vec<SubmittedRecipient>,
+    /// See [`postrider_core::Submission::is_resent`].
+    pub(super) is_resent: bool,
+    /// The request that it comes with.
+    pub(super) request: Option<RequestPart>,
 }
 
 impl Transaction {
@@ -57,7 +71,12 @@ impl Transaction {
             started_at: Timestamp::default(),
             return_path_bytes: 0,
             trace_bytes: 0,
+            told: None,
         }
+    }
+
+    fn is_resent(&self) -> bool {
+        self.told.as_ref().is_some_and(|told| told.is_resent)
     }
 
     /// Adds a recipient. One that is named twice gets one copy.
@@ -90,6 +109,22 @@ pub(super) struct Taken {
     pub(super) id: ObjectId,
     /// For each RCPT that was accepted, in their order. Where all are refused, the message is not kept at all.
     pub(super) outcomes: Vec<Result<(), Reply>>,
+    /// Of a submission.
+    pub(super) submitted: Option<Submitted>,
+}
+
+/// Why a message is not taken.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    Reply(Reply),
+    /// The request that brings it was carried out before.
+    Known,
+}
+
+impl From<Reply> for Refusal {
+    fn from(reply: Reply) -> Self {
+        Self::Reply(reply)
+    }
 }
 
 /// Who hands a message in.
@@ -111,10 +146,10 @@ pub(super) async fn accept(
     mut raw: BytesMut,
     share: MemoryShare,
     policy: &Policy,
-) -> Result<Taken, Reply> {
+) -> Result<Taken, Refusal> {
     let has_header = has_header(&raw[transaction.trace_bytes..]);
     let mut scan = if has_header { HeaderScan::of(&raw[transaction.trace_bytes..]) } else { HeaderScan::default() };
-    if scan.has_instructions && policy.takes_instructions() {
+    if scan.has_instructions && policy.takes_instructions() && !transaction.is_resent() {
         raw = take_instructions(context, &mut transaction, raw)?;
         scan = HeaderScan::of(&raw[transaction.trace_bytes..]);
     }
@@ -122,15 +157,18 @@ pub(super) async fn accept(
     transaction.wishes.instructions.waives_tls = scan.waives_tls && !transaction.envelope.require_tls;
     if scan.received_fields > RECEIVED_FIELDS_MAX {
         warn!(received_fields = scan.received_fields, "refused: the message goes in circles");
-        return Err(Reply::MAIL_LOOP);
+        return Err(Reply::MAIL_LOOP.into());
     }
     if let Some(user) = client.user {
         sender::check_authors(context, user, &raw[transaction.trace_bytes..], scan).await?;
     }
     let Verified { raw, field: results, authentication, disposition } =
         verified::verify(context, &transaction, client, raw, policy).await?;
-    let mut fields =
-        if policy.completes_messages() { missing_fields(context, &transaction, scan) } else { String::new() };
+    let mut fields = if policy.completes_messages() && !transaction.is_resent() {
+        missing_fields(context, &transaction, scan)
+    } else {
+        String::new()
+    };
     fields.push_str(&results);
     if !has_header {
         fields.push_str("\r\n");
@@ -160,8 +198,8 @@ async fn store(
     digest: Option<Bytes>,
     filings: &Filings,
     share: MemoryShare,
-) -> Result<Taken, Reply> {
-    let Transaction { envelope, wishes, recipients, named, id, started_at, .. } = transaction;
+) -> Result<Taken, Refusal> {
+    let Transaction { envelope, wishes, recipients, named, id, started_at, told, .. } = transaction;
     let now = started_at;
     let Wishes { instructions, not_before } = wishes;
     let due_at = not_before.map_or(now, |at| at.max(now));
@@ -193,12 +231,14 @@ async fn store(
         instructions,
         authentication,
         events: Vec::new(),
+        request: None,
         message,
         deliveries: elsewhere.into_iter().map(|recipient| NewDelivery { recipient, claimed_by, due_at }).collect(),
         kept,
         filed,
     };
     let mut email = email;
+    let mut submitted = told.map(|told| tell(told, &mut email));
     email.events = context.webhooks.accepted(&email);
     let is_told = email.events.iter().any(|event| !event.calls.is_empty());
     let success_notice = success_notice(context, &email).await.map(|mut notice| {
@@ -225,7 +265,7 @@ async fn store(
     let refused = outcomes.iter().filter(|outcome| outcome.is_err()).count();
     if refused == outcomes.len() {
         info!(email = %id, sender, recipients, size, "refused for every recipient");
-        return Ok(Taken { id, outcomes });
+        return Ok(Taken { id, outcomes, submitted: None });
     }
     info!(email = %id, sender, recipients, refused, size, "accepted");
     if let Some(handed) = handed_on {
@@ -248,29 +288,60 @@ async fn store(
             Err(_) => warn!(email = %id, "the sender could not be told of the delivery here"),
         }
     }
-    Ok(Taken { id, outcomes })
+    if let Some(submitted) = &mut submitted {
+        correct(submitted, &outcomes);
+    }
+    Ok(Taken { id, outcomes, submitted })
+}
+
+/// What whoever submits an e-mail is told; written with it where the request has a key.
+fn tell(told: Told, email: &mut NewEmail) -> Submitted {
+    let submitted = Submitted {
+        id: email.id,
+        message_id: email.message.summary.message_id.clone(),
+        status: EmailStatus::of(email.deliveries.iter().map(|_| DeliveryStatus::Queued)),
+        recipients: told.recipients,
+    };
+    email.request = told.request.map(|part| NewRequest {
+        part,
+        // Texts and numbers are always JSON.
+        answer: serde_json::to_string(&submitted).unwrap_or_default(),
+    });
+    submitted
+}
+
+/// Says of recipients who have gone since they were accepted that they did not get it.
+fn correct(submitted: &mut Submitted, outcomes: &[Result<(), Reply>]) {
+    let accepted = submitted.recipients.iter_mut().filter(|recipient| recipient.status != RecipientStatus::Refused);
+    for (recipient, outcome) in accepted.zip(outcomes) {
+        if let Err(reply) = outcome {
+            recipient.status = RecipientStatus::Refused;
+            recipient.error = Some(submit::core_reply(reply));
+        }
+    }
 }
 
 /// Hands an e-mail to the store and waits until it is durable, but not for ever: a call that is dropped is done wholly or
 /// not at all, and what it would have claimed is given back.
-async fn keep(context: &Context, email: NewEmail) -> Result<Accepted, Reply> {
-    let id = email.id;
+async fn keep(context: &Context, email: NewEmail) -> Result<Accepted, Refusal> {
+    let (id, has_request) = (email.id, email.request.is_some());
     let began_at = context.clock.now();
     match timeout(context.clock.as_ref(), context.limits.store_timeout, context.store.accept(email)).await {
         Ok(Ok(accepted)) => {
             context.stats.kept(context.clock.now().since(began_at));
             Ok(accepted)
         }
+        Ok(Err(StoreError::Exists(_))) if has_request => Err(Refusal::Known),
         Ok(Err(error)) => {
             let reply = store_reply(&error);
             info!(email = %id, %reply, "a message could not be kept");
             context.queue.store_failed("a message could not be kept", &error);
-            Err(reply)
+            Err(reply.into())
         }
         Err(_) => {
             error!(email = %id, "the store did not answer in time; whether it has kept the message is not known");
             context.queue.store_failed("a message could not be kept", &outage::too_slow());
-            Err(Reply::STORE_UNAVAILABLE)
+            Err(Reply::STORE_UNAVAILABLE.into())
         }
     }
 }
@@ -346,7 +417,10 @@ async fn signer(
     raw: &[u8],
     scan: HeaderScan,
 ) -> Result<Option<Arc<Signer>>, Reply> {
-    if transaction.recipients.iter().all(|(_, destination)| destination.is_here()) {
+    let is_signed = || trace::has_field(&raw[transaction.trace_bytes..], b"DKIM-Signature");
+    if transaction.recipients.iter().all(|(_, destination)| destination.is_here())
+        || (transaction.is_resent() && is_signed())
+    {
         return Ok(None);
     }
     let signer = context.signers.of_message(&raw[transaction.trace_bytes..], scan).await;

@@ -54,11 +54,8 @@ impl Wishes {
         if not_before.is_some_and(|at| at > now + hold_max) {
             return Err(Reply::HELD_TOO_LONG);
         }
-        let priority = match instructions.priority {
-            Priority::NORMAL => self.instructions.priority,
-            priority => priority,
-        };
-        self.instructions = Instructions { priority, ..instructions };
+        let joined = self.instructions.join(instructions);
+        joined.map_err(|error| Reply::bad_instruction("The message's fields for this server", &error.to_string()))?;
         self.not_before = not_before.or(self.not_before);
         let is_sent = self.instructions.check_not_before(self.not_before);
         is_sent.map_err(|error| Reply::bad_instruction("X-Postrider-Expires-At", &error.to_string()))?;

@@ -7,6 +7,7 @@ pub(crate) mod policy;
 mod sender;
 mod service;
 mod session;
+mod submit;
 mod verified;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::verify::{ClientChecks, Obedience, Verifier};
 use crate::webhook::Webhooks;
 
 pub(crate) use service::Service;
+pub(crate) use submit::Submissions;
 
 /// What all sessions share.
 #[derive(Debug)]

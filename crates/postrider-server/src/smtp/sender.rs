@@ -1,7 +1,6 @@
 //! As whom a logged-in user sends (RFC 6409 section 6.1), by `SENDER_CHECK`.
 
 use postrider_config::SenderCheck;
-use postrider_core::mime::{Fields, header_end};
 use postrider_core::trace::HeaderScan;
 use postrider_core::{Address, dkim};
 use postrider_store::directory::{lookup_key, ways_to};
@@ -29,10 +28,6 @@ pub(super) async fn check(context: &Context, user: &str, sender: &Address) -> Re
     }
 }
 
-/// Fields beside From that say who sends a message, or sends it again (RFC 5322 sections 3.6.2 and 3.6.6). They may come more than
-/// once.
-const SENDER_FIELDS: &[&str] = &["Sender", "Resent-From", "Resent-Sender"];
-
 /// Whether the user may send as the authors of a message: one From field, whose addresses can all be read. A message without
 /// that field has nobody else's name in it. The same goes for whom it calls its sender.
 pub(super) async fn check_authors(
@@ -44,15 +39,7 @@ pub(super) async fn check_authors(
     if context.sender_check == SenderCheck::Off {
         return Ok(());
     }
-    let mut named = Vec::new();
-    if scan.from_fields > 0 {
-        let field = message.get(scan.from_at..).filter(|_| scan.from_fields == 1);
-        named.extend(field.and_then(dkim::authors).ok_or(Reply::SENDER_NOT_ALLOWED)?);
-    }
-    let fields = Fields::new(&message[..header_end(message)]);
-    for field in fields.filter(|field| SENDER_FIELDS.iter().any(|name| field.is(name))) {
-        named.extend(dkim::authors(field.line).ok_or(Reply::SENDER_NOT_ALLOWED)?);
-    }
+    let named = dkim::senders(message, scan).ok_or(Reply::SENDER_NOT_ALLOWED)?;
     for address in named {
         check(context, user, &address).await?;
     }

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tracing::{debug, info, warn};
 
 use super::Context;
-use super::accept::{self, Taken, Transaction};
+use super::accept::{self, Refusal, Taken, Transaction};
 use super::instructions::{Wishes, future_release};
 use super::policy::{self, Policy};
 use super::sender;
@@ -439,8 +439,7 @@ impl Session {
             _ => None,
         };
         Received {
-            helo: &self.helo,
-            peer: self.peer,
+            client: Some((&self.helo, self.peer)),
             hostname: &self.context.hostname,
             protocol: self.protocol(transaction.envelope.smtputf8),
             tls: self.tls.as_ref().map(|tls| (tls.version.as_str(), tls.cipher.as_str())),
@@ -494,7 +493,7 @@ impl Session {
         if is_kept { &stats.messages_accepted } else { &stats.messages_refused }.inc();
         match taken {
             Err(reply) => self.wire.respond(Verdict::Reject(reply)),
-            Ok(Taken { id, outcomes }) if self.policy.listener.is_lmtp() => {
+            Ok(Taken { id, outcomes, .. }) if self.policy.listener.is_lmtp() => {
                 let verdict = |outcome: Result<(), Reply>| match outcome {
                     Ok(()) => Verdict::AcceptAs(Reply::accepted_as(id)),
                     Err(reply) => Verdict::Reject(reply),
@@ -516,7 +515,13 @@ impl Session {
         }
         let user = self.user.as_deref();
         let client = accept::Client { peer: self.peer, helo: &self.helo, user, findings: &self.findings };
-        accept::accept(&self.context, *transaction, client, raw, share, &self.policy).await
+        accept::accept(&self.context, *transaction, client, raw, share, &self.policy).await.map_err(|refusal| {
+            match refusal {
+                Refusal::Reply(reply) => reply,
+                // Sessions have no requests with keys.
+                Refusal::Known => Reply::STORE_UNAVAILABLE,
+            }
+        })
     }
 
     fn forget_transaction(&mut self) {

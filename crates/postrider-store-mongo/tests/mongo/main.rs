@@ -96,6 +96,7 @@ fn email(raw: impl Into<Bytes>, recipients: &[&str]) -> NewEmail {
         instructions: Default::default(),
         authentication: Vec::new(),
         events: Vec::new(),
+        request: None,
         message: Message::parse(raw.into(), 0),
         kept: Vec::new(),
         deliveries: recipients.iter().map(delivery).collect(),

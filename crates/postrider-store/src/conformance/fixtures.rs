@@ -43,6 +43,7 @@ pub(super) fn email(seconds: i64, recipients: &[&str]) -> NewEmail {
         instructions: Instructions::default(),
         authentication: Vec::new(),
         events: Vec::new(),
+        request: None,
         message: Message::parse(raw, 0),
         kept: Vec::new(),
         deliveries: recipients

@@ -26,6 +26,7 @@ mod notes;
 mod orders;
 mod outbox;
 mod random;
+mod requests;
 mod settlements;
 mod suppressions;
 mod transfer;
@@ -93,6 +94,13 @@ checks! { $
         a_closed_store_answers_unavailable
         a_dropped_store_keeps_what_it_acknowledged
         health_tells_of_a_store_that_works
+    }
+    requests {
+        a_request_is_carried_out_once
+        requests_that_come_together_are_carried_out_once
+        a_request_whose_filings_are_refused_may_come_again
+        old_requests_are_forgotten
+        requests_move_to_another_store
     }
     emails {
         messages_come_back_byte_for_byte

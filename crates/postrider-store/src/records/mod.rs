@@ -4,6 +4,7 @@ mod directory;
 mod lists;
 mod mailboxes;
 mod outbox;
+mod requests;
 mod suppressions;
 
 use std::net::IpAddr;
@@ -21,6 +22,7 @@ pub use directory::*;
 pub use lists::*;
 pub use mailboxes::*;
 pub use outbox::*;
+pub use requests::*;
 pub use suppressions::*;
 
 /// A running Postrider, as the store knows it: a new id at each start.
@@ -165,6 +167,8 @@ pub struct NewEmail {
     pub filed: Option<Filed>,
     /// What is told of its coming, written if it is stored.
     pub events: Vec<NewEvent>,
+    /// The request that brings it, where that has a key; written if it is stored.
+    pub request: Option<NewRequest>,
 }
 
 /// One delivery of a [`NewEmail`].

@@ -16,10 +16,10 @@ use super::checkpoint::ROWS_BYTES;
 use super::codes::{self, Blob};
 use super::failure::Failure;
 use super::mailboxes::append;
-use super::outbox;
 use super::sequence::{self, Place};
+use super::{outbox, requests};
 use crate::error::StoreError;
-use crate::records::{Accepted, Change, EmailHold, Filed, NewDelivery, NewEmail, NewEvent, NodeId};
+use crate::records::{Accepted, Change, EmailHold, Filed, NewDelivery, NewEmail, NewEvent, NewRequest, NodeId};
 
 /// Bits of `emails.hold`.
 pub(super) const HOLD_NONE: u8 = 0;
@@ -36,6 +36,7 @@ pub(super) struct PreparedEmail {
     deliveries: Vec<PreparedDelivery>,
     filed: Option<Filed>,
     events: Vec<NewEvent>,
+    request: Option<NewRequest>,
 }
 
 /// The row of an e-mail, and its message.
@@ -125,6 +126,7 @@ pub(super) async fn prepare(email: NewEmail) -> Result<PreparedEmail, StoreError
         deliveries: email.deliveries.iter().map(prepare_delivery).collect::<Result<_, _>>()?,
         filed: email.filed,
         events: email.events,
+        request: email.request,
     })
 }
 
@@ -132,7 +134,8 @@ impl PreparedEmail {
     /// About how much is written for it.
     pub(super) fn bytes(&self) -> usize {
         let filed = self.filed.as_ref().map_or(0, |filed| filed.digest.len());
-        self.email.bytes() + self.deliveries.len() * 256 + filed + outbox::bytes(&self.events)
+        let request = self.request.as_ref().map_or(0, |request| request.answer.len() + 128);
+        self.email.bytes() + self.deliveries.len() * 256 + filed + outbox::bytes(&self.events) + request
     }
 }
 
@@ -255,13 +258,13 @@ pub(super) fn hold(hold: EmailHold) -> u8 {
 /// Writes an e-mail's rows, and its entries in mailboxes. Refuses an id that is taken.
 pub(super) fn insert(batch: &mut Batch<'_>, prepared: &PreparedEmail) -> Result<Accepted, Failure> {
     let email = &prepared.email;
+    requests::check(batch, prepared.request.as_ref())?;
     let Place::Free(seq) = sequence::place(batch.connection, email.id)? else {
         return Err(Failure::Refused(StoreError::Exists(format!("e-mail {}", email.id))));
     };
     let Some(filed) = &prepared.filed else {
         email.insert_at(batch, seq, 0)?;
-        insert_deliveries(batch, seq, prepared)?;
-        outbox::add(batch, email.id, None, &prepared.events)?;
+        insert_rest(batch, seq, prepared)?;
         return Ok(Accepted::default());
     };
     let created_at = Timestamp::from_millis(email.created_at);
@@ -270,13 +273,19 @@ pub(super) fn insert(batch: &mut Batch<'_>, prepared: &PreparedEmail) -> Result<
         return Ok(accepted);
     }
     email.insert_at(batch, seq, slots.len())?;
-    insert_deliveries(batch, seq, prepared)?;
-    outbox::add(batch, email.id, None, &prepared.events)?;
+    insert_rest(batch, seq, prepared)?;
     if !slots.is_empty() {
         append::insert_digest(batch, (email.id, seq), &filed.digest)?;
         append::file(batch, (email.id, seq), (email.size(), created_at), &slots)?;
     }
     Ok(accepted)
+}
+
+/// Writes all of an e-mail that stands beside its row and its entries.
+fn insert_rest(batch: &mut Batch<'_>, seq: i64, prepared: &PreparedEmail) -> Result<(), Failure> {
+    insert_deliveries(batch, seq, prepared)?;
+    outbox::add(batch, prepared.email.id, None, &prepared.events)?;
+    requests::add(batch, prepared.request.as_ref(), Timestamp::from_millis(prepared.email.created_at))
 }
 
 fn insert_deliveries(batch: &mut Batch<'_>, seq: i64, prepared: &PreparedEmail) -> Result<(), Failure> {

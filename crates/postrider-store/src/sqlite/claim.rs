@@ -399,6 +399,7 @@ mod tests {
             instructions: Instructions::default(),
             authentication: Vec::new(),
             events: Vec::new(),
+            request: None,
             message: Message::parse("Subject: x\r\n\r\n".into(), 0),
             kept: Vec::new(),
             deliveries: deliveries.iter().map(delivery).collect(),

@@ -22,6 +22,7 @@ mod outbox;
 mod queue;
 mod readers;
 mod record;
+mod requests;
 mod schema;
 mod sequence;
 mod settle;

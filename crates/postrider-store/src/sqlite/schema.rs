@@ -8,8 +8,10 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// Each step leads from the version that is its position to the next. Steps are never changed, only added.
-const MIGRATIONS: &[&str] =
-    &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9, VERSION_10];
+const MIGRATIONS: &[&str] = &[
+    VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9, VERSION_10,
+    VERSION_11,
+];
 
 /// The version of this program's schema, kept in `PRAGMA user_version`.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -209,6 +211,20 @@ CREATE INDEX calls_due ON calls (endpoint, due_at) WHERE state = 0;
 CREATE INDEX calls_of_email ON calls (endpoint, email, seq) WHERE state = 0;
 CREATE INDEX calls_listed ON calls (endpoint, state, seq);
 CREATE INDEX calls_given_up ON calls (seq) WHERE state = 2;
+";
+
+/// Requests that came with a key.
+const VERSION_11: &str = "
+CREATE TABLE requests (
+    key BLOB NOT NULL,
+    number INTEGER NOT NULL,                -- which of the e-mails that it brings
+    fingerprint BLOB NOT NULL,
+    at INTEGER NOT NULL,
+    answer TEXT NOT NULL,                   -- JSON
+    PRIMARY KEY (key, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX requests_old ON requests (at);
 ";
 
 /// The suppression list.

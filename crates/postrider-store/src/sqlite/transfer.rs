@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use postrider_core::submission::RequestKey;
 use postrider_core::{Attempt, EmailStatus, Message, ObjectId, Outcome, Summary};
 use rusqlite::{Connection, Row, params};
 
@@ -13,7 +14,7 @@ use super::checkpoint::ROWS_BYTES;
 use super::claim::decode_envelope;
 use super::failure::{Failure, corrupt};
 use super::mailboxes::{append, removal, transfer as mailboxes};
-use super::{SqliteStore, codes, outbox, record, sequence};
+use super::{SqliteStore, codes, outbox, record, requests, sequence};
 use crate::error::StoreError;
 use crate::records::*;
 use crate::traits::Transfer;
@@ -46,6 +47,19 @@ impl Transfer for SqliteStore {
     async fn import_calls(&self, calls: Vec<CallRecord>) -> super::Result<usize> {
         let bytes = calls.iter().map(|call| ROWS_BYTES + call.data.len()).sum();
         self.writer.write(bytes, move |batch| outbox::import(batch, &calls)).await
+    }
+
+    async fn export_requests(
+        &self,
+        after: Option<(RequestKey, u32)>,
+        count: usize,
+    ) -> super::Result<Vec<RequestRecord>> {
+        self.read(move |connection| requests::export(connection, after, count)).await
+    }
+
+    async fn import_requests(&self, requests: Vec<RequestRecord>) -> super::Result<usize> {
+        let bytes = requests.len() * ROWS_BYTES;
+        self.writer.write(bytes, move |batch| requests::import(batch, &requests)).await
     }
 
     async fn export_mailboxes(&self, user: UserId) -> super::Result<StoredMailboxes> {

@@ -24,8 +24,10 @@ use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(crate) use emails::send::UnderWay;
+
 use crate::AppState;
-use crate::scope::{admin, open, read};
+use crate::scope::{admin, open, read, send};
 
 /// Every route of the API, with the document that describes them.
 pub(crate) fn routes() -> Router<AppState> {
@@ -43,6 +45,10 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(admin(routes!(ip_selection::clear_cache::clear_cache)))
         .routes(admin(routes!(ip_selection::test::test)))
         .routes(read(routes!(emails::list::list)))
+        .routes(send(routes!(emails::send::send)))
+        .routes(send(routes!(emails::send::batch::send)))
+        // Who resends a message to himself reads it.
+        .routes(admin(routes!(emails::send::resend::resend)))
         .routes(read(routes!(emails::show::show)))
         .routes(admin(routes!(emails::delete::delete)))
         .routes(read(routes!(emails::raw::raw)))

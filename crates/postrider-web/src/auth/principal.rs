@@ -8,7 +8,7 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
-use postrider_core::Address;
+use postrider_core::Domain;
 use postrider_store::tokens::{Scope, Token};
 
 use crate::problem::Problem;
@@ -39,13 +39,20 @@ impl Principal {
         }
     }
 
-    /// Whether mail may be sent in the name of an address, in the envelope and in the message. The null reverse-path is in
-    /// nobody's name.
-    #[expect(dead_code, reason = "sending comes next")]
-    pub(crate) fn may_send_as(&self, address: &Address) -> bool {
+    /// In whose name mail may be sent: the domains of addresses in the envelope and in the message. Empty: in anybody's.
+    pub(crate) fn sender_domains(&self) -> &[Domain] {
         match &self.actor {
-            Actor::Local | Actor::Administrator => true,
-            Actor::Token(token) => token.settings.may_send_as(address),
+            Actor::Local | Actor::Administrator => &[],
+            Actor::Token(token) => &token.settings.domains,
+        }
+    }
+
+    /// Tells whose a thing is that requests name, whatever the token is called.
+    pub(crate) fn owner(&self) -> String {
+        match &self.actor {
+            Actor::Local => "local".to_owned(),
+            Actor::Administrator => "administrator".to_owned(),
+            Actor::Token(token) => token.id.to_string(),
         }
     }
 }

@@ -13,6 +13,8 @@ mod api_directory;
 mod api_document;
 mod api_orders;
 mod api_search;
+mod api_send;
+mod api_send_again;
 mod bounces;
 mod certificate;
 mod cli;

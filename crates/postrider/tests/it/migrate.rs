@@ -78,6 +78,7 @@ fn email(n: i64, recipients: &[&str]) -> NewEmail {
         instructions: Default::default(),
         authentication: Vec::new(),
         events: Vec::new(),
+        request: None,
         message: Message::parse(format!("Subject: mail {n}\r\n\r\nText {n}\r\n").into(), 0),
         kept: Vec::new(),
         deliveries: recipients.iter().map(recipient).map(delivery).collect(),

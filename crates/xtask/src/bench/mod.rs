@@ -4,6 +4,7 @@
 //! Rounds are interleaved and compared pair by pair, so that what else the machine does falls on both. Postfix runs as
 //! an instance of its own under a temporary folder; the system's own is not touched. Everything is stopped at the end.
 
+mod api;
 mod backlog;
 mod http;
 mod ingest;
@@ -74,6 +75,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
         println!("\n== {} ==", part.name());
         match part {
             Part::Ingest => report.ingest = ingest::measure(&bench)?,
+            Part::Api => report.api = api::measure(&bench)?,
             Part::Relay => report.relay = relay::measure(&bench)?,
             Part::Memory => report.memory = Some(memory::measure(&bench)?),
             Part::Backlog => report.backlog = Some(backlog::measure(&bench)?),

@@ -8,9 +8,9 @@ usage: cargo xtask bench [OPTIONS]
        cargo xtask bench sending [OPTIONS]     measures sending where something stands in the way; --help lists its options
        cargo xtask bench mongo [OPTIONS]       measures the store on MongoDB; --help lists its options
 
-  --parts LIST      of ingest, relay, memory, backlog (default: all)
+  --parts LIST      of ingest, api, relay, memory, backlog (default: all)
   --servers LIST    of sink, postfix, postrider, signing (default: all); signing is postrider with DKIM, in relay only
-  --messages N      per round of ingest and relay (default: 10000)
+  --messages N      per round of ingest, api and relay (default: 10000)
   --rounds N        interleaved rounds (default: 3)
   --sessions N      SMTP sessions that send at once (default: 64)
   --idle N          idle SMTP sessions held open in the memory part (default: 5000)
@@ -23,6 +23,8 @@ usage: cargo xtask bench [OPTIONS]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Ingest,
+    /// By the API, beside SMTP.
+    Api,
     Relay,
     Memory,
     Backlog,
@@ -53,11 +55,12 @@ pub(crate) struct Options {
 }
 
 impl Part {
-    const ALL: [Self; 4] = [Self::Ingest, Self::Relay, Self::Memory, Self::Backlog];
+    const ALL: [Self; 5] = [Self::Ingest, Self::Api, Self::Relay, Self::Memory, Self::Backlog];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ingest => "ingest",
+            Self::Api => "api",
             Self::Relay => "relay",
             Self::Memory => "memory",
             Self::Backlog => "backlog",
@@ -112,7 +115,7 @@ impl Options {
                 _ => return Err(format!("{option} is no option\n\n{USAGE}")),
             }
         }
-        // Only Postrider has the last two parts.
+        // Only Postrider has the other parts.
         if !options.servers.contains(&Server::Postrider) {
             options.parts.retain(|part| matches!(part, Part::Ingest | Part::Relay));
         }

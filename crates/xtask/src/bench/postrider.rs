@@ -23,7 +23,7 @@ const API_TOKEN: &str = "benchmarks-are-measured-on-loopback";
 pub(crate) struct Postrider {
     server: Running,
     pub(crate) port: u16,
-    api_port: u16,
+    pub(crate) api_port: u16,
 }
 
 impl Postrider {
@@ -83,6 +83,15 @@ impl Postrider {
     /// Asks the API. Returns the answer and how long it took.
     pub(crate) fn get(&self, path: &str) -> Result<(Value, Duration), String> {
         http::get(self.api_port, path, API_TOKEN)
+    }
+
+    /// A request that posts JSON to the API, over a connection that stays open.
+    pub(crate) fn request(&self, path: &str, json: &str) -> String {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {API_TOKEN}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{json}",
+            json.len()
+        )
     }
 
     /// How many e-mails the queue's statistics count under this name.

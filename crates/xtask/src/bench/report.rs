@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use super::api::{self, Round};
 use super::backlog::Backlog;
 use super::load::PAYLOAD_BYTES;
 use super::machine::Machine;
@@ -115,6 +116,7 @@ pub(crate) struct Report {
     options: Options,
     machine: Machine,
     pub(crate) ingest: Rounds,
+    pub(crate) api: Vec<Round>,
     pub(crate) relay: Rounds,
     pub(crate) memory: Option<Memory>,
     pub(crate) backlog: Option<Backlog>,
@@ -126,6 +128,7 @@ impl Report {
             options: options.clone(),
             machine,
             ingest: Rounds::default(),
+            api: Vec::new(),
             relay: Rounds::default(),
             memory: None,
             backlog: None,
@@ -146,6 +149,9 @@ impl Report {
         if !self.ingest.0.is_empty() {
             out.push_str("\n## Durable ingest\n\nA message is on disk before its 250. smtp-sink stores nothing.\n\n");
             out.push_str(&self.ingest.table());
+        }
+        if !self.api.is_empty() {
+            out.push_str(&api_section(&self.api, *sessions));
         }
         if !self.relay.0.is_empty() {
             out.push_str("\n## Relay\n\nAccepted, stored, and delivered to smtp-sink; the time ends with the last message there. Signing is with \
@@ -177,6 +183,29 @@ impl Report {
         }
         out
     }
+}
+
+fn api_section(rounds: &[Round], sessions: u64) -> String {
+    let mut out = String::from(
+        "\n## Durable ingest by the API\n\nE-mails posted as JSON, each composed and on disk before its 202, beside the same server's \
+         SMTP.\n\n| Postrider by | messages/s | each round | CPU per message, us | the API's rate by this |\n\
+         |---|---:|---|---:|---|\n",
+    );
+    let ratios: Vec<f64> =
+        rounds.iter().map(|round| round.api.messages_per_second / round.smtp.messages_per_second).collect();
+    let ratio = format!("{:.2} ({})", median(&ratios), joined(&ratios, 2));
+    let (smtp, api): (Vec<Sample>, Vec<Sample>) = rounds.iter().map(|round| (round.smtp, round.api)).unzip();
+    let connections = api::CONNECTIONS;
+    for (way, samples, ratio) in [
+        (format!("SMTP, {sessions} sessions"), smtp, ratio),
+        (format!("HTTP, {connections} connections"), api, String::new()),
+    ] {
+        let rates: Vec<f64> = samples.iter().map(|sample| sample.messages_per_second).collect();
+        let costs: Vec<f64> = samples.iter().map(|sample| sample.cpu_microseconds_per_message).collect();
+        let (rate, cost) = (median(&rates), median(&costs));
+        let _ = writeln!(out, "| {way} | {rate:.0} | {} | {cost:.0} | {ratio} |", joined(&rates, 0));
+    }
+    out
 }
 
 fn title(server: Server) -> &'static str {
@@ -219,6 +248,14 @@ mod tests {
         assert!(table.contains("| Postfix | 100 | 100, 200, 50 | 1000 | 6.0 (5.0, 7.0, 6.0) |"), "{table}");
         assert!(table.contains("| Postrider | 500 | 500, 1400, 300 | 150 |  |"), "{table}");
         assert!(!table.contains("smtp-sink"));
+    }
+
+    #[test]
+    fn the_api_is_held_against_smtp() {
+        let sample = |messages| Sample::new(messages, Duration::from_secs(1), messages * 100);
+        let section = api_section(&[Round { smtp: sample(1_000), api: sample(750) }], 64);
+        assert!(section.contains("| SMTP, 64 sessions | 1000 | 1000 | 100 | 0.75 (0.75) |"), "{section}");
+        assert!(section.contains("| HTTP, 16 connections | 750 | 750 | 100 |  |"), "{section}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod breaker;
 mod cache;
 mod local;
 mod pool;
+mod requested;
 mod reverse;
 mod selection;
 mod service;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_config::Settings;
-use postrider_core::source::{IpSelectionStats, IpSelectionTest};
+use postrider_core::source::{IpSelectionStats, IpSelectionTest, is_of_one_host};
 use postrider_core::{
     Attempt, Category, Clock, Domain, Outcome, Resolver, SourceDecision, SourceOrigin, SourceQuestion, Timestamp,
 };
@@ -24,6 +25,7 @@ use postrider_store::{ClaimedEmail, Store};
 
 use crate::http::HttpClient;
 use pool::Pool;
+use requested::Requested;
 use selection::Selection;
 use stats::Uses;
 
@@ -84,6 +86,7 @@ impl Source {
 pub(crate) struct Sources {
     clock: Arc<dyn Clock>,
     chooser: Chooser,
+    requested: Requested,
     uses: Uses,
 }
 
@@ -114,6 +117,7 @@ impl Sources {
         resolver: Arc<dyn Resolver>,
     ) -> Self {
         let options = &settings.ip_selection;
+        let requested = Requested::new(clock.clone(), resolver.clone());
         let chooser = match options.url.clone().filter(|_| options.enabled) {
             Some(url) => Chooser::Service(Arc::new(Selection::new(options, url, http, store, clock.clone(), resolver))),
             None if settings.source_ips.is_empty() => Chooser::System,
@@ -122,11 +126,14 @@ impl Sources {
                 Chooser::Pool(Box::new(Pool::new(sources, warm_ups, &store, clock.clone(), resolver)))
             }
         };
-        Self { clock, chooser, uses: Uses::default() }
+        Self { clock, chooser, requested, uses: Uses::default() }
     }
 
     /// The source of an e-mail's deliveries to one domain, if it can be told without waiting.
     pub(crate) fn known(&self, email: &ClaimedEmail, domain: &Domain) -> Option<Source> {
+        if let Some(ip) = email.instructions.source_ip {
+            return self.requested.known(ip);
+        }
         match &self.chooser {
             Chooser::System => Some(Source::default()),
             Chooser::Service(selection) => selection.known(&key(email, domain)),
@@ -141,6 +148,15 @@ impl Sources {
         domain: &Domain,
         indexes: &[usize],
     ) -> Result<Source, NoSource> {
+        let Some(ip) = email.instructions.source_ip else { return self.choose_any(email, domain, indexes).await };
+        match self.requested.choose(ip).await {
+            Ok(source) => Ok(source),
+            Err(gone) => Ok(gone.stand_in(self.choose_any(email, domain, indexes).await?)),
+        }
+    }
+
+    /// The source of deliveries that asks for none.
+    async fn choose_any(&self, email: &ClaimedEmail, domain: &Domain, indexes: &[usize]) -> Result<Source, NoSource> {
         let selection = match &self.chooser {
             Chooser::System => return Ok(Source::default()),
             Chooser::Pool(pool) => return pool.choose(domain).await,
@@ -159,6 +175,7 @@ impl Sources {
 
     /// The system does not let connections come from this address, whatever it said before.
     pub(crate) fn reject(&self, ip: IpAddr) {
+        self.requested.reject(ip);
         match &self.chooser {
             Chooser::System => {}
             Chooser::Service(selection) => selection.reject(ip),
@@ -168,9 +185,17 @@ impl Sources {
 
     /// A message that was to leave so did not: nobody was connected to, or it is decided anew.
     pub(crate) fn give_back(&self, source: &Source) {
-        if let Chooser::Pool(pool) = &self.chooser {
+        let is_requested = source.decision.as_ref().is_some_and(|decision| decision.origin == SourceOrigin::Request);
+        if let Chooser::Pool(pool) = &self.chooser
+            && !is_requested
+        {
             pool.give_back(source);
         }
+    }
+
+    /// Whether mail can leave from an address.
+    pub(crate) fn can_leave_from(&self, ip: IpAddr) -> bool {
+        is_of_one_host(ip) && local::can_bind(ip)
     }
 
     /// Counts attempts.

@@ -7,6 +7,7 @@ pub(super) mod list;
 pub(super) mod order;
 pub(super) mod raw;
 pub(super) mod retry;
+pub(super) mod send;
 pub(super) mod show;
 pub(super) mod timeline;
 

@@ -52,7 +52,7 @@ fn show_email(email: &EmailRecord, output: &mut Output) -> Result<(), Failure> {
 
 /// What the sender asked.
 fn show_instructions(instructions: &Instructions, envelope: &Envelope, output: &mut Output) -> Result<(), Failure> {
-    let Instructions { priority, tags, metadata, expires_at, waives_tls } = instructions;
+    let Instructions { priority, tags, metadata, expires_at, waives_tls, source_ip, webhook_url } = instructions;
     if *priority != Priority::NORMAL {
         field("Priority", &priority.get().to_string(), output)?;
     }
@@ -64,6 +64,12 @@ fn show_instructions(instructions: &Instructions, envelope: &Envelope, output: &
     }
     if let Some(at) = expires_at {
         field("Expires", &at.to_string(), output)?;
+    }
+    if let Some(ip) = source_ip {
+        field("Leaves from", &ip.to_string(), output)?;
+    }
+    if let Some(url) = webhook_url {
+        field("Tells", url, output)?;
     }
     if *waives_tls {
         field("Waives", "TLS (TLS-Required: No)", output)?;

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::inventory::{Inventory, Statuses};
 use super::progress::Progress;
-use super::{EXPORT_CALLS, EXPORT_EMAILS, EXPORT_ENTRIES, EXPORT_SUPPRESSIONS};
+use super::{EXPORT_CALLS, EXPORT_EMAILS, EXPORT_ENTRIES, EXPORT_REQUESTS, EXPORT_SUPPRESSIONS};
 use crate::cli::failure::Failure;
 
 /// What the source has, and how much of it was not in the target.
@@ -22,6 +22,8 @@ pub(super) struct Copied {
     pub(super) suppressions: Counts,
     /// What is told by webhook, or was.
     pub(super) webhooks: Counts,
+    /// Requests that are known if they come again.
+    pub(super) requests: Counts,
     /// Messages in mailboxes, each copy counted.
     pub(super) messages: Counts,
     pub(super) statuses: Statuses,
@@ -102,6 +104,18 @@ pub(super) async fn webhooks(source: &dyn Store, target: &dyn Store) -> Result<C
         counts.total += calls.len() as u64;
         counts.moved += target.import_calls(calls).await? as u64;
         calls = source.export_calls(Some(after), EXPORT_CALLS).await?;
+    }
+    Ok(counts)
+}
+
+pub(super) async fn requests(source: &dyn Store, target: &dyn Store) -> Result<Counts, Failure> {
+    let mut counts = Counts::default();
+    let mut requests = source.export_requests(None, EXPORT_REQUESTS).await?;
+    while let Some(last) = requests.last() {
+        let after = last.place();
+        counts.total += requests.len() as u64;
+        counts.moved += target.import_requests(requests).await? as u64;
+        requests = source.export_requests(Some(after), EXPORT_REQUESTS).await?;
     }
     Ok(counts)
 }

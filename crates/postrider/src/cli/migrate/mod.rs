@@ -32,6 +32,9 @@ const EXPORT_SUPPRESSIONS: u64 = 1_000;
 /// Webhook calls in one export.
 const EXPORT_CALLS: usize = 500;
 
+/// Requests in one export.
+const EXPORT_REQUESTS: usize = 1_000;
+
 /// Entries of mailboxes in one export.
 const EXPORT_ENTRIES: usize = 1_000;
 
@@ -129,6 +132,7 @@ async fn move_all(
     let notes = copy::notes(source, target).await?;
     let suppressions = copy::suppressions(source, target).await?;
     let webhooks = copy::webhooks(source, target).await?;
+    let requests = copy::requests(source, target).await?;
     let messages = copy::mailboxes(source, target).await?;
     let differences = verify::compare(source, target, &mut inventory, progress).await?;
     // One that started meanwhile may have sent what has been copied as waiting.
@@ -142,6 +146,7 @@ async fn move_all(
             aliases,
             suppressions,
             webhooks,
+            requests,
             notes,
             messages,
             statuses: inventory.statuses(),
@@ -165,7 +170,7 @@ fn report(summary: &Summary, (from, to): &(String, String), output: &mut Output)
     if output.is_json() {
         output.json(summary)?;
     } else {
-        let Copied { emails, users, domains, aliases, suppressions, webhooks, notes, messages, statuses: _ } =
+        let Copied { emails, users, domains, aliases, suppressions, webhooks, requests, notes, messages, statuses: _ } =
             &summary.copied;
         output.line(format!("From {from} to {to}:"))?;
         for (counts, one, many) in [
@@ -175,6 +180,7 @@ fn report(summary: &Summary, (from, to): &(String, String), output: &mut Output)
             (aliases, "alias", "aliases"),
             (suppressions, "suppressed address", "suppressed addresses"),
             (webhooks, "webhook call", "webhook calls"),
+            (requests, "request with a key", "requests with keys"),
             (notes, "note", "notes"),
             (messages, "message in mailboxes", "messages in mailboxes"),
         ] {

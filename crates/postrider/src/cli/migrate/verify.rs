@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::inventory::{Found, Inventory};
 use super::progress::Progress;
-use super::{EXPORT_CALLS, EXPORT_EMAILS, EXPORT_ENTRIES, EXPORT_SUPPRESSIONS};
+use super::{EXPORT_CALLS, EXPORT_EMAILS, EXPORT_ENTRIES, EXPORT_REQUESTS, EXPORT_SUPPRESSIONS};
 use crate::cli::failure::Failure;
 
 /// Of each kind of difference so many are named.
@@ -33,6 +33,7 @@ pub(super) struct Differences {
     suppressions: Named,
     notes: Named,
     webhooks: Named,
+    requests: Named,
     /// Mailboxes, and what is noted of all of a user's mail.
     mailboxes: Named,
     /// Numbers that a store gives and that are wrong.
@@ -60,7 +61,7 @@ impl Differences {
         self.kinds().iter().all(|(named, _)| named.count == 0) && self.counts.is_empty()
     }
 
-    fn kinds(&self) -> [(&Named, &'static str); 10] {
+    fn kinds(&self) -> [(&Named, &'static str); 11] {
         [
             (&self.missing, "e-mails missing in the target"),
             (&self.changed, "e-mails that differ"),
@@ -71,6 +72,7 @@ impl Differences {
             (&self.suppressions, "suppressed addresses that differ"),
             (&self.notes, "notes that differ"),
             (&self.webhooks, "webhook calls that differ"),
+            (&self.requests, "requests with keys that differ"),
             (&self.mailboxes, "mailboxes that differ"),
         ]
     }
@@ -131,6 +133,7 @@ pub(super) async fn compare(
     let (kept, there) = (notes(source).await?, notes(target).await?);
     differing(&kept, &there, |note| note.key.clone(), &mut differences.notes);
     webhooks(source, target, &mut differences.webhooks).await?;
+    requests(source, target, &mut differences.requests).await?;
     for user in &users {
         mailboxes(source, target, user, &mut differences.mailboxes).await?;
     }
@@ -146,6 +149,18 @@ async fn webhooks(source: &dyn Store, target: &dyn Store, named: &mut Named) -> 
         differing(&kept, &there, |call| call.id.to_string(), named);
         let Some(last) = kept.last().filter(|_| kept.len() == there.len()) else { return Ok(()) };
         after = Some(last.id);
+    }
+}
+
+/// Compares the requests that are known, in the order of their keys.
+async fn requests(source: &dyn Store, target: &dyn Store, named: &mut Named) -> Result<(), Failure> {
+    let mut after = None;
+    loop {
+        let kept = source.export_requests(after, EXPORT_REQUESTS).await?;
+        let there = target.export_requests(after, EXPORT_REQUESTS).await?;
+        differing(&kept, &there, |request| format!("{:02x?} {}", request.part.key, request.part.number), named);
+        let Some(last) = kept.last().filter(|_| kept.len() == there.len()) else { return Ok(()) };
+        after = Some(last.place());
     }
 }
 
