@@ -12,7 +12,7 @@ use crate::error::{ConfigError, ConfigErrors};
 use crate::mask;
 use crate::names::{self, Unknown};
 use crate::settings::{
-    Acme, AcmeChallenge, ClientCheck, DeliveryMode, IpSelection, LogFormat, LogLevel, SenderCheck, Settings,
+    Acme, AcmeChallenge, ClientCheck, DeliveryMode, IpSelection, LogFormat, LogLevel, SenderCheck, Settings, Traces,
     UnknownRecipients, Webhook,
 };
 use crate::sources::Sources;
@@ -218,6 +218,7 @@ fn blank() -> Settings {
         log_level: LogLevel::Error,
         enable_console_log: false,
         log_format: LogFormat::Json,
+        traces: Traces::default(),
         shutdown_timeout_seconds: 0,
     }
 }

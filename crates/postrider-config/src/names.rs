@@ -58,6 +58,7 @@ pub(crate) const SHARED_PREFIXES: &[&str] = &[
     "MONGODB_",
     "FALLBACK_",
     "ENABLE_",
+    "OTEL_",
 ];
 
 /// This many edits make a near miss; a swap of neighbours is one.

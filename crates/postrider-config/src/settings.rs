@@ -112,6 +112,29 @@ impl fmt::Debug for Webhook {
     }
 }
 
+/// Where traces go. `Debug` does not show the URL, which may hold a password.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Traces {
+    /// `None`: nowhere.
+    pub endpoint: Option<Url>,
+    /// `name=value`, with commas between them.
+    pub headers: Option<Secret>,
+    pub service_name: String,
+    /// Of a million traces, those that are sent.
+    pub sampled_per_million: u32,
+}
+
+impl Traces {
+    /// See [`Traces::sampled_per_million`].
+    pub const ALL: u32 = 1_000_000;
+}
+
+impl fmt::Debug for Traces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Traces").field("service_name", &self.service_name).finish_non_exhaustive()
+    }
+}
+
 /// How an authority is shown that names lead here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AcmeChallenge {
@@ -273,6 +296,7 @@ pub struct Settings {
     pub log_level: LogLevel,
     pub enable_console_log: bool,
     pub log_format: LogFormat,
+    pub traces: Traces,
     pub shutdown_timeout_seconds: u64,
 }
 

@@ -6,6 +6,7 @@
 mod acme;
 mod bounces;
 pub mod clock;
+pub mod collector;
 pub mod dkim;
 pub mod dns;
 pub mod tls;

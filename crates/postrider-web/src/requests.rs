@@ -8,6 +8,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use postrider_core::metrics::{self, MetricFamily};
 use prometheus::{HistogramVec, IntCounterVec, Registry};
+use tracing::field::Empty;
+use tracing::{Instrument as _, debug_span};
 
 use crate::AppState;
 
@@ -37,8 +39,11 @@ pub(crate) async fn measure(State(state): State<AppState>, request: Request, nex
     let method = known_method(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let began_at = Instant::now();
-    let response = next.run(request).await;
     let route = route.as_ref().map_or("", MatchedPath::as_str);
+    let span =
+        debug_span!("request", http.request.method = method, http.route = route, http.response.status_code = Empty);
+    let response = next.run(request).instrument(span.clone()).await;
+    span.record("http.response.status_code", response.status().as_u16());
     let stats = &state.requests;
     stats.seconds.with_label_values(&[method, route]).observe(began_at.elapsed().as_secs_f64());
     stats.requests.with_label_values(&[method, route, response.status().as_str()]).inc();

@@ -4,32 +4,36 @@
 use anstream::{AutoStream, ColorChoice};
 use postrider_config::{LogFormat, LogLevel, Settings};
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{fmt, registry};
+use tracing_subscriber::{Registry, fmt, registry};
+
+use crate::traces::Sending;
 
 /// Our crates' targets all start so.
-const OUR_TARGETS: &str = "postrider";
+pub(crate) const OUR_TARGETS: &str = "postrider";
 
 /// It shows whole answers of name servers where something is wrong with a signature. What follows from that we say ourselves.
 const PROOFS: &str = "hickory_net::dnssec";
 
 /// Starts logging as the settings say. Later calls change nothing: the first one holds for the process.
-pub(crate) fn init(settings: &Settings) {
-    if !settings.enable_console_log {
-        return;
-    }
+pub(crate) fn init(settings: &Settings, traces: Option<&Sending>) {
+    let console = settings.enable_console_log.then(|| console(settings));
+    let layers: Vec<_> = console.into_iter().chain(traces.map(Sending::layer)).collect();
+    // An error says that logging has been started already, which is what is wanted.
+    let _ = registry().with(layers).try_init();
+}
+
+fn console(settings: &Settings) -> Box<dyn Layer<Registry> + Send + Sync> {
     let filter = filter(settings.log_level);
     let layer = fmt::layer().with_writer(std::io::stderr);
-    let layer = match settings.log_format {
+    match settings.log_format {
         LogFormat::Text => {
             let colours = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
             layer.with_ansi(colours).with_target(false).with_filter(filter).boxed()
         }
         LogFormat::Json => layer.json().flatten_event(true).with_ansi(false).with_filter(filter).boxed(),
-    };
-    // An error says that logging has been started already, which is what is wanted.
-    let _ = registry().with(layer).try_init();
+    }
 }
 
 /// What we say at `level`; what libraries say only from a warning up, unless everything is wanted.

@@ -2,6 +2,7 @@
 
 mod cli;
 mod logging;
+mod traces;
 
 use std::process::ExitCode;
 

@@ -9,6 +9,7 @@ mod host;
 mod listeners;
 mod process;
 mod services;
+mod traces;
 
 use crate::mask::Secrecy;
 use crate::settings::{Secret, Settings};
@@ -168,6 +169,12 @@ pub static SECTIONS: &[Section] = &[
     },
     Section { title: "Source IPs", intro: "", settings: services::SOURCE_IPS },
     Section { title: "Process", intro: "", settings: process::PROCESS },
+    Section {
+        title: "Traces",
+        intro: "What sessions, messages, deliveries, webhooks and requests spend their time on, for OpenTelemetry. What a collector \
+                does not take in time is dropped; mail never waits for it.",
+        settings: traces::TRACES,
+    },
 ];
 
 /// A text of which nothing may be shown; the empty text is none.

@@ -182,9 +182,9 @@ fn optional<T>(text: &str, read: impl Fn(&str) -> Result<T, Reason>) -> Result<O
     if text.is_empty() { Ok(None) } else { read(text).map(Some) }
 }
 
-const HTTP_URL_ALLOWED: &str = "an http:// or https:// URL";
+pub(super) const HTTP_URL_ALLOWED: &str = "an http:// or https:// URL";
 
-fn set_url(url: &mut Option<Url>, text: &str) -> Result<(), Reason> {
+pub(super) fn set_url(url: &mut Option<Url>, text: &str) -> Result<(), Reason> {
     *url = optional(text, value::http_url)?;
     Ok(())
 }

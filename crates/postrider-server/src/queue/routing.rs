@@ -9,6 +9,7 @@ use postrider_core::{Address, Category, Domain, Outcome};
 use postrider_store::{ClaimedEmail, NodeId, Suppression};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tracing::{Instrument as _, debug_span};
 
 use super::lanes::Pushed;
 use super::worker::attempt_without_connection;
@@ -191,8 +192,11 @@ impl Queue {
         domain: &Domain,
         indexes: &[usize],
     ) -> Result<(Arc<Route>, Source), Outcome> {
-        let route = self.router.find(domain, TlsRule::of(email)).await.map_err(|no_route| no_route.outcome())?;
-        let source = self.sources.choose(email, domain, indexes).await.map_err(NoSource::outcome)?;
+        let span = debug_span!("route", email = %email.id, %domain);
+        let finding = self.router.find(domain, TlsRule::of(email)).instrument(span);
+        let route = finding.await.map_err(|no_route| no_route.outcome())?;
+        let span = debug_span!("source-ip", email = %email.id, %domain);
+        let source = self.sources.choose(email, domain, indexes).instrument(span).await.map_err(NoSource::outcome)?;
         Ok((route, source))
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use postrider_core::{Attempt, Category, Domain, ObjectId, Outcome};
 use postrider_store::{ClaimedEmail, NodeId, RawMessage, StoreError};
 use tokio::sync::MutexGuard;
-use tracing::{Instrument, debug, error, info_span, warn};
+use tracing::{Instrument, debug, debug_span, error, info_span, warn};
 
 use super::lanes::{NextJob, NoPlace, Start, Turn, Unconnected};
 use super::{Job, Queue};
@@ -326,7 +326,8 @@ impl Worker {
             if queue.delivery.tls_ledger.is_some() {
                 seen.extend(Seen::of(&connection, &self.route));
             }
-            match transaction::send(&queue.delivery, connection, email, &deliveries, raw, &may_send).await? {
+            let sending = transaction::send(&queue.delivery, connection, email, &deliveries, raw, &may_send);
+            match sending.instrument(debug_span!("transaction", recipients = deliveries.len())).await? {
                 // The other side closed it while nobody looked: that is no attempt.
                 (Sent { began: false, .. }, _) if was_kept => {
                     debug!("the kept connection was closed; a new one is opened")
@@ -348,7 +349,9 @@ impl Worker {
     ) -> Result<Box<Connection>, NotSent> {
         let queue = self.queue.clone();
         self.disconnected();
-        let connecting = connect::connect(&queue.delivery, &self.route, source, avoid_tls, next_hop).await;
+        let connecting = connect::connect(&queue.delivery, &self.route, source, avoid_tls, next_hop)
+            .instrument(debug_span!("connect", destination = %self.route.key))
+            .await;
         let mut connection = connecting.map_err(|failure| match failure.unbound {
             Some(ip) => NotSent::Unbound(ip),
             None => NotSent::Unconnected(Box::new(failure)),

@@ -13,7 +13,7 @@ use postrider_core::{
 };
 use postrider_store::{Accepted, ClaimedDelivery, ClaimedEmail, Filed, NewDelivery, NewEmail, NewRequest, StoreError};
 use postrider_wire::smtp::reply::Reply;
-use tracing::{error, info, warn};
+use tracing::{Instrument as _, debug_span, error, info, warn};
 
 use super::Context;
 use super::filings::Filings;
@@ -326,7 +326,8 @@ fn correct(submitted: &mut Submitted, outcomes: &[Result<(), Reply>]) {
 async fn keep(context: &Context, email: NewEmail) -> Result<Accepted, Refusal> {
     let (id, has_request) = (email.id, email.request.is_some());
     let began_at = context.clock.now();
-    match timeout(context.clock.as_ref(), context.limits.store_timeout, context.store.accept(email)).await {
+    let accepting = context.store.accept(email).instrument(debug_span!("store", email = %id));
+    match timeout(context.clock.as_ref(), context.limits.store_timeout, accepting).await {
         Ok(Ok(accepted)) => {
             context.stats.kept(context.clock.now().since(began_at));
             Ok(accepted)

@@ -20,7 +20,7 @@ use postrider_store::{
     EventKind, NewCall, NewEmail, NewEvent, Next, OutboxSweep, Store, StoreError,
 };
 use tokio::sync::{Notify, watch};
-use tracing::{debug, info, warn};
+use tracing::{Instrument as _, debug, debug_span, info, warn};
 use url::Url;
 
 use crate::http::HttpClient;
@@ -221,11 +221,13 @@ impl Webhooks {
             };
             *self.under_way().entry(endpoint.id).or_default() += 1;
             let (webhooks, queue) = (self.clone(), queue.clone());
-            tokio::spawn(async move {
+            let span = debug_span!("webhook", email = %call.email, webhook.event = %call.event, webhook.endpoint = %endpoint.id);
+            let make = async move {
                 webhooks.make(&endpoint, call, &queue).await;
                 webhooks.forget(endpoint.id);
                 webhooks.kick();
-            });
+            };
+            tokio::spawn(make.instrument(span));
         }
         Ok(())
     }

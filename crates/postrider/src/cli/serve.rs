@@ -11,6 +11,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::cli::{context, demo, dev};
 use crate::logging;
+use crate::traces::Sending;
 
 /// A shutdown keeps to its time by itself. One that still goes on this much later hangs, and is left.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -18,16 +19,20 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// Runs the server. Ends well after SIGTERM or SIGINT, at once and with a failure after a second one.
 pub(super) fn run(profile: Profile, output: &mut Output) -> Result<(), Failure> {
     let loaded = context::load(profile)?;
-    logging::init(&loaded.settings);
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("postrider")
         .build()
         .map_err(|error| Failure::Failed(format!("the threads cannot be started: {error}")))?;
+    let traces = Sending::start(&loaded.settings, runtime.handle()).map_err(Failure::Failed)?;
+    logging::init(&loaded.settings, traces.as_ref());
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
     let result = runtime.block_on(run_until_signal(loaded, profile, output));
+    if let Some(traces) = traces {
+        traces.finish();
+    }
     // Whatever still runs was given its time.
     runtime.shutdown_background();
     result

@@ -80,5 +80,6 @@ mod store_outage;
 mod support;
 mod suppression;
 mod tls_reports;
+mod traces;
 mod verify;
 mod webhook;
