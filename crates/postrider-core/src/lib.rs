@@ -35,7 +35,7 @@ pub use delivery::{
 pub use envelope::{BodyType, Direction, DsnReturn, Envelope, Notify, Recipient};
 pub use id::ObjectId;
 pub use instructions::{Instructions, Priority};
-pub use message::{Attachment, Bodies, Content, Message, Summary};
+pub use message::{Attachment, Bodies, Content, Message, Summary, searched_text};
 pub use ports::{Clock, Control, ControlError, ResolveError, Resolver};
 pub use retry::RetrySchedule;
 pub use source::{SourceDecision, SourceOrigin, SourceQuestion};

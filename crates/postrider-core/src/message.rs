@@ -107,6 +107,12 @@ impl Content {
     }
 }
 
+/// How much of the text of a message is searched, in bytes.
+pub const SEARCHED_TEXT_BYTES_MAX: usize = 64 << 10;
+
+/// How much of a message is looked through for its text, in bytes.
+pub const SEARCHED_MESSAGE_BYTES_MAX: usize = 1 << 20;
+
 /// The decoded contents of a message, for a store that keeps them apart.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Bodies {
@@ -127,6 +133,15 @@ impl Bodies {
             attachments: parsed.attachments().take(ATTACHMENTS_MAX).map(|part| part.contents().to_vec()).collect(),
         }
     }
+}
+
+/// The text by which a message is found: its plain text, or its HTML as text, up to [`SEARCHED_TEXT_BYTES_MAX`]. What stands behind
+/// the first [`SEARCHED_MESSAGE_BYTES_MAX`] is not looked at.
+pub fn searched_text(raw: &[u8]) -> Option<String> {
+    let head = raw.get(..SEARCHED_MESSAGE_BYTES_MAX).unwrap_or(raw);
+    let mut text = text_body(&MessageParser::default().parse(head)?)?;
+    text.truncate(text.floor_char_boundary(SEARCHED_TEXT_BYTES_MAX));
+    Some(text)
 }
 
 fn text_body(parsed: &mail_parser::Message<'_>) -> Option<String> {

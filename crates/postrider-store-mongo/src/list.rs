@@ -29,9 +29,15 @@ const ID_DISTANCE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// E-mails that are looked at here together.
 const PART_EMAILS: usize = 200;
 
+/// E-mails that are looked at for one page where their documents must be read: for the words of their texts.
+const EXAMINED_WHOLE_MAX: u64 = 20_000;
+
 /// One page of what matches.
 pub(crate) async fn find(engine: &Engine, request: &ListRequest) -> Result<EmailPage> {
     let terms = request.filter.all();
+    let reads_texts = terms.iter().any(|term| matches!(term.condition, Condition::Text(_)));
+    let examined_max = if reads_texts { request.examined_max.min(EXAMINED_WHOLE_MAX) } else { request.examined_max };
+    let request = &ListRequest { examined_max, ..request.clone() };
     let asks_for_status = terms.iter().any(|term| matches!(term.condition, Condition::Status(_)));
     let sending = if asks_for_status { sending(engine).await? } else { HashSet::new() };
     let mut scan = Scan::new(request, known_total(engine, &terms, &sending).await?);

@@ -5,7 +5,7 @@
 //! domains, each between `\x02`; `\x01`; sender, `\n`, each recipient with `\n`; `\x01`; subject; `\x01`; Message-ID.
 
 use mongodb::bson::{Document, doc};
-use postrider_core::query::{AddressPattern, Words};
+use postrider_core::query::{AddressPattern, Words, stands_alone};
 use postrider_core::{Address, Domain, Summary};
 
 /// The string of an e-mail.
@@ -64,26 +64,43 @@ pub(crate) fn subject(words: &Words) -> Document {
     matching(&format!("^[^\\x01]*\\x01[^\\x01]*\\x01[^\\x01]*?{}", phrase(words)))
 }
 
-/// That have these words in subject, an address or the Message-ID.
+/// That have these words in subject, an address, the Message-ID or the text. Texts are in the documents alone.
 pub(crate) fn words(words: &Words) -> Document {
-    matching(&format!("\\x01[^\\x02]*?{}", phrase(words)))
+    let told = matching(&format!("\\x01[^\\x02]*?{}", phrase(words)));
+    doc! { "$or": [told, doc! { "text": { "$regex": phrase_between(words, "[^\\p{L}\\p{N}]") } }] }
 }
 
 fn matching(pattern: &str) -> Document {
     doc! { "search": { "$regex": pattern } }
 }
 
-/// Words one after the other, within one address or field. Case is folded as in words, which are beyond ASCII too.
+/// Words one after the other, within one address or field.
 fn phrase(words: &Words) -> String {
+    phrase_between(words, "[^\\p{L}\\p{N}\\x01\\n]")
+}
+
+/// Words with such characters between them. Case is folded as in words, which are beyond ASCII too.
+fn phrase_between(words: &Words, gap: &str) -> String {
     const WITHIN: &str = "[\\p{L}\\p{N}]";
-    let mut pattern = format!("(?i)(?<!{WITHIN})");
-    for (n, word) in words.as_slice().iter().enumerate() {
-        if n > 0 {
-            pattern.push_str("[^\\p{L}\\p{N}\\x01\\n]+");
+    let words = words.as_slice();
+    let alone = |word: Option<&String>| word.is_some_and(|word| stands_alone(word));
+    let mut pattern = String::from("(?i)");
+    if !alone(words.first()) {
+        pattern.push_str(&format!("(?<!{WITHIN})"));
+    }
+    let mut before: Option<&String> = None;
+    for word in words {
+        if before.is_some() {
+            pattern.push_str(gap);
+            // In scripts without blanks nothing need be between them.
+            pattern.push(if alone(before) || stands_alone(word) { '*' } else { '+' });
         }
         pattern.push_str(&literal(word));
+        before = Some(word);
     }
-    pattern.push_str(&format!("(?!{WITHIN})"));
+    if !alone(words.last()) {
+        pattern.push_str(&format!("(?!{WITHIN})"));
+    }
     pattern
 }
 

@@ -52,7 +52,9 @@ pub trait Emails: Send + Sync {
     /// [`StoreError::Exists`] if the id is taken, or the part of the request was carried out.
     async fn accept(&self, email: NewEmail) -> Result<Accepted>;
 
-    /// One page of a list of e-mails. Past the last page it is empty.
+    /// One page of a list of e-mails. Past the last page it is empty. What was accepted is found at once, but by the words of
+    /// its text only when these are indexed, within a second as a rule; the page says if some are not
+    /// ([`EmailPage::is_incomplete`]).
     async fn find(&self, request: ListRequest) -> Result<EmailPage>;
 
     /// One page of the e-mails that match, newest first. `page` counts from 1.

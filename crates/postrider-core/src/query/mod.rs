@@ -22,7 +22,7 @@ use crate::{Address, Direction, Domain, EmailStatus, ObjectId, Timestamp};
 pub use document::document;
 pub use error::QueryError;
 pub use keys::{KEYS, Key};
-pub use words::{Words, WordsOf};
+pub use words::{Words, WordsOf, stands_alone};
 
 /// A query is no longer, in bytes.
 pub const QUERY_BYTES_MAX: usize = 512;
@@ -73,7 +73,7 @@ pub enum Condition {
     Tag(String),
     /// The subject has these words in it, one after the other.
     Subject(Words),
-    /// Its subject, one of its addresses or its Message-ID has these words in it, one after the other.
+    /// Its subject, one of its addresses, its Message-ID or its text has these words in it, one after the other.
     Text(Words),
     Id(ObjectId),
     /// Without angle brackets, as it stands in the message.

@@ -48,7 +48,7 @@ impl Iterator for WordsOf<'_> {
 
     fn next(&mut self) -> Option<String> {
         let (start, first) = self.characters.find(|&(_, c)| c.is_alphanumeric())?;
-        if stands_alone(first) {
+        if is_alone(first) {
             return Some(folded(&self.text[start..start + first.len_utf8()]));
         }
         let mut end = start + first.len_utf8();
@@ -67,7 +67,7 @@ impl Iterator for WordsOf<'_> {
 }
 
 fn is_within(c: char) -> bool {
-    c.is_alphanumeric() && !stands_alone(c)
+    c.is_alphanumeric() && !is_alone(c)
 }
 
 fn folded(word: &str) -> String {
@@ -76,8 +76,13 @@ fn folded(word: &str) -> String {
     folded
 }
 
+/// Whether a word is one character of a script without blanks: others follow it without anything between.
+pub fn stands_alone(word: &str) -> bool {
+    word.chars().next().is_some_and(is_alone)
+}
+
 /// Characters of scripts without blanks: Thai to Khmer, Han and what Japanese has beside it.
-fn stands_alone(c: char) -> bool {
+fn is_alone(c: char) -> bool {
     matches!(c,
         '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{30ff}'
         | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{323af}')

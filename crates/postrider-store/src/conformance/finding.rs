@@ -143,6 +143,48 @@ pub(super) async fn words_are_found_whole(harness: &dyn Harness) {
     }
 }
 
+pub(super) async fn words_of_texts_are_found(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let plain =
+        "Subject: Hello\r\n\r\nPlease pay the invoice by Friday.\r\nGr\u{fc}\u{df}e, \u{8acb}\u{6c42}\u{66f8}\r\n";
+    let plain = accept(&store, with_message(1, &["ann@one.example"], plain)).await;
+    let encoded = "Subject: Friday\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n\
+        UGF5bWVudCByZWNlaXZlZDogdGhhbmsgeW91Lg==\r\n";
+    let encoded = accept(&store, with_message(2, &["bob@one.example"], encoded)).await;
+    let html = "Subject: News\r\nContent-Type: text/html\r\n\r\n<p title=\"hidden\">Fine <b>offers</b> inside</p>\r\n";
+    let html = accept(&store, with_message(3, &["cid@one.example"], html)).await;
+    let mixed = "Subject: Report\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\nNumbers attached\r\n\
+        --x\r\nContent-Type: text/plain\r\nContent-Disposition: attachment; filename=a.txt\r\n\r\nattachmentword\r\n--x--\r\n";
+    let mixed = accept(&store, with_message(4, &["dan@one.example"], mixed)).await;
+    let cases: [(&str, &[_]); 19] = [
+        ("invoice", &[plain]),
+        ("INVOICE pay", &[plain]),
+        ("\"the invoice\"", &[plain]),
+        ("\"invoice the\"", &[]),
+        ("friday", &[encoded, plain]),
+        ("friday -invoice", &[encoded]),
+        ("subject:friday", &[encoded]),
+        ("gr\u{dc}\u{df}e", &[plain]),
+        ("\u{6c42}\u{66f8}", &[plain]),
+        ("\"thank you\"", &[encoded]),
+        ("UGF5bWVudCByZWNlaXZlZDogdGhhbmsgeW91Lg", &[]),
+        ("offers inside", &[html]),
+        ("attached", &[mixed]),
+        ("attachmentword", &[]),
+        ("invoice domain:one.example", &[plain]),
+        ("invoice to:bob@one.example", &[]),
+        ("status:queued friday", &[encoded, plain]),
+        ("-friday -status:sent", &[mixed, html]),
+        ("\"hello please\"", &[]),
+    ];
+    for (query, expected) in cases {
+        assert_eq!(found(&store, query).await, expected, "{query:?}");
+    }
+    assert!(store.delete(plain).await.unwrap());
+    assert_eq!(found(&store, "invoice").await, []);
+    assert_eq!(found(&store, "friday").await, [encoded]);
+}
+
 pub(super) async fn addresses_are_found_whole_or_in_part(harness: &dyn Harness) {
     let store = harness.open().await;
     let mut first = email(1, &["Bob@two.example"]);
@@ -273,7 +315,14 @@ pub(super) async fn lists_look_at_so_many(harness: &dyn Harness) {
 pub(super) async fn what_is_not_listed_is_not_found(harness: &dyn Harness) {
     let store = harness.open().await;
     let id = accept(&store, with_message(1, &["ann@one.example"], "Subject: secret\r\n\r\nhidden words\r\n")).await;
-    let queries = ["secret", "subject:secret", "domain:one.example", "recipient:ann", "recipient:ann@one.example"];
+    let queries = [
+        "secret",
+        "\"hidden words\"",
+        "subject:secret",
+        "domain:one.example",
+        "recipient:ann",
+        "recipient:ann@one.example",
+    ];
     for query in queries {
         assert_eq!(found(&store, query).await, [id], "{query}");
     }

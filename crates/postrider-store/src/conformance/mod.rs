@@ -170,6 +170,7 @@ checks! { $
         each_term_of_a_query_restricts
         terms_are_negated
         words_are_found_whole
+        words_of_texts_are_found
         addresses_are_found_whole_or_in_part
         lists_go_on_at_a_place
         lists_go_back_from_a_place

@@ -106,6 +106,7 @@ pub struct EmailPage {
     pub next: Option<ListPlace>,
     /// Before which the last page ends, if there may be one.
     pub previous: Option<ListPlace>,
-    /// There may be more e-mails that match: too many had to be looked at, and it goes on at `next`.
+    /// There may be more e-mails that match: too many had to be looked at, and it goes on at `next`; or words are looked for,
+    /// and not all texts are indexed yet.
     pub is_incomplete: bool,
 }

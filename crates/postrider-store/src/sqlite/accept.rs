@@ -244,7 +244,7 @@ impl EmailRow {
             content,
         ])?;
         if self.hold & HOLD_LISTED != 0 {
-            batch.count(self.status);
+            batch.count(seq, self.status);
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::changes::Told;
 use super::codes::{self, STATUS_CODES, StatusCode};
 use super::mailboxes::touched::Touched;
+use super::search;
 use crate::error::StoreError;
 use crate::records::{Change, NodeId};
 
@@ -31,6 +32,8 @@ pub(super) struct Batch<'c> {
     domain_errors: HashMap<String, (Timestamp, String)>,
     nodes: HashMap<NodeId, Option<i64>>,
     told: Vec<Change>,
+    /// E-mails that came into lists or left them.
+    listed: Vec<i64>,
 }
 
 /// What an e-mail's row must learn.
@@ -76,11 +79,13 @@ impl<'c> Batch<'c> {
             domain_errors: HashMap::new(),
             nodes: HashMap::new(),
             told: Vec::new(),
+            listed: Vec::new(),
         }
     }
 
-    /// An e-mail of this status came.
-    pub(super) fn count(&mut self, status: EmailStatus) {
+    /// An e-mail of this status came, at this row.
+    pub(super) fn count(&mut self, seq: i64, status: EmailStatus) {
+        self.listed.push(seq);
         self.counters[usize::from(codes::email_status_code(status))] += 1;
     }
 
@@ -90,6 +95,7 @@ impl<'c> Batch<'c> {
             *counter -= 1;
         }
         self.changes.remove(&seq);
+        self.listed.push(seq);
     }
 
     /// Deliveries of an e-mail changed: its row follows before the commit.
@@ -189,7 +195,9 @@ impl<'c> Batch<'c> {
                 )?
                 .execute((domain, at.as_millis(), error))?;
         }
-        Ok(Told { changes: self.told, mailboxes: self.mailboxes.finish()? })
+        search::log(self.connection, &self.listed)?;
+        let is_to_be_indexed = !self.listed.is_empty();
+        Ok(Told { changes: self.told, mailboxes: self.mailboxes.finish()?, is_to_be_indexed })
     }
 
     /// Brings an e-mail's row in line with its deliveries.

@@ -4,11 +4,13 @@
 //! process, so what it counts are those of other processes. It says that something changed and not what: then listeners
 //! look everywhere.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::broadcast;
 
+use super::search::Bell;
 use crate::records::{Change, MailboxChange};
 
 /// How often the writer looks for commits of other processes while anybody listens.
@@ -25,6 +27,8 @@ const MAILBOX_CHANGES_KEPT: usize = 1_024;
 pub(super) struct Told {
     pub(super) changes: Vec<Change>,
     pub(super) mailboxes: Vec<MailboxChange>,
+    /// There is something for the full-text index.
+    pub(super) is_to_be_indexed: bool,
 }
 
 /// The writer's side.
@@ -32,6 +36,7 @@ pub(super) struct Told {
 pub(super) struct Teller {
     sender: broadcast::Sender<Change>,
     mailbox_sender: broadcast::Sender<MailboxChange>,
+    bell: Arc<Bell>,
     /// What the connection counted last; unknown on another connection.
     seen: Option<i64>,
     looked_at: Instant,
@@ -43,6 +48,7 @@ impl Teller {
         Self {
             sender: broadcast::Sender::new(CHANGES_KEPT),
             mailbox_sender: broadcast::Sender::new(MAILBOX_CHANGES_KEPT),
+            bell: Arc::default(),
             seen: count(connection).ok(),
             looked_at: Instant::now(),
         }
@@ -56,8 +62,16 @@ impl Teller {
         self.mailbox_sender.clone()
     }
 
+    /// Rings where something is to be indexed.
+    pub(super) fn bell(&self) -> Arc<Bell> {
+        Arc::clone(&self.bell)
+    }
+
     /// Tells of what was committed.
     pub(super) fn tell(&self, told: &Told) {
+        if told.is_to_be_indexed {
+            self.bell.ring();
+        }
         for &change in &told.changes {
             // Nobody may be listening.
             let _ = self.sender.send(change);
@@ -91,7 +105,11 @@ impl Teller {
             Ok(counted) if self.seen == Some(counted) => {}
             Ok(counted) => {
                 self.seen = Some(counted);
-                self.tell(&Told { changes: Change::ALL.into(), mailboxes: vec![MailboxChange::Anything] });
+                self.tell(&Told {
+                    changes: Change::ALL.into(),
+                    mailboxes: vec![MailboxChange::Anything],
+                    is_to_be_indexed: true,
+                });
             }
             // Whatever keeps it from reading: the next look finds the same.
             Err(error) => tracing::debug!(error = %error, "commits of other processes could not be looked for"),

@@ -24,6 +24,7 @@ mod readers;
 mod record;
 mod requests;
 mod schema;
+mod search;
 mod sequence;
 mod settle;
 mod stats;
@@ -50,6 +51,7 @@ use self::claim::Walk;
 use self::claims::{Guarded, Orphans};
 use self::open::Opened;
 use self::readers::Readers;
+use self::search::Index;
 use self::writer::{Writer, lock};
 use crate::error::StoreError;
 use crate::records::*;
@@ -60,6 +62,7 @@ type Result<T> = std::result::Result<T, StoreError>;
 /// The store on SQLite.
 #[derive(Debug)]
 pub struct SqliteStore {
+    index: Arc<Index>,
     writer: Arc<Writer>,
     readers: Readers,
     orphans: Arc<Orphans>,
@@ -97,7 +100,9 @@ impl SqliteStore {
         if is_alone {
             mailboxes::removal::purge_by_and_by(&writer);
         }
+        let index = if is_alone { Index::start(options, &writer)? } else { Index::idle(writer.bell()) };
         Ok(Self {
+            index: Arc::new(index),
             writer,
             readers: Readers::new(readers, options.waiting_max),
             orphans: Arc::default(),
@@ -156,8 +161,12 @@ impl Store for SqliteStore {
 
     async fn close(&self) -> Result<()> {
         self.readers.close().await;
-        let writer = Arc::clone(&self.writer);
-        tokio::task::spawn_blocking(move || writer.stop())
+        let (writer, index) = (Arc::clone(&self.writer), Arc::clone(&self.index));
+        let stop = move || {
+            index.stop();
+            writer.stop();
+        };
+        tokio::task::spawn_blocking(stop)
             .await
             .map_err(|error| StoreError::Unavailable(format!("the store did not close: {error}")))
     }
@@ -178,6 +187,9 @@ impl Emails for SqliteStore {
     }
 
     async fn find(&self, request: ListRequest) -> Result<EmailPage> {
+        if list::asks_for_text(&request) {
+            self.index.catch_up(&self.readers).await?;
+        }
         self.read(move |connection| list::find(connection, &request)).await
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::schema;
+use super::{schema, search};
 use crate::error::StoreError;
 
 /// The database within `DATA_DIR`; SQLite keeps its log and index beside it.
@@ -69,9 +69,9 @@ impl SqliteOptions {
         self.path.join(DATABASE_FILE).exists()
     }
 
-    /// How large the database is on the disk, its log included, in bytes; 0 where there is none.
+    /// How large the database is on the disk, its log and the full-text index included, in bytes; 0 where there is none.
     pub fn size_bytes(&self) -> u64 {
-        let files = [DATABASE_FILE, LOG_FILE].map(|name| std::fs::metadata(self.path.join(name)));
+        let files = [DATABASE_FILE, LOG_FILE, search::INDEX_FILE].map(|name| std::fs::metadata(self.path.join(name)));
         files.iter().flatten().map(std::fs::Metadata::len).sum()
     }
 
@@ -118,7 +118,10 @@ pub(super) fn lock(options: &SqliteOptions) -> Result<File, StoreError> {
 pub(super) fn open(options: &SqliteOptions) -> Result<Opened, StoreError> {
     let mut writer = connect(&options.path, May::Create)?;
     schema::migrate(&mut writer)?;
-    connections(options, writer)
+    search::prepare(&options.path, &writer, true)?;
+    let opened = connections(options, writer)?;
+    opened.readers.iter().try_for_each(|reader| search::attach(reader, &options.path))?;
+    Ok(opened)
 }
 
 /// Opens the connections of a process beside the one that may hold the lock.
@@ -139,7 +142,14 @@ pub(super) fn open_shared(options: &SqliteOptions) -> Result<Opened, StoreError>
             )));
         }
     }
-    connections(options, writer)
+    let prepared = search::prepare(&options.path, &writer, false);
+    let opened = connections(options, writer)?;
+    let mut readers = opened.readers.iter();
+    // Whoever does not search does not need it. A server that starts builds it anew.
+    if let Err(error) = prepared.and_then(|()| readers.try_for_each(|reader| search::attach(reader, &options.path))) {
+        tracing::warn!(error = %error, "the full-text index cannot be read");
+    }
+    Ok(opened)
 }
 
 /// A new connection for the writer, in place of one that does not work any more.
@@ -155,14 +165,17 @@ pub(super) fn reopen_writer(options: &SqliteOptions) -> Result<Connection, Store
 
 fn connections(options: &SqliteOptions, writer: Connection) -> Result<Opened, StoreError> {
     prepare_writer(options, &writer)?;
-    let readers = (0..options.readers.max(1)).map(|_| {
-        let reader = connect(&options.path, May::Open)?;
-        reader.pragma_update(None, "query_only", true)?;
-        reader.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB))?;
-        Ok(reader)
-    });
+    let readers = (0..options.readers.max(1)).map(|_| connect_to_read(&options.path));
     let readers = readers.collect::<Result<_, StoreError>>()?;
     Ok(Opened { writer, checkpoint: connect(&options.path, May::Open)?, readers })
+}
+
+/// A connection that only reads the database.
+pub(super) fn connect_to_read(folder: &Path) -> Result<Connection, StoreError> {
+    let reader = connect(folder, May::Open)?;
+    reader.pragma_update(None, "query_only", true)?;
+    reader.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB))?;
+    Ok(reader)
 }
 
 fn prepare_writer(options: &SqliteOptions, writer: &Connection) -> Result<(), StoreError> {
@@ -176,18 +189,25 @@ fn prepare_writer(options: &SqliteOptions, writer: &Connection) -> Result<(), St
 }
 
 /// What opening may do where there is no database.
-#[derive(PartialEq, Eq)]
-enum May {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum May {
     Create,
     Open,
 }
 
 fn connect(folder: &Path, may: May) -> Result<Connection, StoreError> {
+    let connection = connect_file(&folder.join(DATABASE_FILE), may)?;
+    // Checkpoints have their own thread.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    Ok(connection)
+}
+
+/// A connection to a file of ours.
+pub(super) fn connect_file(path: &Path, may: May) -> Result<Connection, StoreError> {
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     flags.set(OpenFlags::SQLITE_OPEN_CREATE, may == May::Create);
-    let path = folder.join(DATABASE_FILE);
     let open = || -> rusqlite::Result<Connection> {
-        let connection = Connection::open_with_flags(&path, flags)?;
+        let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         // Otherwise a statement whose plan may depend on its parameters is compiled anew each time it comes from the cache,
@@ -199,8 +219,6 @@ fn connect(folder: &Path, may: May) -> Result<Connection, StoreError> {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
-        // Checkpoints have their own thread.
-        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         Ok(connection)
     };
     open().map_err(|error| match StoreError::from(error) {
@@ -244,8 +262,8 @@ mod tests {
         drop(open(&options).unwrap());
         options.verify().unwrap();
         let path = folder.path().join(DATABASE_FILE);
-        let size_bytes = std::fs::metadata(&path).unwrap().len();
-        assert_eq!(options.size_bytes(), size_bytes);
+        let sizes = [&path, &folder.path().join(search::INDEX_FILE)].map(|path| std::fs::metadata(path).unwrap().len());
+        assert_eq!(options.size_bytes(), sizes.iter().sum::<u64>());
         // All pages but the first two: the schema is whole, what it names is not.
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[2 * PAGE_BYTES as usize..].fill(0x5a);

@@ -10,7 +10,7 @@ use crate::error::StoreError;
 /// Each step leads from the version that is its position to the next. Steps are never changed, only added.
 const MIGRATIONS: &[&str] = &[
     VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9, VERSION_10,
-    VERSION_11,
+    VERSION_11, VERSION_12,
 ];
 
 /// The version of this program's schema, kept in `PRAGMA user_version`.
@@ -225,6 +225,14 @@ CREATE TABLE requests (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX requests_old ON requests (at);
+";
+
+/// What came into lists or left them, for the full-text index (see [`super::search`]).
+const VERSION_12: &str = "
+CREATE TABLE index_log (
+    n INTEGER PRIMARY KEY,      -- in the order of commits; the last row stays, so that none is used twice
+    emails BLOB NOT NULL        -- their rows, 8 bytes each, big-endian
+) STRICT;
 ";
 
 /// The suppression list.

@@ -19,6 +19,7 @@ use super::changes::Teller;
 use super::checkpoint::Checkpointer;
 use super::failure::Failure;
 use super::open::{self, SqliteOptions};
+use super::search::Bell;
 use crate::error::StoreError;
 use crate::records::{Change, MailboxChange};
 
@@ -37,6 +38,7 @@ pub(super) struct Writer {
     thread: Mutex<Option<JoinHandle<()>>>,
     changes: broadcast::Sender<Change>,
     mailbox_changes: broadcast::Sender<MailboxChange>,
+    bell: Arc<Bell>,
 }
 
 impl Writer {
@@ -49,7 +51,7 @@ impl Writer {
     ) -> std::io::Result<Arc<Self>> {
         let (sender, receiver) = sync_channel(options.waiting_max);
         let teller = Teller::new(&connection);
-        let (changes, mailbox_changes) = (teller.sender(), teller.mailbox_sender());
+        let (changes, mailbox_changes, bell) = (teller.sender(), teller.mailbox_sender(), teller.bell());
         let work = move || {
             Loop { connection, checkpointer, teller, options }.run(&receiver);
             drop(keep);
@@ -60,7 +62,13 @@ impl Writer {
             thread: Mutex::new(Some(thread)),
             changes,
             mailbox_changes,
+            bell,
         }))
+    }
+
+    /// Rings where something was committed that is to be indexed.
+    pub(super) fn bell(&self) -> Arc<Bell> {
+        Arc::clone(&self.bell)
     }
 
     /// What this process and others commit from now on.

@@ -31,7 +31,7 @@ struct EmailPagination {
     /// Leads to the page before; not there on the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     prev_cursor: Option<String>,
-    /// There where not all was looked at that may match: `nextCursor` goes on there.
+    /// There where not all was looked at that may match: `nextCursor` goes on there. Without one, not all texts are indexed yet.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     incomplete: bool,
 }

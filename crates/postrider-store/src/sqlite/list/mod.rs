@@ -2,9 +2,11 @@
 //!
 //! A list goes through the rows that an index leads to ([`source`]), in the order of the list, and looks at each whether it
 //! matches ([`check`]): never at messages. However many there are, one request looks at so many rows and no more. What only asks
-//! for a status is counted already.
+//! for a status is counted already. Words of texts are in the full-text index alone ([`super::search`]): it leads to them, or
+//! decides about rows that come another way ([`decision`]).
 
 mod check;
+mod decision;
 mod source;
 
 use postrider_core::EmailStatus;
@@ -12,12 +14,17 @@ use postrider_core::query::{Condition, Term};
 use rusqlite::Connection;
 
 use self::check::Check;
+use self::decision::Decision;
 use self::source::Source;
 use super::codes;
 use super::record::{self, Sending};
+use super::search::{Expression, Lag};
 use crate::error::StoreError;
 use crate::listing::Scan;
 use crate::records::{EmailPage, ListPlace, ListRequest};
+
+/// E-mails that the full-text index does not have yet, and that are looked at one by one instead.
+const RECENT_MAX: usize = 10_000;
 
 /// One page of what matches.
 pub(super) fn find(connection: &Connection, request: &ListRequest) -> Result<EmailPage, StoreError> {
@@ -25,14 +32,31 @@ pub(super) fn find(connection: &Connection, request: &ListRequest) -> Result<Ema
     let sending = record::sending(&transaction)?;
     let terms = request.filter.all();
     let mut scan = Scan::new(request, known_total(&transaction, &terms, &sending)?);
+    let lag = if uses_index(&terms) { Some(Lag::of(&transaction, RECENT_MAX)?) } else { None };
     if !scan.is_past_the_end() {
-        let source = Source::of(&terms, request, &sending);
+        let source = Source::of(&transaction, &terms, request, &sending, lag.as_ref())?;
         let check = Check::new(&transaction, &terms, &sending);
-        source.run(&transaction, |row, seq| Ok(scan.visit(seq, check.matches(row, seq)?)))?;
+        let mut decision = Decision::of(&transaction, Expression::deciding(&terms), &source, lag.as_ref());
+        source.run(&transaction, |row, seq| {
+            let is_new = decision.is_new(seq);
+            let matches = (is_new || decision.agrees(seq)?) && check.matches(row, seq, is_new)?;
+            Ok(scan.visit(seq, matches))
+        })?;
     }
     let emails = scan.keys().into_iter().map(|seq| record::record(&transaction, seq, sending.contains(seq)));
     let emails = emails.collect::<Result<_, _>>()?;
-    Ok(scan.page(emails, place))
+    let page = scan.page(emails, place);
+    let lacks_some = asks_for_text(request) && lag.is_some_and(|lag| lag.is_behind() || lag.is_unfilled);
+    Ok(EmailPage { is_incomplete: page.is_incomplete || lacks_some, ..page })
+}
+
+/// Whether words are looked for that only the full-text index knows.
+pub(super) fn asks_for_text(request: &ListRequest) -> bool {
+    request.filter.terms.iter().any(|term| matches!(term.condition, Condition::Text(_)))
+}
+
+fn uses_index(terms: &[Term]) -> bool {
+    Expression::leading(terms).is_some() || Expression::deciding(terms).is_some()
 }
 
 /// How many match, where the counters tell: all, or those of some statuses.
