@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod mime;
 pub mod ports;
 pub mod query;
+pub mod queue;
 pub mod retry;
 mod schema;
 pub mod source;

@@ -9,8 +9,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Serialize;
 
+use crate::address::Domain;
 use crate::id::ObjectId;
 use crate::metrics::MetricFamily;
+use crate::queue::{DeliveryPlace, DomainLine};
 use crate::source::{IpSelectionStats, IpSelectionTest, SourceQuestion};
 use crate::submission::{Submission, SubmissionError, SubmissionLimits, Submitted};
 use crate::time::Timestamp;
@@ -143,6 +145,16 @@ pub struct ControlError(pub String);
 pub trait Control: Send + Sync + fmt::Debug {
     /// Looks at the queue now, because somebody changed it behind the server's back.
     fn kick_queue(&self);
+
+    /// In whose name this server takes deliveries on; `None` while it takes none.
+    fn node(&self) -> Option<ObjectId>;
+
+    /// Where the deliveries of an e-mail are that this server has taken on. One that is not named is between two steps, or its
+    /// outcome is being recorded.
+    fn delivery_places(&self, email: ObjectId) -> Vec<DeliveryPlace>;
+
+    /// What this server has taken on of these domains' mail, in their order.
+    fn domain_lines(&self, domains: &[Domain]) -> Vec<DomainLine>;
 
     fn smtp_stats(&self) -> SmtpStats;
 

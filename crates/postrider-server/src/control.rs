@@ -6,9 +6,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use postrider_core::metrics::MetricFamily;
 use postrider_core::ports::{ListenerStatus, MemoryLease, SmtpStats, WebhookTest};
+use postrider_core::queue::{DeliveryPlace, DomainLine};
 use postrider_core::source::{BreakerState, IpSelectionStats, IpSelectionTest};
 use postrider_core::{
-    Control, ControlError, ObjectId, SourceQuestion, Submission, SubmissionError, SubmissionLimits, Submitted,
+    Control, ControlError, Domain, ObjectId, SourceQuestion, Submission, SubmissionError, SubmissionLimits, Submitted,
     Timestamp,
 };
 use tracing::info;
@@ -31,6 +32,18 @@ impl Control for ServerControl {
     fn kick_queue(&self) {
         self.context.queue.kick();
         self.context.queue.heed_orders();
+    }
+
+    fn node(&self) -> Option<ObjectId> {
+        self.context.queue.node()
+    }
+
+    fn delivery_places(&self, email: ObjectId) -> Vec<DeliveryPlace> {
+        self.context.queue.delivery_places(email)
+    }
+
+    fn domain_lines(&self, domains: &[Domain]) -> Vec<DomainLine> {
+        self.context.queue.domain_lines(domains)
     }
 
     fn smtp_stats(&self) -> SmtpStats {

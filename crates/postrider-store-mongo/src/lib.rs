@@ -30,6 +30,7 @@ mod order;
 mod outbox;
 mod parts;
 mod plan;
+mod queue_domains;
 mod record;
 mod requests;
 mod schema;
@@ -306,6 +307,10 @@ impl Queue for MongoStore {
 
     async fn queue_stats(&self, now: Timestamp) -> Result<QueueStats> {
         stats::queue_stats(&self.engine, now).await
+    }
+
+    async fn queue_domains(&self, filter: &QueueDomainFilter, page: u64, limit: u64) -> Result<QueueDomainPage> {
+        queue_domains::page(&self.engine, filter, page, limit).await
     }
 }
 

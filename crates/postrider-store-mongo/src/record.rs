@@ -174,6 +174,7 @@ fn delivery_record(delivery: &DeliveryState, attempts: &[AttemptDocument]) -> De
         recipient: delivery.recipient.clone(),
         status: if is_sending { EmailStatus::Sending } else { EmailStatus::of([status]) },
         ordered: (is_sending && !status.is_waiting()).then_some(status),
+        node: delivery.owner.map(id),
         attempts: delivery.attempts,
         next_attempt_at: (status.is_waiting() && !is_sending).then(|| timestamp(delivery.due_at)),
         last_response: outcome.and_then(Outcome::reply).cloned(),

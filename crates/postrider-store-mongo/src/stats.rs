@@ -147,7 +147,8 @@ async fn domains(engine: &Engine) -> Result<Vec<DomainStats>> {
     let mut most: Vec<(String, (u64, u64))> = waiting.into_iter().collect();
     most.sort_by_key(|(_, (queued, deferred))| std::cmp::Reverse(queued + deferred));
     most.truncate(QueueStats::DOMAINS_MAX);
-    let mut errors = last_errors(engine, &most).await?;
+    let deferred = most.iter().filter(|(_, (_, deferred))| *deferred > 0).map(|(domain, _)| domain.as_str());
+    let mut errors = last_errors(engine, deferred.collect()).await?;
     let stats = |(domain, (queued, deferred)): (String, (u64, u64))| {
         let last_error = errors.remove(&domain).filter(|_| deferred > 0);
         Ok(DomainStats { domain: codes::domain(&domain)?, queued, deferred, last_error })
@@ -155,9 +156,8 @@ async fn domains(engine: &Engine) -> Result<Vec<DomainStats>> {
     most.into_iter().map(stats).collect()
 }
 
-async fn last_errors(engine: &Engine, domains: &[(String, (u64, u64))]) -> Result<HashMap<String, String>> {
-    let deferred: Vec<&str> =
-        domains.iter().filter(|(_, (_, deferred))| *deferred > 0).map(|(domain, _)| domain.as_str()).collect();
+/// Why a delivery to each of these domains was deferred last.
+pub(crate) async fn last_errors(engine: &Engine, deferred: Vec<&str>) -> Result<HashMap<String, String>> {
     if deferred.is_empty() {
         return Ok(HashMap::new());
     }

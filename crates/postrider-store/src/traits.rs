@@ -139,6 +139,11 @@ pub trait Queue: Send + Sync {
     async fn recalled(&self, node: NodeId) -> Result<Vec<DeliveryId>>;
 
     async fn queue_stats(&self, now: Timestamp) -> Result<QueueStats>;
+
+    /// One page of the recipient domains with deliveries that wait, are being sent or are held: those with the most first, equals
+    /// by name. `page` counts from 1; past the last page there are none. It looks through all that waits to these domains: it
+    /// is for people, not for a loop.
+    async fn queue_domains(&self, filter: &QueueDomainFilter, page: u64, limit: u64) -> Result<QueueDomainPage>;
 }
 
 /// The outbox: what happened, and who is still to be told of it.

@@ -380,6 +380,10 @@ impl Queue for FaultyStore {
     async fn queue_stats(&self, now: Timestamp) -> Result<QueueStats> {
         self.working().await?.queue_stats(now).await
     }
+
+    async fn queue_domains(&self, filter: &QueueDomainFilter, page: u64, limit: u64) -> Result<QueueDomainPage> {
+        self.working().await?.queue_domains(filter, page, limit).await
+    }
 }
 
 #[async_trait]

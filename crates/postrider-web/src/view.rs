@@ -5,12 +5,14 @@ mod cursor;
 pub mod directory;
 mod dns;
 mod page;
+mod queue;
 mod settings;
 mod submission;
 mod suppression;
 mod timeline;
 mod token;
 mod webhook;
+mod why;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -26,12 +28,14 @@ use serde::Serialize;
 pub use cursor::Cursor;
 pub use dns::{DkimKeyView, DkimView, DnsRecordView, DnsState, DnsView, TxtRecordView};
 pub use page::EmailPageView;
+pub use queue::QueueDomainPageView;
 pub use settings::{SettingView, SettingsView};
 pub use submission::{RecipientView, SubmittedView};
 pub use suppression::SuppressionPageView;
 pub use timeline::TimelineView;
 pub use token::TokenView;
 pub use webhook::{CallPageView, CallView, EndpointView};
+pub use why::{Running, WhyView, waiting_domains};
 
 /// Where a page stands in its list.
 #[derive(Debug, Serialize, utoipa::ToSchema)]

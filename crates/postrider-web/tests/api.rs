@@ -16,11 +16,12 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
 use postrider_core::ports::{ListenerStatus, MemoryLease, SmtpStats, WebhookTest};
+use postrider_core::queue::{DeliveryPlace, DomainLine};
 use postrider_core::source::{IpSelectionExchange, IpSelectionStats, IpSelectionTest};
 use postrider_core::{
-    Address, Attempt, Category, Clock, Control, ControlError, Direction, Envelope, Instructions, Message, ObjectId,
-    Outcome, Recipient, Reply, ReversePath, SourceDecision, SourceOrigin, SourceQuestion, Submission, SubmissionError,
-    SubmissionLimits, Submitted, Timestamp,
+    Address, Attempt, Category, Clock, Control, ControlError, Direction, Domain, Envelope, Instructions, Message,
+    ObjectId, Outcome, Recipient, Reply, ReversePath, SourceDecision, SourceOrigin, SourceQuestion, Submission,
+    SubmissionError, SubmissionLimits, Submitted, Timestamp,
 };
 use postrider_store::{DeliveryId, NewDelivery, NewEmail, Next, Settle, Settlement, SqliteOptions, SqliteStore, Store};
 use postrider_web::{RateLimits, Web, router};
@@ -56,6 +57,18 @@ struct Server {
 impl Control for Server {
     fn kick_queue(&self) {
         self.kicks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn node(&self) -> Option<ObjectId> {
+        None
+    }
+
+    fn delivery_places(&self, _: ObjectId) -> Vec<DeliveryPlace> {
+        Vec::new()
+    }
+
+    fn domain_lines(&self, domains: &[Domain]) -> Vec<DomainLine> {
+        vec![DomainLine::default(); domains.len()]
     }
 
     fn smtp_stats(&self) -> SmtpStats {

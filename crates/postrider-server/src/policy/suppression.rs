@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use postrider_core::queue::SUPPRESSED;
 use postrider_core::{Address, Category, Clock, Outcome, SuppressionReason, dsn};
 use postrider_store::directory::lookup_key;
 use postrider_store::{Change, Store, StoreError, Suppression};
@@ -124,7 +125,7 @@ pub(crate) fn refusal(suppression: &Suppression) -> Outcome {
     };
     let since = suppression.created_at.to_rfc3339();
     let text = suppression.text.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
-    let reason = format!("not sent, because the address is on the suppression list since {since} ({why}){text}");
+    let reason = format!("{SUPPRESSED} since {since} ({why}){text}");
     // RFC 3463 section 3.8: X.7.1, delivery not authorized.
     dsn::refused_here(Category::Policy, "5.7.1", &reason)
 }

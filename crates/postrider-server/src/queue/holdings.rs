@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use postrider_core::queue::ClaimWait;
 use postrider_core::{Domain, Timestamp};
 
 /// So long the mail of a domain is left to the nodes that have a share of its destination. Then one delivery is claimed to
@@ -48,6 +49,19 @@ impl Holdings {
     pub(super) fn set_per_domain_max(&mut self, per_domain_max: usize) {
         self.per_domain_max = per_domain_max;
         self.unserved.clear();
+    }
+
+    /// What is claimed of a domain, and why no more is.
+    pub(super) fn of(&self, domain: &Domain, now: Timestamp) -> (usize, Option<ClaimWait>) {
+        let count = self.held.get(domain).copied().unwrap_or(0);
+        let wait = if self.unserved.get(domain).is_some_and(|until| now < *until) {
+            Some(ClaimWait::OtherServers)
+        } else if count >= self.per_domain_max {
+            Some(ClaimWait::DomainFull)
+        } else {
+            (self.room() == 0).then_some(ClaimWait::Full)
+        };
+        (count, wait)
     }
 
     pub(super) fn per_domain_max(&self) -> usize {

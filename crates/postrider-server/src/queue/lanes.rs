@@ -21,6 +21,7 @@ use crate::policy::source::SourceKey;
 use lane::{Chosen, Lane};
 
 mod lane;
+mod view;
 
 /// After this many messages, or this time, a worker lets a waiting destination have its turn.
 const TURN_MESSAGES: u32 = 50;

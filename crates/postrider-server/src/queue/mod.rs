@@ -17,6 +17,7 @@ mod routing;
 mod settle;
 mod shares;
 mod unrecorded;
+mod view;
 mod worker;
 
 use std::collections::HashMap;
@@ -46,6 +47,7 @@ use lease::Lease;
 pub(crate) use predecessor::NodeFile;
 use recall::Recalled;
 use unrecorded::Unrecorded;
+use view::Hands;
 
 /// Jobs that are given back to the store together.
 const GIVEN_BACK_JOBS: usize = 200;
@@ -104,6 +106,8 @@ pub(crate) struct Queue {
     recalled: Recalled,
     /// Wakes who looks for that.
     recall_wake: Notify,
+    /// What workers and look-ups are at.
+    hands: Arc<Hands>,
     /// In whose name claims are made; the same as the lanes have. Workers of another node's claims stop at once.
     node: watch::Sender<Option<NodeId>>,
     /// Settlements on their way to the store.
@@ -208,6 +212,7 @@ impl Queue {
             unrecorded: Mutex::default(),
             recalled: Recalled::default(),
             recall_wake: Notify::new(),
+            hands: Arc::default(),
             settling: AtomicUsize::new(0),
             drained: Notify::new(),
             stopping: AtomicBool::new(false),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use postrider_core::queue::Stage;
 use postrider_core::{Address, Category, Domain, Outcome};
 use postrider_store::{ClaimedEmail, NodeId, Suppression};
 use tokio::sync::Semaphore;
@@ -12,6 +13,7 @@ use tokio::task::JoinSet;
 use tracing::{Instrument as _, debug_span};
 
 use super::lanes::Pushed;
+use super::view::Hand;
 use super::worker::attempt_without_connection;
 use super::{HeldMessage, Job, Queue};
 use crate::deliver::route::{Route, TlsRule};
@@ -140,8 +142,10 @@ impl Queue {
         for (domain, indexes) in by_domain {
             let (queue, places, email) = (self.clone(), places.clone(), unrouted.email.clone());
             look_ups.spawn(async move {
+                let hand = queue.hands.new_hand();
+                hand.take(&email, &indexes, Stage::Dns, queue.now());
                 let _place = places.acquire().await;
-                let found = queue.way(&email, &domain, &indexes).await;
+                let found = queue.way(&email, &domain, &indexes, &hand).await;
                 (indexes, found)
             });
         }
@@ -191,10 +195,12 @@ impl Queue {
         email: &ClaimedEmail,
         domain: &Domain,
         indexes: &[usize],
+        hand: &Hand,
     ) -> Result<(Arc<Route>, Source), Outcome> {
         let span = debug_span!("route", email = %email.id, %domain);
         let finding = self.router.find(domain, TlsRule::of(email)).instrument(span);
         let route = finding.await.map_err(|no_route| no_route.outcome())?;
+        hand.move_to(Stage::SourceIp, self.now());
         let span = debug_span!("source-ip", email = %email.id, %domain);
         let source = self.sources.choose(email, domain, indexes).instrument(span).await.map_err(NoSource::outcome)?;
         Ok((route, source))

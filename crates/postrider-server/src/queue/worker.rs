@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use postrider_core::queue::Stage;
 use postrider_core::{Attempt, Category, Domain, ObjectId, Outcome};
 use postrider_store::{ClaimedEmail, NodeId, RawMessage, StoreError};
 use tokio::sync::MutexGuard;
 use tracing::{Instrument, debug, debug_span, error, info_span, warn};
 
 use super::lanes::{NextJob, NoPlace, Start, Turn, Unconnected};
+use super::view::Hand;
 use super::{Job, Queue};
 use crate::deliver::connect::{self, ConnectFailure, Connection};
 use crate::deliver::route::Route;
@@ -72,6 +74,8 @@ struct Worker {
     route: Arc<Route>,
     turn: Turn,
     job: Option<Job>,
+    /// Shows what it is at.
+    hand: Hand,
     /// The source of its connection, where it has one.
     connected: Option<SourceKey>,
     is_counted: bool,
@@ -124,7 +128,8 @@ async fn work(queue: Arc<Queue>, start: Start, node: NodeId) {
     let mut current = queue.node.subscribe();
     let Start { route, is_trying } = start;
     let turn = Turn { node, key: route.key.clone(), since: queue.now(), messages: 0, is_trying, is_opening: false };
-    let mut worker = Worker { queue, route, turn, job: None, connected: None, is_counted: true };
+    let hand = queue.hands.new_hand();
+    let mut worker = Worker { queue, route, turn, job: None, hand, connected: None, is_counted: true };
     tokio::select! {
         // First: what is lost to other nodes must stop before anything else happens.
         biased;
@@ -193,7 +198,10 @@ impl Worker {
         let queue = self.queue.clone();
         let (email, deliveries, source) =
             self.job.as_ref().map(|job| (job.email.clone(), job.deliveries.clone(), job.source.key.clone()))?;
+        let stage = if open.is_some() { Stage::Sending } else { Stage::Connecting };
+        self.hand.take(&email, &deliveries, stage, queue.now());
         let sent = self.attempt(&email, &deliveries, &source, open).await;
+        self.hand.let_go();
         if let Err(NotSent::Done(connection)) = sent {
             return connection;
         }
@@ -306,7 +314,10 @@ impl Worker {
             let mut was_kept = kept.is_some();
             let connection = match kept {
                 Some(connection) => connection,
-                None => self.connect(source, avoid_tls, next_hop.as_ref()).await?,
+                None => {
+                    self.hand.move_to(Stage::Connecting, queue.now());
+                    self.connect(source, avoid_tls, next_hop.as_ref()).await?
+                }
             };
             let raw = match &held {
                 Some((raw, _)) => raw.clone(),
@@ -322,6 +333,7 @@ impl Worker {
             let Some(deliveries) = self.job.as_ref().map(|job| job.deliveries.clone()) else {
                 return Err(NotSent::Done(Some(connection)));
             };
+            self.hand.move_to(Stage::Sending, queue.now());
             let mut seen = Vec::new();
             if queue.delivery.tls_ledger.is_some() {
                 seen.extend(Seen::of(&connection, &self.route));
@@ -377,6 +389,7 @@ impl Worker {
             return (Loan { _share: share, _over_budget: None }, false);
         }
         debug!("waiting: no memory is left for messages");
+        self.hand.move_to(Stage::Memory, queue.now());
         let over_budget = queue.over_budget.lock().await;
         (Loan { _share: share, _over_budget: Some(over_budget) }, true)
     }

@@ -90,6 +90,7 @@ async fn everything(store: &MongoStore) {
     store.claim(request(node, 5)).await.unwrap();
     lists(store).await;
     store.queue_stats(NOW).await.unwrap();
+    store.queue_domains(&QueueDomainFilter::default(), 1, 10).await.unwrap();
     store.email(claimed[0].email).await.unwrap().unwrap();
     store.raw(claimed[0].email).await.unwrap().unwrap();
     store.delete(claimed[0].email).await.unwrap();

@@ -192,6 +192,53 @@ pub(super) async fn stats_tell_of_domains(harness: &dyn Harness) {
     assert_eq!(stats.domains[0].domain, domain("many.example"), "the most first");
 }
 
+pub(super) async fn the_queue_is_seen_by_domain(harness: &dyn Harness) {
+    let (store, node) = open_with_node(harness).await;
+    for n in 0..3 {
+        accept(&store, email(n, &["a@Many.example", "b@many.example", "a@held.example"])).await;
+    }
+    let id = accept(&store, claimed_email(5, &["a@few.example", "a@held.example", "a@few.example"], node)).await;
+    settle(&store, node, delivery(id, 0), 6, Next::Retry { at: at(100) }).await;
+    let held = Selection { recipient_domain: Some(domain("held.example")), ..Selection::default() };
+    store.order(held, Order::Hold, at(7)).await.unwrap();
+    let page = async |prefix: Option<&str>, page, limit| {
+        let filter = QueueDomainFilter { prefix: prefix.map(Into::into) };
+        store.queue_domains(&filter, page, limit).await.unwrap()
+    };
+    let shown = |name, queued, deferred, sending, held| QueueDomain {
+        domain: domain(name),
+        queued,
+        deferred,
+        sending,
+        held,
+        oldest_at: Some(at(0)),
+        next_attempt_at: None,
+        last_error: None,
+    };
+    let many = QueueDomain { next_attempt_at: Some(at(0)), ..shown("many.example", 6, 0, 0, 0) };
+    let few = QueueDomain {
+        oldest_at: Some(at(5)),
+        next_attempt_at: Some(at(100)),
+        last_error: attempt(1, 6, Next::Retry { at: at(100) }).outcome.error(),
+        ..shown("few.example", 0, 1, 1, 0)
+    };
+    // One of them is held as soon as the node lets go.
+    let held = shown("held.example", 0, 0, 1, 3);
+    let expected = vec![many.clone(), held.clone(), few.clone()];
+    assert_eq!(page(None, 1, 10).await, QueueDomainPage { domains: expected, total: 3 });
+    assert_eq!(page(None, 2, 2).await, QueueDomainPage { domains: vec![few], total: 3 });
+    assert_eq!(page(None, 3, 2).await, QueueDomainPage { domains: vec![], total: 3 });
+    assert_eq!(page(Some("HE"), 1, 10).await, QueueDomainPage { domains: vec![held], total: 1 });
+    assert_eq!(page(Some("%"), 1, 10).await.total, 0);
+
+    store.release(node, vec![delivery(id, 1), delivery(id, 2)]).await.unwrap();
+    let found = page(None, 1, 10).await.domains;
+    let counts: Vec<_> = found.iter().map(|shown| (shown.queued, shown.deferred, shown.sending, shown.held)).collect();
+    assert_eq!(counts, [(6, 0, 0, 0), (0, 0, 0, 4), (1, 1, 0, 0)]);
+    store.order(Selection::default(), Order::Cancel, at(9)).await.unwrap();
+    assert_eq!(page(None, 1, 10).await, QueueDomainPage { domains: vec![], total: 0 });
+}
+
 pub(super) async fn stats_tell_of_the_last_minute(harness: &dyn Harness) {
     let (store, node) = open_with_node(harness).await;
     for (n, next) in [Next::Sent, Next::Sent, Next::Failed, Next::Retry { at: at(9_000) }].into_iter().enumerate() {

@@ -163,6 +163,7 @@ checks! { $
         an_empty_store_has_empty_lists_and_stats
         stats_count_each_email_once
         stats_tell_of_domains
+        the_queue_is_seen_by_domain
         stats_tell_of_the_last_minute
         stats_tell_the_oldest
     }

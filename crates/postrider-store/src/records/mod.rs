@@ -377,6 +377,9 @@ pub struct DeliveryRecord {
     pub status: EmailStatus,
     /// While it is `sending`: what an order makes of it once the node lets go of it, unless it is sent or fails for good.
     pub ordered: Option<DeliveryStatus>,
+    /// While it is `sending`: the node that has taken it on.
+    #[serde(skip)]
+    pub node: Option<NodeId>,
     pub attempts: u32,
     /// `None` unless it is waiting and no node is sending it now.
     pub next_attempt_at: Option<Timestamp>,
@@ -427,6 +430,39 @@ pub struct DomainStats {
     pub deferred: u64,
     /// Of the delivery to this domain that was deferred last.
     pub last_error: Option<String>,
+}
+
+/// Which domains a page of the queue shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueueDomainFilter {
+    /// How the domain's name begins, without regard to ASCII case.
+    pub prefix: Option<String>,
+}
+
+/// Deliveries of one recipient domain that are not final. Each counts once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueDomain {
+    pub domain: Domain,
+    /// Of these two, those that no node has taken on.
+    pub queued: u64,
+    pub deferred: u64,
+    /// Taken on by a node, whatever an order makes of it afterwards.
+    pub sending: u64,
+    pub held: u64,
+    /// When the oldest e-mail of all these was accepted.
+    pub oldest_at: Option<Timestamp>,
+    /// The earliest of those that wait and no node has taken on.
+    pub next_attempt_at: Option<Timestamp>,
+    /// Of the delivery to this domain that was deferred last, where any is deferred.
+    pub last_error: Option<String>,
+}
+
+/// A page of the queue by domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueDomainPage {
+    pub domains: Vec<QueueDomain>,
+    /// How many match the filter in all.
+    pub total: u64,
 }
 
 /// A message read from the store.

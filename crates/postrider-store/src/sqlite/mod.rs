@@ -20,6 +20,7 @@ mod open;
 mod order;
 mod outbox;
 mod queue;
+mod queue_domains;
 mod readers;
 mod record;
 mod requests;
@@ -305,6 +306,11 @@ impl Queue for SqliteStore {
 
     async fn queue_stats(&self, now: Timestamp) -> Result<QueueStats> {
         self.read(move |connection| stats::queue_stats(connection, now)).await
+    }
+
+    async fn queue_domains(&self, filter: &QueueDomainFilter, page: u64, limit: u64) -> Result<QueueDomainPage> {
+        let filter = filter.clone();
+        self.read(move |connection| queue_domains::page(connection, &filter, page, limit)).await
     }
 }
 

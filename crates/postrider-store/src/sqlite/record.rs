@@ -282,7 +282,8 @@ fn deliveries(
     attempts: &[(u32, Attempt)],
 ) -> Result<(Vec<DeliveryRecord>, bool), StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT number, status, owner IS NOT NULL, due_at, attempts, recipient, feedback
+        "SELECT number, status, owner IS NOT NULL, due_at, attempts, recipient, feedback,
+             (SELECT id FROM nodes WHERE nodes.number = owner)
          FROM deliveries WHERE email = ?1 ORDER BY number",
     )?;
     let mut rows = statement.query([seq])?;
@@ -312,6 +313,7 @@ fn delivery(
         recipient: row.get(5)?,
         status: if is_sending { EmailStatus::Sending } else { EmailStatus::of([status]) },
         ordered: (is_sending && !status.is_waiting()).then_some(status),
+        node: row.get::<_, Option<_>>(7)?.map(codes::id),
         attempts: row.get(4)?,
         next_attempt_at: if status.is_waiting() && !is_sending { Some(codes::timestamp(row.get(3)?)) } else { None },
         last_response: outcome.and_then(Outcome::reply).cloned(),

@@ -40,6 +40,7 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(open(routes!(health::health)))
         .routes(read(routes!(metrics::metrics)))
         .routes(read(routes!(queue::stats::stats)))
+        .routes(read(routes!(queue::domains::list)))
         .routes(read(routes!(smtp::stats::stats)))
         .routes(read(routes!(ip_selection::stats::stats)))
         .routes(admin(routes!(ip_selection::clear_cache::clear_cache)))
@@ -50,6 +51,7 @@ fn described() -> OpenApiRouter<AppState> {
         // Who resends a message to himself reads it.
         .routes(admin(routes!(emails::send::resend::resend)))
         .routes(read(routes!(emails::show::show)))
+        .routes(read(routes!(emails::why::why)))
         .routes(admin(routes!(emails::delete::delete)))
         .routes(read(routes!(emails::raw::raw)))
         .routes(read(routes!(emails::attachment::attachment)))

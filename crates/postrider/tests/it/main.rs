@@ -83,3 +83,4 @@ mod tls_reports;
 mod traces;
 mod verify;
 mod webhook;
+mod why;

@@ -52,14 +52,7 @@ impl Pace {
         if now < self.paused_until {
             return Err(self.paused_until.since(now));
         }
-        let (interval, burst) = match profile.messages_per_minute {
-            Some(per_minute) => {
-                let interval = Duration::from_secs_f64(60.0 / (f64::from(per_minute) * part.max(0.001)));
-                (interval, interval * (per_minute / BURST_PART).saturating_sub(1))
-            }
-            None => (Duration::ZERO, Duration::ZERO),
-        };
-        let (interval, burst) = if self.gap > interval { (self.gap, Duration::ZERO) } else { (interval, burst) };
+        let (interval, burst) = self.spacing(profile, part);
         if interval.is_zero() {
             return Ok(());
         }
@@ -68,6 +61,37 @@ impl Pace {
         }
         self.next_at = self.next_at.max(now) + interval;
         Ok(())
+    }
+
+    /// The time between two messages, and how much of it may be saved up.
+    fn spacing(&self, profile: &Profile, part: f64) -> (Duration, Duration) {
+        let (interval, burst) = match profile.messages_per_minute {
+            Some(per_minute) => {
+                let interval = Duration::from_secs_f64(60.0 / (f64::from(per_minute) * part.max(0.001)));
+                (interval, interval * (per_minute / BURST_PART).saturating_sub(1))
+            }
+            None => (Duration::ZERO, Duration::ZERO),
+        };
+        if self.gap > interval { (self.gap, Duration::ZERO) } else { (interval, burst) }
+    }
+
+    /// Until when nothing is sent because the destination said that it is too much.
+    pub(crate) fn paused_until(&self, now: Timestamp) -> Option<Timestamp> {
+        (now < self.paused_until).then_some(self.paused_until)
+    }
+
+    /// What the destination asked for between two messages by its replies.
+    pub(crate) fn gap(&self) -> Option<Duration> {
+        (!self.gap.is_zero()).then_some(self.gap)
+    }
+
+    /// When a message leaves at the earliest that has so many before it; `None` where nothing keeps it.
+    pub(crate) fn leaves_at(&self, profile: &Profile, part: f64, ahead: usize, now: Timestamp) -> Option<Timestamp> {
+        let (interval, burst) = self.spacing(profile, part);
+        let begins = now.max(self.paused_until);
+        let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
+        let leaves = (self.next_at.max(begins) + interval.saturating_mul(ahead)) - burst;
+        Some(leaves.max(begins)).filter(|&leaves| leaves > now)
     }
 
     /// Takes note of what the destination said, while so many connections to it were in use.
@@ -166,6 +190,25 @@ mod tests {
             taken += 1;
         }
         assert!(taken > 70, "{taken}");
+    }
+
+    #[test]
+    fn it_is_foretold_when_a_message_leaves() {
+        let profile = Profile { messages_per_minute: Some(12), ..NO_PROFILE };
+        let mut pace = Pace::default();
+        assert_eq!(pace.leaves_at(&profile, 1.0, 1, at(0)), None, "two at once, after a time without mail");
+        for (ahead, millis) in [0, 0, 5_000, 10_000].into_iter().enumerate() {
+            let foretold = pace.leaves_at(&profile, 1.0, ahead, at(0)).unwrap_or(at(0));
+            assert_eq!(foretold, at(millis), "{ahead}");
+        }
+        for millis in [0, 0, 5_000] {
+            assert_eq!(pace.take(&profile, 1.0, at(millis)), Ok(()));
+        }
+        assert_eq!(pace.leaves_at(&profile, 1.0, 0, at(5_000)), Some(at(10_000)));
+        assert_eq!(pace.take(&profile, 1.0, at(9_999)), Err(Duration::from_millis(1)));
+        pace.note(Verdict::TooFast, 4, 20, at(10_000));
+        assert_eq!(pace.paused_until(at(10_000)), Some(at(25_000)));
+        assert_eq!(pace.leaves_at(&NO_PROFILE, 1.0, 7, at(10_000)), Some(at(25_000)));
     }
 
     #[test]

@@ -98,10 +98,14 @@ impl Lane {
         self.connected.all() > 0 || !self.idle.is_empty()
     }
 
+    /// Of what all nodes together may do, this node's part.
+    pub(super) fn part(&self) -> f64 {
+        self.share as f64 / self.limit.max(1) as f64
+    }
+
     /// Leave for one message; else the destination pauses for so long.
     pub(super) fn take_leave(&mut self, now: Timestamp) -> Result<(), Duration> {
-        let part = self.share as f64 / self.limit.max(1) as f64;
-        let leave = self.pace.take(&self.route.profile, part, now);
+        let leave = self.pace.take(&self.route.profile, self.part(), now);
         self.is_paused |= leave.is_err();
         leave
     }

@@ -10,6 +10,7 @@ pub(super) mod retry;
 pub(super) mod send;
 pub(super) mod show;
 pub(super) mod timeline;
+pub(super) mod why;
 
 use postrider_core::ObjectId;
 

@@ -3,6 +3,7 @@
 mod list;
 mod raw;
 mod show;
+mod why;
 
 use clap::Subcommand;
 use postrider_core::ObjectId;
@@ -20,6 +21,11 @@ pub(super) enum EmailCommand {
         /// The e-mail's id
         id: ObjectId,
     },
+    /// Say why an e-mail is where it is: what each delivery waits for, and until when
+    Why {
+        /// The e-mail's id
+        id: ObjectId,
+    },
     /// Write the message to standard output, byte for byte as it was accepted
     Raw {
         /// The e-mail's id
@@ -28,11 +34,12 @@ pub(super) enum EmailCommand {
 }
 
 pub(super) fn run(command: EmailCommand, output: &mut Output) -> Result<(), Failure> {
-    context::with_store(async |store| match command {
-        EmailCommand::List(args) => list::run(store, args, output).await,
-        EmailCommand::Show { id } => show::run(store, id, output).await,
-        EmailCommand::Raw { id } => raw::run(store, id, output).await,
-    })
+    match command {
+        EmailCommand::List(args) => context::with_store(async |store| list::run(store, args, output).await),
+        EmailCommand::Show { id } => context::with_store(async |store| show::run(store, id, output).await),
+        EmailCommand::Why { id } => why::run(id, output),
+        EmailCommand::Raw { id } => context::with_store(async |store| raw::run(store, id, output).await),
+    }
 }
 
 pub(super) fn no_such_email(id: ObjectId) -> Failure {
