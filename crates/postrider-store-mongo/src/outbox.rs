@@ -67,6 +67,9 @@ struct CallDocument {
     tries: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     attempts: Vec<CallAttempt>,
+    /// Where it goes, if the endpoint does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
     data: String,
 }
 
@@ -98,6 +101,7 @@ impl Told {
                 due_at: Some(date(*at)),
                 tries: 0,
                 attempts: Vec::new(),
+                url: call.url.clone(),
                 data: data.clone(),
             });
             self.calls.extend(calls);
@@ -463,6 +467,7 @@ fn claimed(call: CallDocument) -> ClaimedCall {
         kind: call.kind,
         at: timestamp(call.at),
         email: id(call.email),
+        url: call.url,
         data: call.data,
         tries: call.tries,
     }
@@ -476,6 +481,7 @@ fn record(call: CallDocument) -> CallRecord {
         kind: call.kind,
         at: timestamp(call.at),
         email: id(call.email),
+        url: call.url,
         state: call.state,
         due_at: call.due_at.map(timestamp),
         tries: call.tries,
@@ -508,6 +514,7 @@ pub(crate) async fn import(engine: &Engine, calls: Vec<CallRecord>) -> Result<us
             due_at: call.due_at.map(date),
             tries: call.tries,
             attempts: call.attempts,
+            url: call.url,
             data: call.data,
         };
         let mut document = codes::to_document(&document)?;

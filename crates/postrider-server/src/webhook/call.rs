@@ -89,7 +89,7 @@ impl Answer {
 }
 
 async fn ask(http: &HttpClient, endpoint: &Endpoint, call: &ClaimedCall, now: Timestamp) -> Answer {
-    let url = match Url::parse(&endpoint.settings.url) {
+    let url = match Url::parse(call.url.as_deref().unwrap_or(&endpoint.settings.url)) {
         Ok(url) => url,
         Err(error) => return Answer::none(format!("the URL cannot be used: {error}")),
     };

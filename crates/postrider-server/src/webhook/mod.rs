@@ -5,15 +5,17 @@
 
 mod call;
 mod event;
+mod requested;
 mod signature;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use postrider_config::Webhook;
 use postrider_core::ports::WebhookTest;
-use postrider_core::{Attempt, Clock, ControlError, Domain, ObjectId, Timestamp};
+use postrider_core::{Attempt, Clock, ControlError, Domain, Instructions, ObjectId, Timestamp};
 use postrider_store::webhooks::{Endpoint, EndpointSettings, Subject, WebhookSecret};
 use postrider_store::{
     CallAttempt, CallClaimRequest, CallNext, CallSettlement, ClaimedCall, ClaimedDelivery, ClaimedEmail, EndpointId,
@@ -27,6 +29,7 @@ use crate::http::HttpClient;
 use crate::queue::Queue;
 use crate::stats::Stats;
 use call::Patience;
+use requested::Requested;
 
 /// Calls to one endpoint at the same time.
 const CALLS_PER_ENDPOINT_MAX: usize = 32;
@@ -57,11 +60,23 @@ pub(crate) struct Webhooks {
     patience: Patience,
     /// Those of the settings.
     fixed: Vec<Endpoint>,
+    /// For URLs that e-mails ask for.
+    requested: Requested,
+    /// With which endpoint the next look begins.
+    turn: AtomicUsize,
     /// All of them, as they were a moment ago.
     endpoints: RwLock<Arc<[Endpoint]>>,
     under_way: Mutex<HashMap<EndpointId, usize>>,
     news: Notify,
     stats: Arc<Stats>,
+}
+
+/// What is asked of the store at once.
+#[derive(Debug, Default)]
+struct Wanted {
+    /// Endpoints, also those that get no more.
+    looked_at: usize,
+    counts: Vec<(EndpointId, usize)>,
 }
 
 impl Webhooks {
@@ -80,6 +95,8 @@ impl Webhooks {
             patience: Patience { timeout: settings.timeout, retries: settings.retries },
             endpoints: RwLock::new(fixed.clone().into()),
             fixed,
+            requested: Requested::new(settings.secret.as_ref()),
+            turn: AtomicUsize::new(0),
             under_way: Mutex::default(),
             news: Notify::new(),
             stats,
@@ -93,7 +110,7 @@ impl Webhooks {
             [is(EventKind::Accepted, !email.deliveries.is_empty()), is(EventKind::Received, !email.kept.is_empty())];
         let addresses = email.kept.iter().chain(email.deliveries.iter().map(|delivery| &delivery.recipient));
         let event = |kind| {
-            let calls = self.calls(kind, &email.instructions.tags, || {
+            let calls = self.calls(kind, &email.instructions, || {
                 let recipients = addresses.clone().map(|recipient| recipient.address.domain());
                 email.envelope.reverse_path.0.iter().map(|sender| sender.domain()).chain(recipients).collect()
             });
@@ -116,7 +133,7 @@ impl Webhooks {
             Next::Retry { .. } => EventKind::Deferred,
             Next::Failed => EventKind::Failed,
         };
-        let calls = self.calls(kind, &email.instructions.tags, || {
+        let calls = self.calls(kind, &email.instructions, || {
             let sender = email.envelope.reverse_path.0.iter().map(|sender| sender.domain());
             sender.chain([delivery.recipient.address.domain()]).collect()
         });
@@ -146,6 +163,7 @@ impl Webhooks {
             kind: endpoint.settings.kinds.first().copied().unwrap_or(EventKind::Delivered),
             at: now,
             email: ObjectId::default(),
+            url: None,
             data: event::sample(now),
             tries: 0,
         };
@@ -160,15 +178,26 @@ impl Webhooks {
         self.news.notify_one();
     }
 
-    fn calls(&self, kind: EventKind, tags: &[String], domains: impl FnOnce() -> Vec<Domain>) -> Vec<NewCall> {
+    fn calls(
+        &self,
+        kind: EventKind,
+        instructions: &Instructions,
+        domains: impl FnOnce() -> Vec<Domain>,
+    ) -> Vec<NewCall> {
         let endpoints = self.endpoints();
-        if endpoints.is_empty() {
-            return Vec::new();
+        let new = |endpoint, url| NewCall { id: ObjectId::new(self.clock.now()), endpoint, url };
+        let mut calls = Vec::new();
+        if let Some(url) = &instructions.webhook_url {
+            calls.push(new(self.requested.endpoint_of(url), Some(url.clone())));
+            self.requested.note_calls(self.clock.now());
         }
-        let domains = domains();
-        let subject = Subject { kind, domains: &domains, tags };
-        let wanting = endpoints.iter().filter(|endpoint| endpoint.wants(&subject));
-        wanting.map(|endpoint| NewCall { id: ObjectId::new(self.clock.now()), endpoint: endpoint.id }).collect()
+        if !endpoints.is_empty() {
+            let domains = domains();
+            let subject = Subject { kind, domains: &domains, tags: &instructions.tags };
+            let wanting = endpoints.iter().filter(|endpoint| endpoint.wants(&subject));
+            calls.extend(wanting.map(|endpoint| new(endpoint.id, None)));
+        }
+        calls
     }
 
     fn endpoints(&self) -> Arc<[Endpoint]> {
@@ -208,44 +237,72 @@ impl Webhooks {
     }
 
     async fn make_due_calls(self: &Arc<Self>, queue: &Arc<Queue>) -> Result<(), StoreError> {
-        let endpoints = self.endpoints();
-        let wanted = self.wanted(&endpoints);
-        if wanted.is_empty() {
+        let now = self.clock.now();
+        let mut endpoints = self.endpoints().to_vec();
+        if self.requested.is_to_be_looked_for(now) {
+            endpoints.extend_from_slice(self.requested.endpoints());
+        }
+        endpoints.retain(|endpoint| !endpoint.settings.is_paused);
+        if endpoints.is_empty() {
             return Ok(());
         }
+        // Where there are more calls than are made at the same time, those whose turn did not come go first next time.
+        let turn = self.turn.load(Ordering::Relaxed) % endpoints.len();
+        endpoints.rotate_left(turn);
         let lock = self.patience.timeout + LOCK_MARGIN;
-        let request = CallClaimRequest { now: self.clock.now(), lock, endpoints: wanted };
-        for call in self.store.claim_calls(request).await? {
-            let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.id == call.endpoint).cloned() else {
+        let mut asked = 0;
+        while let Some(wanted) = self.wanted(&endpoints[asked..]) {
+            asked += wanted.looked_at;
+            if wanted.counts.is_empty() {
                 continue;
-            };
-            *self.under_way().entry(endpoint.id).or_default() += 1;
-            let (webhooks, queue) = (self.clone(), queue.clone());
-            let span = debug_span!("webhook", email = %call.email, webhook.event = %call.event, webhook.endpoint = %endpoint.id);
-            let make = async move {
-                webhooks.make(&endpoint, call, &queue).await;
-                webhooks.forget(endpoint.id);
-                webhooks.kick();
-            };
-            tokio::spawn(make.instrument(span));
+            }
+            let request = CallClaimRequest { now, lock, endpoints: wanted.counts };
+            for call in self.store.claim_calls(request).await? {
+                if let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.id == call.endpoint) {
+                    if call.url.is_some() {
+                        self.requested.note_calls(now);
+                    }
+                    self.start(endpoint.clone(), call, queue);
+                }
+            }
         }
+        let turn = if asked < endpoints.len() { turn + asked } else { turn };
+        self.turn.store(turn, Ordering::Relaxed);
         Ok(())
     }
 
-    /// How many more calls each endpoint may get now.
-    fn wanted(&self, endpoints: &[Endpoint]) -> Vec<(EndpointId, usize)> {
+    fn start(self: &Arc<Self>, endpoint: Endpoint, call: ClaimedCall, queue: &Arc<Queue>) {
+        *self.under_way().entry(endpoint.id).or_default() += 1;
+        let (webhooks, queue) = (self.clone(), queue.clone());
+        let span =
+            debug_span!("webhook", email = %call.email, webhook.event = %call.event, webhook.endpoint = %endpoint.id);
+        let make = async move {
+            webhooks.make(&endpoint, call, &queue).await;
+            webhooks.forget(endpoint.id);
+            webhooks.kick();
+        };
+        tokio::spawn(make.instrument(span));
+    }
+
+    /// How many more calls each of the first of these endpoints may get now; `None` where there are none, or no more calls are made
+    /// at the same time.
+    fn wanted(&self, endpoints: &[Endpoint]) -> Option<Wanted> {
         let under_way = self.under_way();
         let mut room = CALLS_MAX.saturating_sub(under_way.values().sum());
-        let mut wanted = Vec::new();
-        for endpoint in endpoints.iter().filter(|endpoint| !endpoint.settings.is_paused) {
+        let mut wanted = Wanted::default();
+        for endpoint in endpoints {
+            if room == 0 {
+                break;
+            }
+            wanted.looked_at += 1;
             let busy = under_way.get(&endpoint.id).copied().unwrap_or(0);
             let count = CALLS_PER_ENDPOINT_MAX.saturating_sub(busy).min(room);
             room -= count;
             if count > 0 {
-                wanted.push((endpoint.id, count));
+                wanted.counts.push((endpoint.id, count));
             }
         }
-        wanted
+        (wanted.looked_at > 0).then_some(wanted)
     }
 
     async fn make(&self, endpoint: &Endpoint, call: ClaimedCall, queue: &Queue) {

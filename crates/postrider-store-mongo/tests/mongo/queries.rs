@@ -107,7 +107,7 @@ async fn everything(store: &MongoStore) {
 async fn outbox(store: &MongoStore) {
     let endpoint = ObjectId::new(NOW);
     for kind in [EventKind::Accepted, EventKind::Received] {
-        let calls = vec![NewCall { id: ObjectId::new(NOW), endpoint }];
+        let calls = vec![NewCall { id: ObjectId::new(NOW), endpoint, url: None }];
         let event = NewEvent { id: ObjectId::new(NOW), kind, at: NOW, calls, data: "{}".to_owned() };
         store.accept(NewEmail { events: vec![event], ..small(&["a@one.example"]) }).await.unwrap();
     }

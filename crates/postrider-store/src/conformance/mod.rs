@@ -195,6 +195,7 @@ checks! { $
     }
     outbox {
         events_come_with_what_they_tell_of
+        a_call_may_say_where_it_goes
         events_are_followed_from_a_cursor
         calls_about_one_email_are_made_in_order
         a_call_that_failed_comes_back_when_due

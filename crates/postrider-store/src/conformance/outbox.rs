@@ -17,7 +17,7 @@ const OTHER: EndpointId = ObjectId::from_bytes([2; 12]);
 const LOCK: Duration = Duration::from_secs(60);
 
 fn event(kind: EventKind, seconds: i64, endpoints: &[EndpointId]) -> NewEvent {
-    let calls = endpoints.iter().map(|&endpoint| NewCall { id: ObjectId::new(at(seconds)), endpoint });
+    let calls = endpoints.iter().map(|&endpoint| NewCall { id: ObjectId::new(at(seconds)), endpoint, url: None });
     NewEvent {
         id: ObjectId::new(at(seconds)),
         kind,
@@ -87,6 +87,24 @@ pub(super) async fn events_come_with_what_they_tell_of(harness: &dyn Harness) {
     assert_eq!(told[..2], expected);
     assert_eq!((told.len(), told[2].1, told[2].3, told[2].4), (3, EventKind::Delivered, id, Some(1)));
     assert_eq!(waiting(&store).await.len(), 3, "one call of the first, two of the last");
+}
+
+pub(super) async fn a_call_may_say_where_it_goes(harness: &dyn Harness) {
+    let (store, other) = (harness.open().await, harness.open_other().await);
+    let mut new = told_email(1, &[ONE, ONE]);
+    let url = Some("https://app.example/hook?\u{e4}=1".to_owned());
+    new.events[0].calls[1].url.clone_from(&url);
+    accept(&store, new).await;
+    let urls: Vec<_> = waiting(&store).await.into_iter().map(|call| call.url).collect();
+    assert_eq!(urls, [None, url.clone()]);
+    let exported = store.export_calls(None, 10).await.unwrap();
+    assert_eq!(other.import_calls(exported.clone()).await.unwrap(), 2);
+    assert_eq!(other.export_calls(None, 10).await.unwrap(), exported);
+    for expected in [None, url] {
+        let claimed = store.claim_calls(ask(2, &[(ONE, 10)])).await.unwrap();
+        assert_eq!((claimed.len(), &claimed[0].url), (1, &expected));
+        settle_call(&store, claimed[0].id, 2, CallNext::Delivered).await;
+    }
 }
 
 pub(super) async fn events_are_followed_from_a_cursor(harness: &dyn Harness) {

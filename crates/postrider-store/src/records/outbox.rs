@@ -74,10 +74,12 @@ pub struct NewEvent {
 }
 
 /// One of an event's calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewCall {
     pub id: CallId,
     pub endpoint: EndpointId,
+    /// Where it goes, if the endpoint does not say.
+    pub url: Option<String>,
 }
 
 /// An event as it is kept for those who follow.
@@ -157,6 +159,8 @@ pub struct ClaimedCall {
     pub kind: EventKind,
     pub at: Timestamp,
     pub email: ObjectId,
+    /// Where it goes, if the endpoint does not say.
+    pub url: Option<String>,
     pub data: String,
     /// How often it was made since it came, or was replayed.
     pub tries: u32,
@@ -212,6 +216,8 @@ pub struct CallRecord {
     pub kind: EventKind,
     pub at: Timestamp,
     pub email: ObjectId,
+    /// Where it goes, if the endpoint does not say.
+    pub url: Option<String>,
     pub state: CallState,
     /// When it is made next; `None` unless it waits.
     pub due_at: Option<Timestamp>,

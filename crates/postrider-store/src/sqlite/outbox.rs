@@ -19,7 +19,7 @@ const PART_CALLS: usize = 500;
 /// What an event takes beside its calls, in bytes.
 const EVENT_BYTES: usize = 64;
 
-const COLUMNS: &str = "id, endpoint, event, kind, at, email, state, due_at, tries, attempts, data";
+const COLUMNS: &str = "id, endpoint, event, kind, at, email, state, due_at, tries, attempts, data, url";
 
 #[async_trait]
 impl Outbox for SqliteStore {
@@ -151,9 +151,9 @@ pub(super) fn add<'a>(
             batch
                 .connection
                 .prepare_cached(
-                    "INSERT INTO calls (id, endpoint, event, kind, at, email, state, due_at, locked_until, tries, data)
+                    "INSERT INTO calls (id, endpoint, event, kind, at, email, state, due_at, locked_until, tries, data, url)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, max(?5, coalesce(
-                         (SELECT max(due_at) FROM calls WHERE endpoint = ?2 AND email = ?6 AND state = 0), 0)), 0, 0, ?7)",
+                         (SELECT max(due_at) FROM calls WHERE endpoint = ?2 AND email = ?6 AND state = 0), 0)), 0, 0, ?7, ?8)",
                 )?
                 .execute(params![
                     call.id.as_bytes(),
@@ -163,6 +163,7 @@ pub(super) fn add<'a>(
                     event.at.as_millis(),
                     email.as_bytes(),
                     event.data,
+                    call.url,
                 ])?;
         }
     }
@@ -198,7 +199,7 @@ fn take(
 ) -> std::result::Result<Option<ClaimedCall>, Failure> {
     let mut statement = batch.connection.prepare_cached(
         "UPDATE calls SET locked_until = ?3 WHERE seq = ?1 AND state = 0 AND due_at <= ?2 AND locked_until <= ?2
-         RETURNING id, endpoint, event, kind, at, email, tries, data",
+         RETURNING id, endpoint, event, kind, at, email, tries, data, url",
     )?;
     let mut rows = statement.query((seq, now.as_millis(), locked_until.as_millis()))?;
     let Some(row) = rows.next()? else { return Ok(None) };
@@ -211,6 +212,7 @@ fn take(
         email: codes::id(row.get(5)?),
         tries: row.get(6)?,
         data: row.get(7)?,
+        url: row.get(8)?,
     }))
 }
 
@@ -339,8 +341,8 @@ pub(super) fn import(batch: &mut Batch<'_>, calls: &[CallRecord]) -> std::result
         new += batch
             .connection
             .prepare_cached(
-                "INSERT INTO calls (id, endpoint, event, kind, at, email, state, due_at, locked_until, tries, attempts, data)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?10, ?11) ON CONFLICT DO NOTHING",
+                "INSERT INTO calls (id, endpoint, event, kind, at, email, state, due_at, locked_until, tries, attempts, data, url)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING",
             )?
             .execute(params![
                 call.id.as_bytes(),
@@ -354,6 +356,7 @@ pub(super) fn import(batch: &mut Batch<'_>, calls: &[CallRecord]) -> std::result
                 call.tries,
                 attempts.map_err(Failure::Undo)?,
                 call.data,
+                call.url,
             ])?;
     }
     Ok(new)
@@ -378,6 +381,7 @@ fn record(row: &Row<'_>) -> Result<CallRecord> {
         tries: row.get(8)?,
         attempts: codes::from_optional_json(row.get::<_, Option<String>>(9)?.as_deref())?,
         data: row.get(10)?,
+        url: row.get(11)?,
     })
 }
 

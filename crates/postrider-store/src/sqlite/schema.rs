@@ -10,7 +10,7 @@ use crate::error::StoreError;
 /// Each step leads from the version that is its position to the next. Steps are never changed, only added.
 const MIGRATIONS: &[&str] = &[
     VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9, VERSION_10,
-    VERSION_11, VERSION_12,
+    VERSION_11, VERSION_12, VERSION_13,
 ];
 
 /// The version of this program's schema, kept in `PRAGMA user_version`.
@@ -211,6 +211,11 @@ CREATE INDEX calls_due ON calls (endpoint, due_at) WHERE state = 0;
 CREATE INDEX calls_of_email ON calls (endpoint, email, seq) WHERE state = 0;
 CREATE INDEX calls_listed ON calls (endpoint, state, seq);
 CREATE INDEX calls_given_up ON calls (seq) WHERE state = 2;
+";
+
+/// Where a call goes, if the endpoint does not say.
+const VERSION_13: &str = "
+ALTER TABLE calls ADD COLUMN url TEXT;
 ";
 
 /// Requests that came with a key.

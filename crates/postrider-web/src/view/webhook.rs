@@ -61,6 +61,8 @@ pub struct CallPageView {
 pub struct CallView {
     id: ObjectId,
     endpoint: ObjectId,
+    /// Where it goes, if an e-mail asked for it and no endpoint.
+    url: Option<String>,
     /// As the endpoint is told in `webhook-id`.
     event: ObjectId,
     r#type: EventKind,
@@ -89,6 +91,7 @@ impl From<CallRecord> for CallView {
         Self {
             id: call.id,
             endpoint: call.endpoint,
+            url: call.url,
             event: call.event,
             r#type: call.kind,
             timestamp: call.at,

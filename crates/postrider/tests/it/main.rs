@@ -83,4 +83,5 @@ mod tls_reports;
 mod traces;
 mod verify;
 mod webhook;
+mod webhook_url;
 mod why;

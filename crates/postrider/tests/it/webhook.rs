@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::python;
 
-const SECRET: &str = "whsec_AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcY";
+pub(crate) const SECRET: &str = "whsec_AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcY";
 
 /// Says whether the library of Standard Webhooks takes what it reads.
 const JUDGE: &str = r#"
@@ -56,7 +56,7 @@ fn message() -> Vec<u8> {
 }
 
 /// What the library of the standard makes of a call; `None` if it refuses it.
-async fn judged(call: &HttpReceived, secret: &str) -> Option<Value> {
+pub(crate) async fn judged(call: &HttpReceived, secret: &str) -> Option<Value> {
     let headers: serde_json::Map<String, Value> =
         call.headers.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     let body = String::from_utf8(call.body.to_vec()).unwrap();
