@@ -5,6 +5,7 @@
 //! nodes tell each other goes through [`notices`]. The documents and their indexes are described in docs/mongodb.md.
 
 mod accept;
+mod audit;
 mod changes;
 mod claim;
 mod codes;

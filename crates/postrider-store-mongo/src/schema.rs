@@ -11,7 +11,7 @@ use crate::failure::{is_duplicate, store_error};
 
 /// The version of this program's schema, kept in the document `schema` of `meta`. Each step from one version to the next
 /// stands in [`prepare`] or in [`crate::users::upgrade`], and may be carried out twice.
-pub(crate) const VERSION: i64 = 7;
+pub(crate) const VERSION: i64 = 8;
 
 /// E-mails, in the shape that other programs read.
 pub(crate) const EMAILS: &str = "emails";
@@ -43,6 +43,8 @@ pub(crate) const EXPUNGED: &str = "expunged";
 /// What mailboxes need of messages, and what keeps these.
 pub(crate) const DIGESTS: &str = "digests";
 pub(crate) const SUBSCRIPTIONS: &str = "subscriptions";
+/// Who changed what.
+pub(crate) const AUDIT: &str = "audit";
 pub(crate) const METADATA: &str = "metadata";
 /// Mailboxes that are gone, and whose entries are still to go.
 pub(crate) const REMOVALS: &str = "removals";
@@ -83,6 +85,7 @@ const COLLECTIONS: &[&str] = &[
     EVENTS,
     CALLS,
     REQUESTS,
+    AUDIT,
     META,
 ];
 
@@ -178,6 +181,7 @@ pub(crate) fn indexes() -> Vec<(&'static str, Vec<Document>)> {
             ],
         ),
         (REQUESTS, vec![doc! { "name": "old", "key": { "at": 1 } }]),
+        (AUDIT, vec![doc! { "name": "newest", "key": { "at": -1, "_id": -1 } }]),
         (SUPPRESSIONS, vec![doc! { "name": "newest", "key": { "createdAt": -1, "_id": -1 } }]),
     ]
 }

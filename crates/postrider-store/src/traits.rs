@@ -24,7 +24,19 @@ type Result<T> = std::result::Result<T, StoreError>;
 /// All of the store.
 #[async_trait]
 pub trait Store:
-    Emails + Queue + Outbox + Requests + Mailboxes + Directory + Suppressions + Notes + Transfer + Send + Sync + fmt::Debug
+    Emails
+    + Queue
+    + Outbox
+    + Requests
+    + Mailboxes
+    + Directory
+    + Suppressions
+    + Notes
+    + AuditLog
+    + Transfer
+    + Send
+    + Sync
+    + fmt::Debug
 {
     /// Asks the engine whether it can read and write now.
     async fn health(&self) -> Result<StoreHealth>;
@@ -420,4 +432,22 @@ pub trait Notes: Send + Sync {
 
     /// Takes a note away, whatever its version. `false` if there is none.
     async fn remove_note(&self, key: &str) -> Result<bool>;
+}
+
+/// The audit log: who changed what. An entry is written before the change, and concluded behind it: one without an outcome tells
+/// of a change that is under way, or of which nobody lived to say whether it was made.
+#[async_trait]
+pub trait AuditLog: Send + Sync {
+    /// Writes entries, all or none; those whose id is there stay as they are. Returns how many are new.
+    async fn audit(&self, entries: Vec<AuditEntry>) -> Result<usize>;
+
+    /// Says how what an entry tells of ended; `false` if there is no such entry.
+    async fn conclude_audit(&self, id: AuditId, conclusion: AuditConclusion) -> Result<bool>;
+
+    /// One page of those that match, the newest first. `page` counts from 1; past the last page there are none. A filter looks
+    /// through all entries of its time.
+    async fn audit_entries(&self, filter: &AuditFilter, page: u64, limit: u64) -> Result<AuditPage>;
+
+    /// Forgets up to `count` entries that are older, and not fewer where there are as many. Returns how many.
+    async fn sweep_audit(&self, before: Timestamp, count: usize) -> Result<u64>;
 }

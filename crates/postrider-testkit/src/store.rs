@@ -406,6 +406,25 @@ impl Suppressions for FaultyStore {
 }
 
 #[async_trait]
+impl AuditLog for FaultyStore {
+    async fn audit(&self, entries: Vec<AuditEntry>) -> Result<usize> {
+        self.working().await?.audit(entries).await
+    }
+
+    async fn conclude_audit(&self, id: AuditId, conclusion: AuditConclusion) -> Result<bool> {
+        self.working().await?.conclude_audit(id, conclusion).await
+    }
+
+    async fn audit_entries(&self, filter: &AuditFilter, page: u64, limit: u64) -> Result<AuditPage> {
+        self.working().await?.audit_entries(filter, page, limit).await
+    }
+
+    async fn sweep_audit(&self, before: Timestamp, count: usize) -> Result<u64> {
+        self.working().await?.sweep_audit(before, count).await
+    }
+}
+
+#[async_trait]
 impl Notes for FaultyStore {
     async fn note(&self, key: &str) -> Result<Option<Note>> {
         self.working().await?.note(key).await

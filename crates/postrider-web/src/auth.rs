@@ -29,6 +29,7 @@ pub(crate) use self::principal::{Actor, Caller, Principal, require};
 use self::rate::{Counts, Exhausted, Quota, Report, counted};
 use crate::AppState;
 use crate::api::openapi;
+use crate::audit::Journal;
 use crate::problem::Problem;
 
 const HEALTH_PATH: &str = "/health";
@@ -224,6 +225,10 @@ pub(crate) async fn guard(State(state): State<AppState>, mut request: Request, n
     let mut report = Report::default();
     let mut response = match state.guard.admit(&asked, &mut report).await {
         Ok(principal) => {
+            if !request.method().is_safe() {
+                let journal = Journal { store: state.store.clone(), clock: state.clock.clone() };
+                request.extensions_mut().insert(journal);
+            }
             if let Some(principal) = principal {
                 request.extensions_mut().insert(Caller(Arc::new(principal)));
             }

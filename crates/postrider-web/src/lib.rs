@@ -5,6 +5,7 @@
 
 mod administration;
 mod api;
+mod audit;
 mod auth;
 mod extract;
 mod hardening;

@@ -1,4 +1,6 @@
-//! Which scope each route asks for: checked at the route, and said in the document.
+//! Which scope each route asks for: checked at the route, and said in the document. What administrators change is recorded.
+
+use std::sync::Arc;
 
 use axum::middleware;
 use postrider_store::tokens::Scope;
@@ -7,6 +9,7 @@ use utoipa::openapi::security::SecurityRequirement;
 use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::AppState;
+use crate::audit::{action_of, record};
 use crate::auth::require;
 
 /// The name of the one way to come in, in the document.
@@ -31,7 +34,15 @@ pub(crate) fn send(route: UtoipaMethodRouter<AppState>) -> UtoipaMethodRouter<Ap
 
 /// A route for administrators.
 pub(crate) fn admin(route: UtoipaMethodRouter<AppState>) -> UtoipaMethodRouter<AppState> {
-    scoped(route, Scope::Admin)
+    scoped(recorded(route), Scope::Admin)
+}
+
+/// Has what is changed there recorded, under the name of the operation. A route has one.
+fn recorded(route: UtoipaMethodRouter<AppState>) -> UtoipaMethodRouter<AppState> {
+    let (schemas, mut paths, router) = route;
+    let operation = paths.paths.values_mut().flat_map(operations).find_map(|operation| operation.operation_id.clone());
+    let action = Arc::<str>::from(action_of(operation.as_deref().unwrap_or_default()));
+    (schemas, paths, router.route_layer(middleware::from_fn_with_state(action, record)))
 }
 
 /// Says in the document which scope the route asks for, and lets nobody else through to it.

@@ -1,6 +1,7 @@
 //! The JSON shapes of an e-mail: short in lists, whole when asked for alone. The API and the command line's `--json` show
 //! the same.
 
+mod audit;
 mod cursor;
 pub mod directory;
 mod dns;
@@ -25,6 +26,7 @@ use postrider_core::{
 use postrider_store::{DeliveryRecord, EmailDetail, EmailRecord};
 use serde::Serialize;
 
+pub use audit::{AuditEntryView, AuditPageView};
 pub use cursor::Cursor;
 pub use dns::{DkimKeyView, DkimView, DnsRecordView, DnsState, DnsView, TxtRecordView};
 pub use page::EmailPageView;

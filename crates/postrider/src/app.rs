@@ -21,6 +21,7 @@ use tracing::{error, info};
 
 use crate::administration::Office;
 use crate::engine::Engine;
+use crate::retention::keep_audit;
 
 /// How long API requests may take to end when all else has.
 const API_PATIENCE: Duration = Duration::from_millis(500);
@@ -77,6 +78,7 @@ pub struct App {
     store: Arc<dyn Store>,
     server: Server,
     api: Option<Api>,
+    retention: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -125,7 +127,8 @@ impl App {
             };
             serve_api(listener, web)
         });
-        Ok(Self { settings, store, server, api })
+        let retention = settings.audit_retention_days.map(|days| keep_audit(store.clone(), ports.clock.clone(), days));
+        Ok(Self { settings, store, server, api, retention })
     }
 
     pub fn settings(&self) -> &Settings {
@@ -155,6 +158,9 @@ impl App {
             if tokio::time::timeout(API_PATIENCE, &mut api.task).await.is_err() {
                 api.task.abort();
             }
+        }
+        if let Some(retention) = self.retention {
+            retention.abort();
         }
         if let Err(error) = self.store.close().await {
             error!(%error, "the store could not be closed in order; what was acknowledged is safe");

@@ -3,6 +3,7 @@
 pub mod administration;
 pub mod app;
 pub mod engine;
+mod retention;
 
 pub use app::{App, Ports, StartError};
 pub use engine::Engine;

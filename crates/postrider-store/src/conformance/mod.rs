@@ -7,6 +7,7 @@
 // A check fails by panicking: it is code of tests, though tests of other crates run it.
 #![allow(clippy::unwrap_used)]
 
+mod audit;
 mod claims;
 mod copies;
 mod directory;
@@ -204,6 +205,11 @@ checks! { $
         calls_are_listed_and_replayed
         calls_outlive_their_email
         what_is_old_is_forgotten
+    }
+    audit {
+        what_somebody_did_is_known_and_how_it_ended
+        the_log_comes_in_pages_and_by_filter
+        old_entries_are_forgotten
     }
     suppressions {
         addresses_are_listed_once

@@ -1,5 +1,6 @@
 //! The records: what goes into the store and what comes out.
 
+mod audit;
 mod directory;
 mod lists;
 mod mailboxes;
@@ -18,6 +19,7 @@ use postrider_core::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use audit::*;
 pub use directory::*;
 pub use lists::*;
 pub use mailboxes::*;

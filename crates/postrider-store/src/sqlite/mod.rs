@@ -5,6 +5,7 @@
 //! Everything that must survive is in the database; what this process remembers beside it are only hints.
 
 mod accept;
+mod audit;
 mod batch;
 mod changes;
 mod checkpoint;

@@ -10,7 +10,7 @@ use crate::error::StoreError;
 /// Each step leads from the version that is its position to the next. Steps are never changed, only added.
 const MIGRATIONS: &[&str] = &[
     VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9, VERSION_10,
-    VERSION_11, VERSION_12, VERSION_13,
+    VERSION_11, VERSION_12, VERSION_13, VERSION_14,
 ];
 
 /// The version of this program's schema, kept in `PRAGMA user_version`.
@@ -238,6 +238,23 @@ CREATE TABLE index_log (
     n INTEGER PRIMARY KEY,      -- in the order of commits; the last row stays, so that none is used twice
     emails BLOB NOT NULL        -- their rows, 8 bytes each, big-endian
 ) STRICT;
+";
+
+/// Who changed what.
+const VERSION_14: &str = "
+CREATE TABLE audit (
+    id BLOB PRIMARY KEY,
+    at INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    token BLOB,
+    peer TEXT,
+    action TEXT NOT NULL,
+    target TEXT NOT NULL,
+    outcome TEXT,               -- none: under way, or nobody knows
+    details TEXT                -- JSON, where there are any
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX audit_at ON audit (at);
 ";
 
 /// The suppression list.

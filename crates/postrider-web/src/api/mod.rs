@@ -4,6 +4,7 @@
 //! `/api/openapi.json`.
 
 mod aliases;
+mod audit;
 mod config;
 mod deliveries;
 mod domains;
@@ -88,6 +89,7 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(admin(routes!(domains::dkim::rotate)))
         .routes(admin(routes!(domains::dkim::remove)))
         .routes(admin(routes!(config::show::show)))
+        .routes(admin(routes!(audit::list::list)))
         .routes(admin(routes!(tokens::list::list)))
         .routes(admin(routes!(tokens::create::create)))
         .routes(admin(routes!(tokens::show::show)))

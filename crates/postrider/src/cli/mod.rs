@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and how an answer becomes an exit code.
 
 mod alias;
+mod audit;
 mod check;
 mod config;
 mod context;
@@ -81,6 +82,9 @@ enum Command {
     /// Who may ask the API, and for what
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Who changed what, by API or command line
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// The queue of deliveries
     #[command(subcommand)]
     Queue(queue::QueueCommand),
@@ -138,6 +142,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Alias(command) => alias::run(command, output),
         Command::Suppression(command) => suppression::run(command, output),
         Command::Token(command) => token::run(command, output),
+        Command::Audit(command) => audit::run(command, output),
         Command::Queue(command) => queue::run(command, output),
         Command::Email(command) => email::run(command, output),
         Command::Migrate(args) => migrate::run(args, output),

@@ -64,7 +64,7 @@ fn way(response: &HttpResponse) -> Way {
     match response.status {
         401 => {
             assert_eq!(response.json()["type"], "urn:problem-type:postrider:unauthorized");
-            assert!(response.header("www-authenticate").is_some_and(|scheme| scheme.starts_with("Bearer")));
+            assert!(response.header("www-authenticate").is_some());
             Way::Unknown
         }
         403 => {

@@ -15,6 +15,7 @@ mod api_orders;
 mod api_search;
 mod api_send;
 mod api_send_again;
+mod audit;
 mod bounces;
 mod certificate;
 mod cli;

@@ -6,9 +6,11 @@ use axum::http::StatusCode;
 use postrider_core::Address;
 use postrider_store::{AliasRecord, directory};
 use serde::Deserialize;
+use serde_json::json;
 
 use super::targets;
 use crate::AppState;
+use crate::audit::Audit;
 use crate::extract::{JsonBody, parsed};
 use crate::problem::Problem;
 
@@ -33,10 +35,13 @@ pub(in crate::api) struct Body {
 )]
 pub(in crate::api) async fn create(
     State(state): State<AppState>,
+    audit: Audit,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<(StatusCode, Json<AliasRecord>), Problem> {
     let address: Address = parsed("address", &body.address)?;
+    audit.target(&address);
     let targets = targets(&body.targets)?;
+    audit.after(&json!({ "targets": targets }));
     let (store, configured) = (state.store.as_ref(), state.administration.configured_domains());
     let alias = directory::add_alias(store, configured, &address, &targets, state.clock.now()).await?;
     tracing::info!(alias = %alias.address, "an alias was added by request");

@@ -2,9 +2,11 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use serde_json::json;
 
 use super::no_such_alias;
 use crate::AppState;
+use crate::audit::Audit;
 use crate::extract::AddressInPath;
 use crate::problem::Problem;
 
@@ -19,8 +21,12 @@ use crate::problem::Problem;
 )]
 pub(in crate::api) async fn delete(
     State(state): State<AppState>,
+    audit: Audit,
     AddressInPath(address): AddressInPath,
 ) -> Result<StatusCode, Problem> {
+    if let Some(alias) = state.store.alias(&address).await? {
+        audit.before(&json!({ "targets": alias.targets }));
+    }
     if !state.store.remove_alias(&address).await? {
         return Err(no_such_alias());
     }

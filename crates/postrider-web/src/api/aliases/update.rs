@@ -4,9 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use postrider_store::{AliasRecord, directory};
 use serde::Deserialize;
+use serde_json::json;
 
 use super::targets;
 use crate::AppState;
+use crate::audit::Audit;
 use crate::extract::{AddressInPath, JsonBody};
 use crate::problem::Problem;
 
@@ -31,10 +33,15 @@ pub(in crate::api) struct Body {
 )]
 pub(in crate::api) async fn update(
     State(state): State<AppState>,
+    audit: Audit,
     AddressInPath(address): AddressInPath,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<Json<AliasRecord>, Problem> {
     let targets = targets(&body.targets)?;
+    if let Some(alias) = state.store.alias(&address).await? {
+        audit.before(&json!({ "targets": alias.targets }));
+    }
+    audit.after(&json!({ "targets": targets }));
     let (store, configured) = (state.store.as_ref(), state.administration.configured_domains());
     let alias = directory::set_alias_targets(store, configured, &address, &targets, state.clock.now()).await?;
     tracing::info!(alias = %alias.address, "an alias was changed by request");

@@ -7,9 +7,11 @@ use postrider_core::{Address, Domain};
 use postrider_store::DomainRecord;
 use postrider_store::directory::user_address;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::detail;
 use crate::AppState;
+use crate::audit::Audit;
 use crate::extract::{JsonBody, parsed};
 use crate::problem::Problem;
 use crate::view::TxtRecordView;
@@ -46,9 +48,11 @@ pub(in crate::api) struct AddedDomain {
 )]
 pub(in crate::api) async fn create(
     State(state): State<AppState>,
+    audit: Audit,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<(StatusCode, Json<AddedDomain>), Problem> {
     let name: Domain = parsed("name", &body.name)?;
+    audit.target(&name);
     // The user is looked for first: a domain without the catch-all that was asked for would take mail that it should not.
     let catch_all = match &body.catch_all {
         Some(text) => {
@@ -58,6 +62,7 @@ pub(in crate::api) async fn create(
         }
         None => None,
     };
+    audit.after(&json!({ "catchAll": catch_all }));
     let now = state.clock.now();
     let record = DomainRecord { name: name.clone(), catch_all, created_at: now, updated_at: now };
     state.store.add_domain(record).await?;

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::no_such_email;
 use crate::AppState;
+use crate::audit::Audit;
 use crate::extract::JsonBody;
 use crate::problem::Problem;
 
@@ -23,6 +24,9 @@ const PAGE_EMAILS: u64 = 1_000;
 /// Ids in one order, and e-mails that are deleted at the same time.
 const ORDER_EMAILS: usize = 500;
 const DELETIONS: usize = 32;
+
+/// With more, the audit log says only how many there were.
+const IDS_RECORDED: usize = 100;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = BulkRequest)]
@@ -36,7 +40,7 @@ pub(in crate::api) struct Body {
 }
 
 /// As the parameters of `GET /api/emails`.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = EmailFilter)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Filter {
@@ -80,7 +84,7 @@ enum Action {
 #[utoipa::path(
     post,
     path = "/api/emails/bulk/{action}",
-    operation_id = "bulk",
+    operation_id = "orderEmails",
     tag = "emails",
     params(("action" = String, Path, description = "`retry`, `hold`, `release`, `cancel` or `delete`.")),
     request_body = Body,
@@ -89,9 +93,15 @@ enum Action {
 pub(in crate::api) async fn bulk(
     State(state): State<AppState>,
     action: Result<Path<String>, PathRejection>,
+    audit: Audit,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<Json<Done>, Problem> {
     let action = Action::of(action.as_deref().map_or("", String::as_str))?;
+    audit.note("dryRun", &body.dry_run);
+    audit.note("filter", &body.filter);
+    if body.ids.as_ref().is_some_and(|ids| ids.len() <= IDS_RECORDED) {
+        audit.note("ids", &body.ids);
+    }
     let (ids, matched) = match (body.ids, body.filter) {
         (Some(ids), None) => named(&state, ids).await?,
         (None, Some(filter)) => matching(&state, filter.at(state.clock.now())?).await?,
@@ -108,6 +118,7 @@ pub(in crate::api) async fn bulk(
         Action::Cancel => order(&state, &ids, Order::Cancel, &mut done).await?,
         Action::Delete => delete(&state, ids, &mut done).await?,
     }
+    audit.note("result", &done);
     tracing::info!(?action, matched, changed = done.changed, "many e-mails were changed by request");
     Ok(Json(done))
 }

@@ -4,14 +4,15 @@ use axum::Json;
 use axum::extract::State;
 use postrider_core::{DeliveryStatus, Domain};
 use postrider_store::{Order, Ordered, Selection};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::AppState;
+use crate::audit::Audit;
 use crate::extract::JsonBody;
 use crate::problem::Problem;
 
 /// What is given must hold together. Something must be given, or `all`.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 #[schema(as = DeliverySelection)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::api) struct Body {
@@ -32,8 +33,12 @@ pub(in crate::api) struct Body {
     request_body = Body,
     responses((status = 200, description = "What the order did.", body = Ordered))
 )]
-pub(in crate::api) async fn retry(state: State<AppState>, body: JsonBody<Body>) -> Result<Json<Ordered>, Problem> {
-    give(state, body, Order::Retry).await
+pub(in crate::api) async fn retry(
+    state: State<AppState>,
+    audit: Audit,
+    body: JsonBody<Body>,
+) -> Result<Json<Ordered>, Problem> {
+    give(state, audit, body, Order::Retry).await
 }
 
 /// Hold deliveries of a destination, sender, tag or state.
@@ -45,8 +50,12 @@ pub(in crate::api) async fn retry(state: State<AppState>, body: JsonBody<Body>) 
     request_body = Body,
     responses((status = 200, description = "What the order did.", body = Ordered))
 )]
-pub(in crate::api) async fn hold(state: State<AppState>, body: JsonBody<Body>) -> Result<Json<Ordered>, Problem> {
-    give(state, body, Order::Hold).await
+pub(in crate::api) async fn hold(
+    state: State<AppState>,
+    audit: Audit,
+    body: JsonBody<Body>,
+) -> Result<Json<Ordered>, Problem> {
+    give(state, audit, body, Order::Hold).await
 }
 
 /// Release held deliveries of a destination, sender or tag.
@@ -58,8 +67,12 @@ pub(in crate::api) async fn hold(state: State<AppState>, body: JsonBody<Body>) -
     request_body = Body,
     responses((status = 200, description = "What the order did.", body = Ordered))
 )]
-pub(in crate::api) async fn release(state: State<AppState>, body: JsonBody<Body>) -> Result<Json<Ordered>, Problem> {
-    give(state, body, Order::Release).await
+pub(in crate::api) async fn release(
+    state: State<AppState>,
+    audit: Audit,
+    body: JsonBody<Body>,
+) -> Result<Json<Ordered>, Problem> {
+    give(state, audit, body, Order::Release).await
 }
 
 /// Give up deliveries of a destination, sender, tag or state.
@@ -71,15 +84,21 @@ pub(in crate::api) async fn release(state: State<AppState>, body: JsonBody<Body>
     request_body = Body,
     responses((status = 200, description = "What the order did.", body = Ordered))
 )]
-pub(in crate::api) async fn cancel(state: State<AppState>, body: JsonBody<Body>) -> Result<Json<Ordered>, Problem> {
-    give(state, body, Order::Cancel).await
+pub(in crate::api) async fn cancel(
+    state: State<AppState>,
+    audit: Audit,
+    body: JsonBody<Body>,
+) -> Result<Json<Ordered>, Problem> {
+    give(state, audit, body, Order::Cancel).await
 }
 
 async fn give(
     State(state): State<AppState>,
+    audit: Audit,
     JsonBody(body): JsonBody<Body>,
     order: Order,
 ) -> Result<Json<Ordered>, Problem> {
+    audit.note("selection", &body);
     let Body { domain, sender, tag, status, all } = body;
     let is_restricted = domain.is_some() || sender.is_some() || tag.is_some() || status.is_some();
     if is_restricted == all {
@@ -99,6 +118,7 @@ async fn give(
         };
         ordered.add(state.store.order(selection, order, state.clock.now()).await?);
     }
+    audit.note("result", &ordered);
     if !ordered.is_nothing() {
         state.control.kick_queue();
         let (changed, recalled) = (ordered.changed, ordered.recalled);

@@ -8,6 +8,7 @@ use postrider_store::Suppression;
 use serde::Deserialize;
 
 use crate::AppState;
+use crate::audit::Audit;
 use crate::extract::JsonBody;
 use crate::problem::Problem;
 
@@ -32,10 +33,12 @@ pub(in crate::api) struct Body {
 )]
 pub(in crate::api) async fn add(
     State(state): State<AppState>,
+    audit: Audit,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<(StatusCode, Json<Suppression>), Problem> {
     let address = Address::parse(&body.address)
         .map_err(|error| Problem::bad_parameter("address", format!("address is wrong: {error}.")))?;
+    audit.target(&address);
     let now = state.clock.now();
     let suppression = Suppression::new(address, SuppressionReason::Manual, None, body.note.as_deref(), now);
     if state.store.suppress(vec![suppression.clone()]).await? == 0 {

@@ -7,6 +7,7 @@ use postrider_store::tokens::{Token, TokenSettings};
 
 use super::Said;
 use crate::AppState;
+use crate::audit::Audit;
 use crate::extract::JsonBody;
 use crate::problem::Problem;
 use crate::view::TokenView;
@@ -22,6 +23,7 @@ use crate::view::TokenView;
 )]
 pub(in crate::api) async fn create(
     State(state): State<AppState>,
+    audit: Audit,
     JsonBody(said): JsonBody<Said>,
 ) -> Result<(StatusCode, Json<TokenView>), Problem> {
     let mut settings = TokenSettings {
@@ -34,6 +36,8 @@ pub(in crate::api) async fn create(
     said.apply(&mut settings)?;
     let now = state.clock.now();
     let (mut token, text) = Token::new(settings, now)?;
+    audit.target(token.id);
+    audit.after(&token.settings);
     token.save(state.store.as_ref(), now).await?;
     state.guard.forget_tokens();
     tracing::info!(token.id = %token.id, token.name = token.settings.name, "a token was made");

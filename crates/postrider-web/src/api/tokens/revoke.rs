@@ -6,6 +6,7 @@ use postrider_store::tokens::Token;
 
 use super::no_such_token;
 use crate::AppState;
+use crate::audit::Audit;
 use crate::extract::Id;
 use crate::problem::Problem;
 
@@ -18,7 +19,14 @@ use crate::problem::Problem;
     params(Id),
     responses((status = 204, description = "It opens nothing any more."))
 )]
-pub(in crate::api) async fn revoke(State(state): State<AppState>, Id(id): Id) -> Result<StatusCode, Problem> {
+pub(in crate::api) async fn revoke(
+    State(state): State<AppState>,
+    audit: Audit,
+    Id(id): Id,
+) -> Result<StatusCode, Problem> {
+    if let Some(token) = Token::find(state.store.as_ref(), id).await? {
+        audit.before(&token.settings);
+    }
     let was_there = Token::revoke(state.store.as_ref(), id).await?;
     state.guard.forget_tokens();
     if !was_there {

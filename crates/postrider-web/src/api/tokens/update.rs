@@ -6,6 +6,7 @@ use postrider_store::tokens::{Token, last_use};
 
 use super::{Said, no_such_token};
 use crate::AppState;
+use crate::audit::Audit;
 use crate::extract::{Id, JsonBody};
 use crate::problem::Problem;
 use crate::view::TokenView;
@@ -22,16 +23,19 @@ use crate::view::TokenView;
 )]
 pub(in crate::api) async fn update(
     State(state): State<AppState>,
+    audit: Audit,
     Id(id): Id,
     JsonBody(said): JsonBody<Said>,
 ) -> Result<Json<TokenView>, Problem> {
     let mut token = Token::find(state.store.as_ref(), id).await?.ok_or_else(|| no_such_token(id))?;
     let now = state.clock.now();
+    audit.before(&token.settings);
     let mut settings = token.settings.clone();
     said.apply(&mut settings)?;
     // One that has expired may be renamed and still be so.
     let checked_at = if settings.expires_at == token.settings.expires_at { token.created_at } else { now };
     token.settings = settings.checked(checked_at)?;
+    audit.after(&token.settings);
     token.save(state.store.as_ref(), now).await?;
     state.guard.forget_tokens();
     tracing::info!(token.id = %id, token.name = token.settings.name, "a token was changed");

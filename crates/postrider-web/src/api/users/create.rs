@@ -6,9 +6,11 @@ use axum::http::StatusCode;
 use postrider_core::Address;
 use postrider_store::Quota;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::{Password, SaidQuota, detail};
 use crate::AppState;
+use crate::audit::Audit;
 use crate::extract::{JsonBody, parsed};
 use crate::problem::Problem;
 use crate::view::directory::UserDetailView;
@@ -35,9 +37,11 @@ pub(in crate::api) struct Body {
 )]
 pub(in crate::api) async fn create(
     State(state): State<AppState>,
+    audit: Audit,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<(StatusCode, Json<UserDetailView>), Problem> {
     let address: Address = parsed("address", &body.address)?;
+    audit.target(&address);
     let quota = body.quota.applied_to(Quota::default())?;
     // Before the password is hashed, which costs time; the store has the last word.
     if state.store.user(&address).await?.is_some() {
@@ -45,6 +49,7 @@ pub(in crate::api) async fn create(
     }
     let mut user = state.administration.new_user(address, body.password.0).await?;
     user.quota = quota;
+    audit.after(&json!({ "quota": quota }));
     state.store.add_user(user.clone()).await?;
     tracing::info!(user = %user.address, "a user was added by request");
     Ok((StatusCode::CREATED, Json(detail(&state, &user).await?)))

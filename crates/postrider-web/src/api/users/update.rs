@@ -3,9 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::{Password, SaidQuota, detail, find, no_such_user};
 use crate::AppState;
+use crate::audit::Audit;
 use crate::extract::{AddressInPath, JsonBody};
 use crate::problem::Problem;
 use crate::view::directory::UserDetailView;
@@ -30,6 +32,7 @@ pub(in crate::api) struct Body {
 )]
 pub(in crate::api) async fn update(
     State(state): State<AppState>,
+    audit: Audit,
     AddressInPath(address): AddressInPath,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<Json<UserDetailView>, Problem> {
@@ -39,6 +42,8 @@ pub(in crate::api) async fn update(
         Some(Password(password)) => Some(state.administration.hash_password(password).await?),
         None => None,
     };
+    audit.before(&json!({ "quota": user.quota }));
+    audit.after(&json!({ "quota": quota.unwrap_or(user.quota), "hasNewPassword": password.is_some() }));
     let now = state.clock.now();
     // All is checked: what can still fail is the store, and then the same request again does the rest.
     if let Some((hash, keys)) = password {

@@ -8,6 +8,7 @@ use postrider_store::webhooks::{Endpoint, EndpointSettings, WebhookSecret};
 
 use super::{Said, save, wrong};
 use crate::AppState;
+use crate::audit::Audit;
 use crate::extract::JsonBody;
 use crate::problem::Problem;
 use crate::view::EndpointView;
@@ -27,6 +28,7 @@ const SECRET_BYTES_MAX: usize = 500;
 )]
 pub(in crate::api) async fn create(
     State(state): State<AppState>,
+    audit: Audit,
     JsonBody(mut said): JsonBody<Said>,
 ) -> Result<(StatusCode, Json<EndpointView>), Problem> {
     let secret = match said.secret.take() {
@@ -47,6 +49,7 @@ pub(in crate::api) async fn create(
     said.apply(&mut settings)?;
     let now = state.clock.now();
     let mut endpoint = Endpoint::new(ObjectId::new(now), settings, Some(secret.clone()), now);
+    audit.target(endpoint.id);
     save(&state, &mut endpoint).await?;
     tracing::info!(webhook.endpoint = %endpoint.id, "a webhook endpoint was added");
     Ok((StatusCode::CREATED, Json(EndpointView::with_secret(endpoint, secret))))

@@ -8,7 +8,9 @@ mod show;
 
 use clap::{Args, Subcommand};
 use postrider_core::Address;
+use serde_json::{Value, json};
 
+use crate::cli::audit::record;
 use crate::cli::context;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
@@ -45,11 +47,21 @@ pub(super) struct TargetArgs {
 pub(super) fn run(command: AliasCommand, output: &mut Output) -> Result<(), Failure> {
     let configured = context::configured_domains()?;
     context::with_store(async |store| match command {
-        AliasCommand::Add(args) => add::run(store, &configured, &args, output).await,
+        AliasCommand::Add(args) => {
+            let details = json!({ "after": { "targets": args.targets } });
+            let added = add::run(store, &configured, &args, output);
+            record(store, "alias.add", &args.address, details, added).await
+        }
         AliasCommand::List => list::run(store, output).await,
         AliasCommand::Show { address } => show::run(store, &address, output).await,
-        AliasCommand::Set(args) => set::run(store, &configured, &args, output).await,
-        AliasCommand::Remove { address } => remove::run(store, &address, output).await,
+        AliasCommand::Set(args) => {
+            let details = json!({ "after": { "targets": args.targets } });
+            let changed = set::run(store, &configured, &args, output);
+            record(store, "alias.change", &args.address, details, changed).await
+        }
+        AliasCommand::Remove { address } => {
+            record(store, "alias.remove", &address, Value::Null, remove::run(store, &address, output)).await
+        }
     })
 }
 

@@ -13,10 +13,10 @@ use crate::cli::output::Output;
 #[derive(Debug, Args)]
 pub(in crate::cli) struct AddArgs {
     /// The domain
-    name: Domain,
+    pub(super) name: Domain,
     /// The user who gets what is for nobody else
     #[arg(long, value_name = "ADDRESS")]
-    catch_all: Option<Address>,
+    pub(super) catch_all: Option<Address>,
 }
 
 pub(super) async fn run(

@@ -11,10 +11,10 @@ use crate::cli::output::Output;
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CatchAllArgs {
     /// The domain
-    name: Domain,
+    pub(super) name: Domain,
     /// The user who gets what is for nobody else
     #[arg(required_unless_present = "none")]
-    address: Option<Address>,
+    pub(super) address: Option<Address>,
     /// Nobody gets it
     #[arg(long, conflicts_with = "address")]
     none: bool,

@@ -11,8 +11,10 @@ use postrider_server::dns::DnsResolver;
 use postrider_store::Store;
 use postrider_store::dkim::{self, DkimKeys, DkimPair, DkimState, OLD_RECORDS_STAY};
 use postrider_web::view::DkimView;
+use serde_json::Value;
 
 use super::no_such_domain;
+use crate::cli::audit::record;
 use crate::cli::failure::Failure;
 use crate::cli::output::{BAD, GOOD, Output, WAITING, printable};
 
@@ -69,7 +71,8 @@ async fn add_pair(
     now: Timestamp,
 ) -> Result<DkimKeys, Failure> {
     let pairs = administration::dkim::generate().map_err(|error| Failure::Failed(error.to_string()))?;
-    dkim::add_pair(store, name, signs_from, now, |stem| pairs.under(stem)).await.map_err(failure)
+    let made = async { dkim::add_pair(store, name, signs_from, now, |stem| pairs.under(stem)).await.map_err(failure) };
+    record(store, "dkim-keys.rotate", name, Value::Null, made).await
 }
 
 fn failure(error: dkim::DkimError) -> Failure {

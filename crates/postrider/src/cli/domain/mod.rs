@@ -10,7 +10,9 @@ mod show;
 use clap::Subcommand;
 use postrider_config::Profile;
 use postrider_core::Domain;
+use serde_json::{Value, json};
 
+use crate::cli::audit::record;
 use crate::cli::context;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
@@ -42,9 +44,10 @@ pub(super) fn run(command: DomainCommand, output: &mut Output) -> Result<(), Fai
     let configured = settings.allowed_domains.clone();
     match command {
         // Domains may be added before the server has ever run.
-        DomainCommand::Add(args) => {
-            context::with_new_store(async |store| add::run(store, &configured, &args, output).await)
-        }
+        DomainCommand::Add(args) => context::with_new_store(async |store| {
+            let details = json!({ "after": { "catchAll": args.catch_all } });
+            record(store, "domain.add", &args.name, details, add::run(store, &configured, &args, output)).await
+        }),
         DomainCommand::List => context::with_store(async |store| list::run(store, &configured, output).await),
         DomainCommand::Show { name } => {
             context::with_store(async |store| show::run(store, &configured, &name, output).await)
@@ -52,12 +55,15 @@ pub(super) fn run(command: DomainCommand, output: &mut Output) -> Result<(), Fai
         DomainCommand::Dkim(args) => {
             context::with_new_store(async |store| dkim::run(store, &settings, &args, output).await)
         }
-        DomainCommand::CatchAll(args) => {
-            context::with_store(async |store| catch_all::run(store, &configured, &args, output).await)
-        }
-        DomainCommand::Remove { name } => {
-            context::with_store(async |store| remove::run(store, &configured, &name, output).await)
-        }
+        DomainCommand::CatchAll(args) => context::with_store(async |store| {
+            let details = json!({ "after": { "catchAll": args.address } });
+            let changed = catch_all::run(store, &configured, &args, output);
+            record(store, "domain.change", &args.name, details, changed).await
+        }),
+        DomainCommand::Remove { name } => context::with_store(async |store| {
+            let removed = remove::run(store, &configured, &name, output);
+            record(store, "domain.remove", &name, Value::Null, removed).await
+        }),
     }
 }
 

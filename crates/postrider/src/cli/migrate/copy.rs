@@ -1,11 +1,11 @@
 //! Copying what the target does not have yet. Whatever interrupts it, the next run goes on where it ended.
 
-use postrider_store::{MailboxId, Store, StoredEmail, SuppressionFilter, User};
+use postrider_store::{AuditFilter, MailboxId, Store, StoredEmail, SuppressionFilter, User};
 use serde::Serialize;
 
 use super::inventory::{Inventory, Statuses};
 use super::progress::Progress;
-use super::{EXPORT_CALLS, EXPORT_EMAILS, EXPORT_ENTRIES, EXPORT_REQUESTS, EXPORT_SUPPRESSIONS};
+use super::{EXPORT_AUDIT, EXPORT_CALLS, EXPORT_EMAILS, EXPORT_ENTRIES, EXPORT_REQUESTS, EXPORT_SUPPRESSIONS};
 use crate::cli::failure::Failure;
 
 /// What the source has, and how much of it was not in the target.
@@ -20,6 +20,8 @@ pub(super) struct Copied {
     pub(super) aliases: Counts,
     /// Addresses that nothing is sent to.
     pub(super) suppressions: Counts,
+    /// Who changed what.
+    pub(super) audit: Counts,
     /// What is told by webhook, or was.
     pub(super) webhooks: Counts,
     /// Requests that are known if they come again.
@@ -92,6 +94,19 @@ pub(super) async fn suppressions(source: &dyn Store, target: &dyn Store) -> Resu
         }
         counts.total += found.suppressions.len() as u64;
         counts.moved += target.suppress(found.suppressions).await? as u64;
+    }
+    Ok(counts)
+}
+
+pub(super) async fn audit(source: &dyn Store, target: &dyn Store) -> Result<Counts, Failure> {
+    let mut counts = Counts::default();
+    for page in 1.. {
+        let found = source.audit_entries(&AuditFilter::default(), page, EXPORT_AUDIT).await?;
+        if found.entries.is_empty() {
+            break;
+        }
+        counts.total += found.entries.len() as u64;
+        counts.moved += target.audit(found.entries).await? as u64;
     }
     Ok(counts)
 }

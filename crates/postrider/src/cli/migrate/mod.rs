@@ -29,6 +29,9 @@ const EXPORT_EMAILS: usize = 256;
 /// Suppressed addresses in one page.
 const EXPORT_SUPPRESSIONS: u64 = 1_000;
 
+/// Entries of the audit log in one page.
+const EXPORT_AUDIT: u64 = 1_000;
+
 /// Webhook calls in one export.
 const EXPORT_CALLS: usize = 500;
 
@@ -131,6 +134,7 @@ async fn move_all(
     let (domains, aliases) = (copy::domains(source, target).await?, copy::aliases(source, target).await?);
     let notes = copy::notes(source, target).await?;
     let suppressions = copy::suppressions(source, target).await?;
+    let audit = copy::audit(source, target).await?;
     let webhooks = copy::webhooks(source, target).await?;
     let requests = copy::requests(source, target).await?;
     let messages = copy::mailboxes(source, target).await?;
@@ -145,6 +149,7 @@ async fn move_all(
             domains,
             aliases,
             suppressions,
+            audit,
             webhooks,
             requests,
             notes,
@@ -170,8 +175,19 @@ fn report(summary: &Summary, (from, to): &(String, String), output: &mut Output)
     if output.is_json() {
         output.json(summary)?;
     } else {
-        let Copied { emails, users, domains, aliases, suppressions, webhooks, requests, notes, messages, statuses: _ } =
-            &summary.copied;
+        let Copied {
+            emails,
+            users,
+            domains,
+            aliases,
+            suppressions,
+            audit,
+            webhooks,
+            requests,
+            notes,
+            messages,
+            statuses: _,
+        } = &summary.copied;
         output.line(format!("From {from} to {to}:"))?;
         for (counts, one, many) in [
             (emails, "e-mail", "e-mails"),
@@ -179,6 +195,7 @@ fn report(summary: &Summary, (from, to): &(String, String), output: &mut Output)
             (domains, "domain", "domains"),
             (aliases, "alias", "aliases"),
             (suppressions, "suppressed address", "suppressed addresses"),
+            (audit, "entry of the audit log", "entries of the audit log"),
             (webhooks, "webhook call", "webhook calls"),
             (requests, "request with a key", "requests with keys"),
             (notes, "note", "notes"),

@@ -5,8 +5,9 @@ use std::time::Duration;
 use postrider_core::mailbox::{Flags, MailboxName, NamedFlags, UidSet};
 use postrider_core::{Address, Direction, Envelope, Message, ObjectId, Recipient, ReversePath, SuppressionReason};
 use postrider_store::{
-    AliasRecord, CopyMessages, DomainRecord, EmailFilter, Filed, Filing, FlagsOperation, NewDelivery, NewEmail,
-    NewMailbox, Order, Quota, Renewal, ScramKeys, Selection, SqliteOptions, SqliteStore, StoreFlags, Suppression, User,
+    AliasRecord, AuditActor, AuditConclusion, AuditEntry, AuditFilter, AuditOutcome, CopyMessages, DomainRecord,
+    EmailFilter, Filed, Filing, FlagsOperation, NewDelivery, NewEmail, NewMailbox, Order, Quota, Renewal, ScramKeys,
+    Selection, SqliteOptions, SqliteStore, StoreFlags, Suppression, User,
 };
 use postrider_testkit::StoreFaults;
 
@@ -183,6 +184,8 @@ async fn fill_mailboxes(store: &dyn Store) {
     let gone = Address::parse("gone@there.example").unwrap();
     let suppression = Suppression::new(gone, SuppressionReason::Manual, None, None, now);
     store.suppress(vec![suppression]).await.unwrap();
+    let actor = AuditActor { name: "command line".to_owned(), token: None };
+    store.audit(vec![AuditEntry::begun(actor, None, "user.add", "ann@example.org", now)]).await.unwrap();
 }
 
 #[tokio::test]
@@ -193,7 +196,7 @@ async fn mailboxes_move_with_all_that_is_in_them() {
     let faults = StoreFaults::new();
     let target = faults.between(house.target.clone());
     // Somewhere among the entries.
-    faults.fail_after(23);
+    faults.fail_after(24);
     house.migrate(target.as_ref()).await.unwrap_err();
     faults.set_failing(false);
     let (copied, differences) = house.migrate(target.as_ref()).await.unwrap();
@@ -201,8 +204,8 @@ async fn mailboxes_move_with_all_that_is_in_them() {
     assert_eq!(copied.messages.total, entries);
     assert!(copied.messages.moved > 0);
     assert_eq!(
-        (copied.domains.total, copied.aliases.total, copied.notes.total, copied.suppressions.moved),
-        (1, 1, 1, 0)
+        (copied.domains.total, copied.aliases.total, copied.notes.total, copied.suppressions.moved, copied.audit.total),
+        (1, 1, 1, 0, 1)
     );
     let ann = ObjectId::from_bytes([1; 12]);
     let (there, stored) = (house.target.mailboxes(ann).await.unwrap(), house.source.mailboxes(ann).await.unwrap());
@@ -225,6 +228,9 @@ async fn mailboxes_move_with_all_that_is_in_them() {
         .unwrap();
     house.target.remove_domain(&"here.example".parse().unwrap()).await.unwrap();
     house.target.put_note("a", "3".to_owned(), 1).await.unwrap();
+    let entry = house.target.audit_entries(&AuditFilter::default(), 1, 1).await.unwrap().entries[0].id;
+    let conclusion = AuditConclusion::new(AuditOutcome::Done, None, None);
+    house.target.conclude_audit(entry, conclusion).await.unwrap();
     house.target.unsuppress(&Address::parse("gone@there.example").unwrap()).await.unwrap();
     let mut inventory =
         copy::emails(house.source.as_ref(), house.target.as_ref(), &mut Progress::new()).await.unwrap().1;
@@ -233,6 +239,7 @@ async fn mailboxes_move_with_all_that_is_in_them() {
     assert!(differences.contains("INBOX of ann@example.org"), "{differences}");
     assert!(differences.contains("domains that differ: 1 (here.example)"), "{differences}");
     assert!(differences.contains("notes that differ: 1 (a)"), "{differences}");
+    assert!(differences.contains(&format!("entries of the audit log that differ: 1 ({entry})")), "{differences}");
     assert!(differences.contains("suppressed addresses that differ: 1 (gone@there.example)"), "{differences}");
 }
 
@@ -287,6 +294,7 @@ fn a_summary_is_json() {
             requests: copy::Counts::default(),
             aliases: copy::Counts::default(),
             suppressions: copy::Counts::default(),
+            audit: copy::Counts::default(),
             messages: copy::Counts::default(),
             statuses: [("sent", 3)].into(),
         },

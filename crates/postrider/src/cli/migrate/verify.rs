@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use postrider_core::{EmailStatus, ObjectId, Timestamp};
-use postrider_store::{MailboxId, QueueStats, Store, StoreError, StoredMailboxes, SuppressionFilter, User};
+use postrider_store::{
+    AuditFilter, MailboxId, QueueStats, Store, StoreError, StoredMailboxes, SuppressionFilter, User,
+};
 use serde::Serialize;
 
 use super::inventory::{Found, Inventory};
 use super::progress::Progress;
-use super::{EXPORT_CALLS, EXPORT_EMAILS, EXPORT_ENTRIES, EXPORT_REQUESTS, EXPORT_SUPPRESSIONS};
+use super::{EXPORT_AUDIT, EXPORT_CALLS, EXPORT_EMAILS, EXPORT_ENTRIES, EXPORT_REQUESTS, EXPORT_SUPPRESSIONS};
 use crate::cli::failure::Failure;
 
 /// Of each kind of difference so many are named.
@@ -31,6 +33,7 @@ pub(super) struct Differences {
     domains: Named,
     aliases: Named,
     suppressions: Named,
+    audit: Named,
     notes: Named,
     webhooks: Named,
     requests: Named,
@@ -61,7 +64,7 @@ impl Differences {
         self.kinds().iter().all(|(named, _)| named.count == 0) && self.counts.is_empty()
     }
 
-    fn kinds(&self) -> [(&Named, &'static str); 11] {
+    fn kinds(&self) -> [(&Named, &'static str); 12] {
         [
             (&self.missing, "e-mails missing in the target"),
             (&self.changed, "e-mails that differ"),
@@ -70,6 +73,7 @@ impl Differences {
             (&self.domains, "domains that differ"),
             (&self.aliases, "aliases that differ"),
             (&self.suppressions, "suppressed addresses that differ"),
+            (&self.audit, "entries of the audit log that differ"),
             (&self.notes, "notes that differ"),
             (&self.webhooks, "webhook calls that differ"),
             (&self.requests, "requests with keys that differ"),
@@ -124,6 +128,7 @@ pub(super) async fn compare(
     let (aliases, there) = (source.aliases().await?, target.aliases().await?);
     differing(&aliases, &there, |alias| alias.address.to_string(), &mut differences.aliases);
     suppressions(source, target, &mut differences.suppressions).await?;
+    audit(source, target, &mut differences.audit).await?;
     // Versions count changes; those of the copy begin anew.
     let notes = async |store: &dyn Store| {
         let mut notes = store.notes("").await?;
@@ -162,6 +167,21 @@ async fn requests(source: &dyn Store, target: &dyn Store, named: &mut Named) -> 
         let Some(last) = kept.last().filter(|_| kept.len() == there.len()) else { return Ok(()) };
         after = Some(last.place());
     }
+}
+
+/// Compares the audit logs, which have one order.
+async fn audit(source: &dyn Store, target: &dyn Store, named: &mut Named) -> Result<(), Failure> {
+    for page in 1.. {
+        let read = async |store: &dyn Store| {
+            Ok::<_, Failure>(store.audit_entries(&AuditFilter::default(), page, EXPORT_AUDIT).await?)
+        };
+        let (logged, there) = (read(source).await?.entries, read(target).await?.entries);
+        if logged.is_empty() && there.is_empty() {
+            break;
+        }
+        differing(&logged, &there, |entry| entry.id.to_string(), named);
+    }
+    Ok(())
 }
 
 /// Compares the suppression lists, which have one order.

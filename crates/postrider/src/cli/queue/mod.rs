@@ -5,7 +5,9 @@ mod order;
 
 use clap::Subcommand;
 use postrider_store::Order;
+use serde_json::json;
 
+use crate::cli::audit::record;
 use crate::cli::context;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
@@ -35,5 +37,14 @@ pub(super) fn run(command: QueueCommand, output: &mut Output) -> Result<(), Fail
         QueueCommand::Release(args) => (args, Order::Release),
         QueueCommand::Cancel(args) => (args, Order::Cancel),
     };
-    context::with_store(async |store| order::run(store, args, order, output).await)
+    context::with_store(async |store| {
+        let action = match order {
+            Order::Retry => "deliveries.retry",
+            Order::Hold => "deliveries.hold",
+            Order::Release => "deliveries.release",
+            Order::Cancel => "deliveries.cancel",
+        };
+        let (target, details) = (args.emails(), json!({ "selection": args.filter() }));
+        record(store, action, target, details, order::run(store, args, order, output)).await
+    })
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 use postrider_core::{DeliveryStatus, Domain, ObjectId, Timestamp};
 use postrider_store::{Order, Ordered, Selection, Store};
+use serde_json::{Value, json};
 
 use crate::cli::email::no_such_email;
 use crate::cli::failure::Failure;
@@ -30,6 +31,18 @@ pub(in crate::cli) struct SelectionArgs {
     /// All there are; of `retry`, all that wait: for what failed or was cancelled name ids or --status
     #[arg(long, conflicts_with_all = ["ids", "domain", "sender", "tag", "status"])]
     all: bool,
+}
+
+impl SelectionArgs {
+    /// The e-mails that are named.
+    pub(super) fn emails(&self) -> String {
+        self.ids.iter().map(ObjectId::to_string).collect::<Vec<_>>().join(" ")
+    }
+
+    pub(super) fn filter(&self) -> Value {
+        let Self { ids: _, domain, sender, tag, status, all } = self;
+        json!({ "domain": domain, "sender": sender, "tag": tag, "status": status, "all": all })
+    }
 }
 
 pub(super) async fn run(

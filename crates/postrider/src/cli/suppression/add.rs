@@ -16,6 +16,12 @@ pub(in crate::cli) struct AddArgs {
     note: Option<String>,
 }
 
+impl AddArgs {
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+}
+
 pub(super) async fn run(store: &dyn Store, args: &AddArgs, output: &mut Output) -> Result<(), Failure> {
     let AddArgs { address, note } = args;
     let now = Timestamp::system();

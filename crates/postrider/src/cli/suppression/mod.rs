@@ -6,7 +6,9 @@ mod remove;
 
 use clap::Subcommand;
 use postrider_core::Address;
+use serde_json::Value;
 
+use crate::cli::audit::record;
 use crate::cli::context;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
@@ -27,7 +29,11 @@ pub(super) enum SuppressionCommand {
 pub(super) fn run(command: SuppressionCommand, output: &mut Output) -> Result<(), Failure> {
     context::with_store(async |store| match command {
         SuppressionCommand::List(args) => list::run(store, args, output).await,
-        SuppressionCommand::Add(args) => add::run(store, &args, output).await,
-        SuppressionCommand::Remove { address } => remove::run(store, &address, output).await,
+        SuppressionCommand::Add(args) => {
+            record(store, "suppression.add", args.address(), Value::Null, add::run(store, &args, output)).await
+        }
+        SuppressionCommand::Remove { address } => {
+            record(store, "suppression.remove", &address, Value::Null, remove::run(store, &address, output)).await
+        }
     })
 }

@@ -7,7 +7,9 @@ use postrider_core::{Domain, Timestamp};
 use postrider_store::Store;
 use postrider_store::tokens::{Scope, Token, TokenSettings, TokenText};
 use postrider_web::view::TokenView;
+use serde_json::json;
 
+use crate::cli::audit::record;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 
@@ -52,7 +54,8 @@ pub(super) async fn run(store: &dyn Store, args: &AddArgs, output: &mut Output) 
         requests_per_minute: args.requests_per_minute,
     };
     let (mut token, text) = Token::new(settings, now)?;
-    token.save(store, now).await?;
+    let (id, details) = (token.id, json!({ "after": token.settings }));
+    record(store, "token.make", id, details, async { Ok(token.save(store, now).await?) }).await?;
     if output.is_json() {
         return output.json(&TokenView::with_text(token, text, now));
     }

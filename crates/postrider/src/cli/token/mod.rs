@@ -6,7 +6,9 @@ mod revoke;
 
 use clap::Subcommand;
 use postrider_core::ObjectId;
+use serde_json::Value;
 
+use crate::cli::audit::record;
 use crate::cli::context;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
@@ -29,6 +31,8 @@ pub(super) fn run(command: TokenCommand, output: &mut Output) -> Result<(), Fail
         // Tokens may be made before the server has ever run.
         TokenCommand::Add(args) => context::with_new_store(async |store| add::run(store, &args, output).await),
         TokenCommand::List => context::with_store(async |store| list::run(store, output).await),
-        TokenCommand::Revoke { id } => context::with_store(async |store| revoke::run(store, id, output).await),
+        TokenCommand::Revoke { id } => context::with_store(async |store| {
+            record(store, "token.revoke", id, Value::Null, revoke::run(store, id, output)).await
+        }),
     }
 }

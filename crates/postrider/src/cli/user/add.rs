@@ -6,6 +6,7 @@ use postrider_store::{Quota, directory};
 use serde_json::json;
 
 use super::{AccountArgs, password};
+use crate::cli::audit::record;
 use crate::cli::context;
 use crate::cli::directory::Limit;
 use crate::cli::failure::Failure;
@@ -33,7 +34,8 @@ pub(super) fn run(args: AddArgs, output: &mut Output) -> Result<(), Failure> {
     user.quota = quota;
     // Users may be added before the server has ever run.
     let receives_mail = context::with_new_store(async |store| {
-        store.add_user(user).await?;
+        let details = json!({ "after": { "quota": quota } });
+        record(store, "user.add", &address, details, async { Ok(store.add_user(user).await?) }).await?;
         Ok(directory::is_local(store, &configured, &domain).await?)
     })?;
     if output.is_json() {

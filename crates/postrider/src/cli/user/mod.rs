@@ -10,7 +10,9 @@ mod show;
 
 use clap::{Args, Subcommand};
 use postrider_core::Address;
+use serde_json::{Value, json};
 
+use crate::cli::audit::record;
 use crate::cli::context;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
@@ -55,10 +57,13 @@ pub(super) fn run(command: UserCommand, output: &mut Output) -> Result<(), Failu
             context::with_store(async |store| show::run(store, &configured, &address, output).await)
         }
         UserCommand::Passwd(args) => passwd::run(args, output),
-        UserCommand::Quota(args) => context::with_store(async |store| quota::run(store, &args, output).await),
-        UserCommand::Remove { address } => {
-            context::with_store(async |store| remove::run(store, &address, output).await)
-        }
+        UserCommand::Quota(args) => context::with_store(async |store| {
+            let (address, details) = (args.address(), json!({ "after": { "quota": args.limits() } }));
+            record(store, "user.change", address, details, quota::run(store, &args, output)).await
+        }),
+        UserCommand::Remove { address } => context::with_store(async |store| {
+            record(store, "user.remove", &address, Value::Null, remove::run(store, &address, output)).await
+        }),
     }
 }
 

@@ -4,6 +4,7 @@ use postrider_core::Timestamp;
 use serde_json::json;
 
 use super::{AccountArgs, no_such_user, password};
+use crate::cli::audit::record;
 use crate::cli::context;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
@@ -13,12 +14,13 @@ pub(super) fn run(args: AccountArgs, output: &mut Output) -> Result<(), Failure>
     let password = password::read(password_stdin)?;
     let now = Timestamp::system();
     let user = password::new_user(address.clone(), &password, now)?;
-    let was_there = context::with_store(async |store| {
-        Ok(store.set_password(&address, user.password_hash, user.scram, now).await?)
+    context::with_store(async |store| {
+        let changed = async {
+            let was_there = store.set_password(&address, user.password_hash, user.scram, now).await?;
+            was_there.then_some(()).ok_or_else(|| no_such_user(&address))
+        };
+        record(store, "user.change", &address, json!({ "after": { "hasNewPassword": true } }), changed).await
     })?;
-    if !was_there {
-        return Err(no_such_user(&address));
-    }
     if output.is_json() {
         return output.json(&json!({ "address": address }));
     }

@@ -3,7 +3,7 @@
 use clap::Args;
 use postrider_core::{Address, Timestamp};
 use postrider_store::{Quota, Store};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::no_such_user;
 use crate::cli::directory::{Limit, bytes_used, messages_used};
@@ -21,6 +21,18 @@ pub(in crate::cli) struct QuotaArgs {
     /// How many messages the user may keep, or none
     #[arg(long, value_name = "COUNT")]
     messages: Option<Limit>,
+}
+
+impl QuotaArgs {
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// What is asked for; what is not stays.
+    pub(super) fn limits(&self) -> Value {
+        let named = [("bytes", self.bytes), ("messages", self.messages)];
+        named.into_iter().filter_map(|(name, limit)| Some((name.to_owned(), json!(limit?.0)))).collect()
+    }
 }
 
 pub(super) async fn run(store: &dyn Store, args: &QuotaArgs, output: &mut Output) -> Result<(), Failure> {

@@ -1,0 +1,3 @@
+//! `/api/audit`: who changed what.
+
+pub(super) mod list;
