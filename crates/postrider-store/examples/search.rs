@@ -145,10 +145,10 @@ fn email(n: u64, count: u64) -> StoredEmail {
     }
     raw.push_str("\r\n");
     let (status, outcome) = match n % 100 {
-        7 => (DeliveryStatus::Failed, Some("no such user")),
+        11 => (DeliveryStatus::Failed, Some("no such user")),
         // What waits is mostly of lately.
-        8 if n > count - count / 20 => (DeliveryStatus::Deferred, Some("greylisted")),
-        9 if n > count - count / 50 => (DeliveryStatus::Queued, None),
+        12 if n > count - count / 20 => (DeliveryStatus::Deferred, Some("greylisted")),
+        13 if n > count - count / 50 => (DeliveryStatus::Queued, None),
         _ => (DeliveryStatus::Sent, None),
     };
     let mut instructions = Instructions::default();

@@ -27,6 +27,8 @@ pub struct Scan<K> {
     /// Those that are looked at when the page is full are counted apart.
     counted_from: Option<u64>,
     known_total: Option<u64>,
+    /// There are so many at least, and no count is asked for.
+    known_least: Option<u64>,
     started: Instant,
     /// The last of the page, or the last that was looked at.
     last: Option<K>,
@@ -75,10 +77,16 @@ impl<K: Copy> Scan<K> {
             examined_max: if known_total.is_some() { u64::MAX } else { request.examined_max },
             counted_from: None,
             known_total,
+            known_least: None,
             started: Instant::now(),
             last: None,
             end: End::Through,
         }
+    }
+
+    /// It is known beforehand that there are so many at least: none are counted.
+    pub fn has_at_least(&mut self, count: u64) {
+        self.known_least = Some(count);
     }
 
     /// Whether there is nothing to look for: the page is behind all that matches.
@@ -119,7 +127,7 @@ impl<K: Copy> Scan<K> {
         if self.matched > self.window.end {
             // One more than the page has: there is a next one.
             let from = *self.counted_from.get_or_insert(self.examined);
-            let counts = self.known_total.is_none() && self.is_page();
+            let counts = self.known_total.is_none() && self.known_least.is_none() && self.is_page();
             if !counts || is_late || self.examined - from >= COUNT_EXAMINED_MAX {
                 self.end = End::Full;
                 return false;
@@ -162,7 +170,7 @@ impl<K: Copy> Scan<K> {
             _ => self.keys.first().copied().map(&place),
         };
         let (next, previous) = if self.is_backwards() { (behind, ahead) } else { (ahead, behind) };
-        let counted = if self.is_page() { self.matched } else { 0 };
+        let counted = if self.is_page() { self.matched.max(self.known_least.unwrap_or(0)) } else { 0 };
         EmailPage {
             emails,
             total: self.known_total.unwrap_or(counted),

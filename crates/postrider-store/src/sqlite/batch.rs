@@ -196,8 +196,8 @@ impl<'c> Batch<'c> {
                 .execute((domain, at.as_millis(), error))?;
         }
         search::log(self.connection, &self.listed)?;
-        let is_to_be_indexed = !self.listed.is_empty();
-        Ok(Told { changes: self.told, mailboxes: self.mailboxes.finish()?, is_to_be_indexed })
+        let to_be_indexed = self.listed.len();
+        Ok(Told { changes: self.told, mailboxes: self.mailboxes.finish()?, to_be_indexed })
     }
 
     /// Brings an e-mail's row in line with its deliveries.

@@ -27,8 +27,8 @@ const MAILBOX_CHANGES_KEPT: usize = 1_024;
 pub(super) struct Told {
     pub(super) changes: Vec<Change>,
     pub(super) mailboxes: Vec<MailboxChange>,
-    /// There is something for the full-text index.
-    pub(super) is_to_be_indexed: bool,
+    /// E-mails for the full-text index.
+    pub(super) to_be_indexed: usize,
 }
 
 /// The writer's side.
@@ -69,8 +69,8 @@ impl Teller {
 
     /// Tells of what was committed.
     pub(super) fn tell(&self, told: &Told) {
-        if told.is_to_be_indexed {
-            self.bell.ring();
+        if told.to_be_indexed > 0 {
+            self.bell.ring(told.to_be_indexed);
         }
         for &change in &told.changes {
             // Nobody may be listening.
@@ -108,7 +108,7 @@ impl Teller {
                 self.tell(&Told {
                     changes: Change::ALL.into(),
                     mailboxes: vec![MailboxChange::Anything],
-                    is_to_be_indexed: true,
+                    to_be_indexed: 1,
                 });
             }
             // Whatever keeps it from reading: the next look finds the same.

@@ -89,12 +89,22 @@ pub(super) fn record(connection: &Connection, seq: i64, is_sending: bool) -> Res
 
 /// Why the last attempt failed of those that its deliveries had which are not sent.
 pub(super) fn last_error(connection: &Connection, seq: i64) -> Result<Option<String>, StoreError> {
+    last_error_if(connection, seq, |_| true)
+}
+
+/// As [`last_error`], where its record, which is JSON, may be the one that is looked for.
+pub(super) fn last_error_if(
+    connection: &Connection,
+    seq: i64,
+    may_be: impl Fn(&str) -> bool,
+) -> Result<Option<String>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT record FROM attempts WHERE (email, number, attempt) = (
              SELECT email, number, attempts FROM deliveries WHERE email = ?1 AND status != 5 AND attempts > 0
              ORDER BY tried_at DESC, number LIMIT 1)",
     )?;
     let record: Option<String> = statement.query_row([seq], |row| row.get(0)).optional()?;
+    let record = record.filter(|record| may_be(record));
     let attempt: Option<Attempt> = record.map(|record| codes::from_json(&record)).transpose()?;
     Ok(attempt.and_then(|attempt| attempt.outcome.error()))
 }

@@ -32,6 +32,9 @@ pub(super) fn find(connection: &Connection, request: &ListRequest) -> Result<Ema
     let sending = record::sending(&transaction)?;
     let terms = request.filter.all();
     let mut scan = Scan::new(request, known_total(&transaction, &terms, &sending)?);
+    if let Some(least) = tagged_at_least(&transaction, &terms)? {
+        scan.has_at_least(least);
+    }
     let lag = if uses_index(&terms) { Some(Lag::of(&transaction, RECENT_MAX)?) } else { None };
     if !scan.is_past_the_end() {
         let source = Source::of(&transaction, &terms, request, &sending, lag.as_ref())?;
@@ -78,6 +81,13 @@ fn known_total(connection: &Connection, terms: &[Term], sending: &Sending) -> Re
         }
     }
     Ok(Some(counted.iter().map(count).sum()))
+}
+
+/// How many have a tag at least, where nothing but the tag is asked for and these are more than are counted.
+fn tagged_at_least(connection: &Connection, terms: &[Term]) -> Result<Option<u64>, StoreError> {
+    let [Term { is_negated: false, condition: Condition::Tag(tag) }] = terms else { return Ok(None) };
+    let count = source::tagged_count(connection, tag, ListRequest::COUNTED_MAX)?;
+    Ok((count > ListRequest::COUNTED_MAX).then_some(ListRequest::COUNTED_MAX))
 }
 
 /// A row as a place.

@@ -85,7 +85,7 @@ impl Source {
         let kind = match (sends, tag, open) {
             (true, ..) => Kind::These(sending.iter().map(|(seq, _)| seq).collect()),
             (_, _, Some(codes)) if found.is_some() && open_count(connection, &codes)? <= FEW => Kind::Open(codes),
-            (_, Some(tag), _) if found.is_some() && tagged_count(connection, &tag)? <= FEW => Kind::Tagged(tag),
+            (_, Some(tag), _) if found.is_some() && tagged_count(connection, &tag, FEW)? <= FEW => Kind::Tagged(tag),
             _ if let Some(found) = found => found,
             (_, _, Some(codes)) if codes.iter().all(|code| *code < OPEN_MAX) => Kind::Open(codes),
             (_, Some(tag), _) => Kind::Tagged(tag),
@@ -243,11 +243,11 @@ fn open_count(connection: &Connection, codes: &[StatusCode]) -> Result<u64, Stor
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
-/// How many e-mails have this tag, as far as that matters.
-fn tagged_count(connection: &Connection, tag: &str) -> Result<u64, StoreError> {
+/// How many e-mails have this tag; one more than `max` stands for all that are more.
+pub(super) fn tagged_count(connection: &Connection, tag: &str, max: u64) -> Result<u64, StoreError> {
     let mut statement =
         connection.prepare_cached("SELECT count(*) FROM (SELECT 1 FROM tags WHERE tag = ?1 LIMIT ?2)")?;
-    let count: i64 = statement.query_row((tag, FEW as i64 + 1), |row| row.get(0))?;
+    let count: i64 = statement.query_row((tag, max.saturating_add(1) as i64), |row| row.get(0))?;
     Ok(u64::try_from(count).unwrap_or(0))
 }
 

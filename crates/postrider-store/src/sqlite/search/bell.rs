@@ -15,21 +15,21 @@ pub(in crate::sqlite) struct Bell {
 /// Since it was last looked at.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Rung {
-    /// Something was committed.
-    pub(super) came: bool,
+    /// E-mails that came or went.
+    pub(super) came: usize,
     /// Somebody waits for what was committed.
     pub(super) is_asked: bool,
     pub(super) is_stopped: bool,
 }
 
 impl Bell {
-    /// Something was committed that is to be indexed.
-    pub(in crate::sqlite) fn ring(&self) {
+    /// So many e-mails were committed that are to be indexed.
+    pub(in crate::sqlite) fn ring(&self, emails: usize) {
         let mut rung = lock(&self.rung);
-        if !rung.came {
-            rung.came = true;
+        if rung.came == 0 {
             self.changed.notify_one();
         }
+        rung.came += emails;
     }
 
     /// Somebody waits.
@@ -45,7 +45,7 @@ impl Bell {
 
     /// Waits until something was committed or somebody asks, but for so long at most.
     pub(super) fn wait(&self, timeout: Duration) -> Rung {
-        self.wait_until(timeout, |rung| rung.came || rung.is_asked || rung.is_stopped)
+        self.wait_until(timeout, |rung| rung.came > 0 || rung.is_asked || rung.is_stopped)
     }
 
     /// Lets time pass, unless somebody asks.
@@ -62,7 +62,7 @@ impl Bell {
     pub(super) fn quiet(&self) -> Rung {
         let mut rung = lock(&self.rung);
         let before = *rung;
-        rung.came = false;
+        rung.came = 0;
         rung.is_asked = false;
         before
     }

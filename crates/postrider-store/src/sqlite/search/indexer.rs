@@ -1,7 +1,7 @@
 //! The thread that keeps the index: first what is noted in the log, then what was there before the index.
 //!
-//! While mail comes it works a tenth of the time, so that who indexes does not slow down who accepts; if somebody searches, it
-//! does not pause until all is there that came before.
+//! The more mail comes, the longer it pauses, so that who indexes does not slow down who accepts; if somebody searches, it does not
+//! pause until all is there that came before.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -19,8 +19,10 @@ const PART_EMAILS: usize = 128;
 /// What comes within this time is indexed together.
 const GATHER: Duration = Duration::from_millis(200);
 
-/// While mail comes, a pause is so many times as long as the work before it; otherwise as long as the work.
-const PAUSE_WHILE_BUSY: u32 = 9;
+/// A pause is as long as the work before it, once more for each so many e-mails that come in a second, and so many times at
+/// most: then it works 3 % of the time.
+const PAUSE_PER_EMAILS: f64 = 200.0;
+const PAUSES_MAX: f64 = 30.0;
 
 /// How often it looks without being called: for what other processes commit.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -64,13 +66,14 @@ impl Indexer {
     }
 
     pub(super) fn run(mut self) {
-        let mut has_failed = false;
+        let (mut has_failed, mut looked_at) = (false, Instant::now());
         loop {
             let before = self.bell.quiet();
+            let pauses = pauses(before.came, looked_at.elapsed());
+            looked_at = Instant::now();
             if before.is_stopped {
                 return;
             }
-            let started = Instant::now();
             let done = self.part();
             if let Err(error) = &done
                 && !has_failed
@@ -81,12 +84,9 @@ impl Indexer {
             match done {
                 Err(_) => self.bell.wait_for_stop(FAILED_PAUSE),
                 Ok(Done::Recent) if before.is_asked => self.bell.ask(),
-                Ok(Done::Recent | Done::Old) => {
-                    let times = if before.came { PAUSE_WHILE_BUSY } else { 1 };
-                    self.bell.pause(started.elapsed() * times);
-                }
+                Ok(Done::Recent | Done::Old) => self.bell.pause(looked_at.elapsed().mul_f64(pauses)),
                 Ok(Done::Nothing) => {
-                    if self.bell.wait(LOOK_INTERVAL).came {
+                    if self.bell.wait(LOOK_INTERVAL).came > 0 {
                         self.bell.pause(GATHER);
                     }
                 }
@@ -141,6 +141,12 @@ impl Indexer {
     }
 }
 
+/// How many times as long as the work a pause is where so many e-mails came in that time.
+fn pauses(came: usize, time: Duration) -> f64 {
+    let rate = came as f64 / time.as_secs_f64().max(0.001);
+    (1.0 + rate / PAUSE_PER_EMAILS).min(PAUSES_MAX)
+}
+
 impl Part {
     /// What comes next behind a position; `None` if all is indexed.
     fn next(database: &Connection, position: i64, unfilled: Option<i64>) -> Result<Option<Self>, StoreError> {
@@ -169,5 +175,17 @@ impl Part {
             tracing::info!("the full-text index is built");
         }
         Ok(Some(part))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_comes_the_longer_it_pauses() {
+        assert_eq!(pauses(0, Duration::ZERO), 1.0);
+        assert_eq!(pauses(400, Duration::from_secs(1)), 3.0);
+        assert_eq!(pauses(100_000, Duration::from_secs(2)), PAUSES_MAX);
     }
 }
