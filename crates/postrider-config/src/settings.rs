@@ -100,6 +100,8 @@ pub struct Webhook {
     pub secret: Option<Secret>,
     pub timeout: Duration,
     pub retries: u32,
+    /// Whether URLs that e-mails ask for may lead to addresses that are not public.
+    pub private_urls: bool,
 }
 
 impl fmt::Debug for Webhook {

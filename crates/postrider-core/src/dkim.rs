@@ -156,7 +156,10 @@ pub fn authors(field: &[u8]) -> Option<Vec<Address>> {
         Addresses::List(list) => list.iter().collect(),
         Addresses::Group(groups) => groups.iter().flat_map(|group| &group.addresses).collect(),
     };
-    mailboxes.into_iter().map(|mailbox| Address::parse(mailbox.address.as_deref()?).ok()).collect()
+    let named: Option<Vec<Address>> =
+        mailboxes.into_iter().map(|mailbox| Address::parse(mailbox.address.as_deref()?).ok()).collect();
+    // Programs show the name of an empty group as if it were somebody.
+    named.filter(|named| !named.is_empty())
 }
 
 /// Fields beside From that say who sends a message, or sends it again (RFC 5322 sections 3.6.2 and 3.6.6). They may come more than
@@ -269,7 +272,9 @@ mod tests {
         );
         assert_eq!(domain("from:\r\n a@x.test\r\n").as_deref(), Some("x.test"));
         assert_eq!(domain("From: a@x.test, b@x.test\r\n").as_deref(), Some("x.test"));
-        for field in ["From: a@x.test, b@y.test\r\n", "From: nobody\r\n", "From:\r\n", "From", ""] {
+        for field in
+            ["From: a@x.test, b@y.test\r\n", "From: \"ceo@x.test\":;\r\n", "From: nobody\r\n", "From:\r\n", "From", ""]
+        {
             assert_eq!(domain(field), None, "{field}");
         }
     }

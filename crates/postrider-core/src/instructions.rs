@@ -136,11 +136,28 @@ pub struct Instructions {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waives_tls: bool,
     /// The address of this host that it leaves from, whatever else chooses.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "ip_text")]
     pub source_ip: Option<IpAddr>,
     /// Told of what becomes of it, besides the endpoints that hear of all mail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook_url: Option<String>,
+}
+
+/// An address as text, whatever the format: those that are not for people have a form of their own for addresses, and databases
+/// write for people and read as if not.
+mod ip_text {
+    use std::net::IpAddr;
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(ip: &Option<IpAddr>, serializer: S) -> Result<S::Ok, S::Error> {
+        ip.map(|ip| ip.to_string()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
+    }
 }
 
 impl Instructions {

@@ -54,6 +54,35 @@ pub fn is_of_one_host(ip: IpAddr) -> bool {
     !(ip.is_unspecified() || ip.is_multicast() || is_broadcast)
 }
 
+/// Whether an address is one of the Internet: none of loopback, of a private or local network, or set apart (RFC 6890).
+pub fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            let is_shared = a == 100 && (64..128).contains(&b);
+            let is_set_apart =
+                a == 0 || a >= 240 || (a == 198 && (b == 18 || b == 19)) || ip.octets()[..3] == [192, 0, 0];
+            !(ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_multicast()
+                || ip.is_documentation()
+                || is_shared
+                || is_set_apart)
+        }
+        IpAddr::V6(ip) => {
+            let [first, second, .., seventh, eighth] = ip.segments();
+            // RFC 6052: what a translator makes an IPv4 address of.
+            let is_translated = first == 0x64 && second == 0xff9b;
+            let [a, b] = seventh.to_be_bytes();
+            let [c, d] = eighth.to_be_bytes();
+            // Global unicast is 2000::/3; within it 6to4 and Teredo lead to IPv4 addresses.
+            let is_global = first & 0xe000 == 0x2000 && first != 0x2002 && !(first == 0x2001 && second == 0);
+            is_global || (is_translated && is_public(IpAddr::from([a, b, c, d])))
+        }
+    }
+}
+
 /// What the service is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -206,4 +235,41 @@ pub struct IpSelectionExchange {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<String>,
     pub latency_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_public() {
+        let is = |text: &str| is_public(text.parse().unwrap());
+        for public in ["8.8.8.8", "100.128.0.1", "172.32.0.1", "2606:4700::1", "::ffff:8.8.8.8", "64:ff9b::808:808"] {
+            assert!(is(public), "{public}");
+        }
+        for other in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "255.255.255.255",
+            "224.0.0.1",
+            "198.18.0.1",
+            "192.0.2.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "2001::1",
+        ] {
+            assert!(!is(other), "{other}");
+        }
+    }
 }

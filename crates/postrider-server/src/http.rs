@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,9 +21,10 @@ use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::TokioExecutor;
 use percent_encoding::percent_decode_str;
 use postrider_core::Resolver;
+use postrider_core::source::is_public;
 use rustls::ClientConfig;
 use tower_service::Service;
-use url::Url;
+use url::{Host, Url};
 
 const AGENT: &str = concat!("postrider/", env!("CARGO_PKG_VERSION"));
 
@@ -31,6 +32,8 @@ const AGENT: &str = concat!("postrider/", env!("CARGO_PKG_VERSION"));
 #[derive(Clone)]
 pub(crate) struct HttpClient {
     client: Client<HttpsConnector<HttpConnector<Names>>, Full<Bytes>>,
+    /// Whether it asks servers at public addresses only.
+    is_for_public: bool,
 }
 
 /// A server's answer.
@@ -60,12 +63,18 @@ impl HttpClient {
         Self::with_names(tls, Names::OfWorld(resolver))
     }
 
+    /// For servers that strangers name: at public addresses only.
+    pub(crate) fn of_public(tls: &ClientConfig) -> Self {
+        Self { is_for_public: true, ..Self::with_names(tls, Names::Public(GaiResolver::new())) }
+    }
+
     fn with_names(tls: &ClientConfig, names: Names) -> Self {
         let mut http = HttpConnector::new_with_resolver(names);
         // TLS is the outer connector's business.
         http.enforce_http(false);
         let https = HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_or_http().enable_http1();
-        Self { client: Client::builder(TokioExecutor::new()).build(https.wrap_connector(http)) }
+        let client = Client::builder(TokioExecutor::new()).build(https.wrap_connector(http));
+        Self { client, is_for_public: false }
     }
 
     /// Asks for a document, and reads at most `answer_bytes_max` of it. Waits for as long as the caller does.
@@ -107,6 +116,9 @@ impl HttpClient {
         url: &Url,
         answer_bytes_max: usize,
     ) -> Result<HttpAnswer, NoAnswer> {
+        if let Some(ip) = literal(url).filter(|&ip| self.is_for_public && !is_public(ip)) {
+            return Err(NoAnswer(not_public(ip)));
+        }
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
         if let Some(credentials) = credentials(url) {
             request.headers_mut().insert(AUTHORIZATION, credentials);
@@ -139,6 +151,8 @@ impl fmt::Debug for HttpClient {
 enum Names {
     OfSystem(GaiResolver),
     OfWorld(Arc<dyn Resolver>),
+    /// As the system, without addresses that are not public.
+    Public(GaiResolver),
 }
 
 impl Service<Name> for Names {
@@ -148,7 +162,7 @@ impl Service<Name> for Names {
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::OfSystem(resolver) => resolver.poll_ready(context),
+            Self::OfSystem(resolver) | Self::Public(resolver) => resolver.poll_ready(context),
             Self::OfWorld(_) => Poll::Ready(Ok(())),
         }
     }
@@ -158,6 +172,17 @@ impl Service<Name> for Names {
             Self::OfSystem(resolver) => {
                 let looking = resolver.call(name);
                 Box::pin(async move { Ok(looking.await?.collect::<Vec<_>>().into_iter()) })
+            }
+            Self::Public(resolver) => {
+                let looking = resolver.call(name);
+                Box::pin(async move {
+                    let found: Vec<SocketAddr> = looking.await?.collect();
+                    let public: Vec<SocketAddr> = found.iter().copied().filter(|found| is_public(found.ip())).collect();
+                    match found.first() {
+                        Some(found) if public.is_empty() => Err(io::Error::other(not_public(found.ip()))),
+                        _ => Ok(public.into_iter()),
+                    }
+                })
             }
             Self::OfWorld(resolver) => {
                 let resolver = resolver.clone();
@@ -169,6 +194,19 @@ impl Service<Name> for Names {
             }
         }
     }
+}
+
+/// The address that a URL has in place of a name: no name is looked up then.
+fn literal(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        Host::Ipv4(ip) => Some(ip.into()),
+        Host::Ipv6(ip) => Some(ip.into()),
+        Host::Domain(_) => None,
+    }
+}
+
+fn not_public(ip: IpAddr) -> String {
+    format!("{ip} is no public address; WEBHOOK_PRIVATE_URLS says whether such are called")
 }
 
 /// The URL without what is not sent as part of it.
@@ -213,5 +251,16 @@ mod tests {
         assert_eq!(uri(&url).unwrap().to_string(), "https://service.example/pick?a=b");
         assert_eq!(credentials(&url).unwrap().to_str().unwrap(), format!("Basic {}", BASE64.encode("ann:p@ss")));
         assert_eq!(credentials(&Url::parse("https://service.example/").unwrap()), None);
+    }
+
+    #[tokio::test]
+    async fn strangers_have_nobody_called_who_is_not_public() {
+        let client = HttpClient::of_public(&crate::tls::verifying_client(None).unwrap());
+        for url in
+            ["http://127.0.0.1:9/", "http://0x7f.1:9/", "http://2130706433/", "http://[::1]:9/", "http://localhost:9/"]
+        {
+            let error = client.get(&Url::parse(url).unwrap(), 10).await.unwrap_err();
+            assert!(error.to_string().contains("no public address"), "{url}: {error}");
+        }
     }
 }

@@ -178,7 +178,12 @@ impl Server {
         tokio::spawn(dkim::watch(store.clone(), delivery.resolver.clone(), clock.clone(), is_draining.clone()));
         let stats = Arc::new(Stats::new());
         let http = HttpClient::new(&delivery.verifying_tls);
-        let webhooks = Webhooks::new(&settings.webhook, store.clone(), clock.clone(), http, stats.clone());
+        let http_requested = match settings.webhook.private_urls {
+            true => http.clone(),
+            false => HttpClient::of_public(&delivery.verifying_tls),
+        };
+        let clients = (http, http_requested);
+        let webhooks = Webhooks::new(&settings.webhook, store.clone(), clock.clone(), clients, stats.clone());
         // Nothing is accepted or settled before it is known who is to be told.
         webhooks.look_up_endpoints().await?;
         let options = QueueOptions {

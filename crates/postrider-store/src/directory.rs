@@ -44,6 +44,8 @@ pub enum DirectoryError {
     NoAlias(Address),
     #[error("there is no domain {0}")]
     NoDomain(Domain),
+    #[error("{0} still has {1}: remove these first, or their mail would be sent to other servers")]
+    InUse(Domain, String),
     #[error("an alias leads to one user at least")]
     NoTargets,
     #[error("an alias leads to {ALIAS_TARGETS_MAX} users at most")]
@@ -132,6 +134,21 @@ pub async fn set_alias_targets(
         return Err(no_alias());
     }
     Ok(AliasRecord { targets, updated_at: now, ..alias })
+}
+
+/// Removes a domain; `false` if there is none. `stays`: it is local all the same, by the settings.
+pub async fn remove_domain(store: &dyn Store, name: &Domain, stays: bool) -> Result<bool, DirectoryError> {
+    if !stays && store.domain(name).await?.is_some() {
+        let users = store.users().await?.into_iter().map(|user| user.address);
+        let aliases = store.aliases().await?.into_iter().map(|alias| alias.address);
+        let left: Vec<Address> = users.chain(aliases).filter(|address| address.domain() == *name).collect();
+        if let Some(first) = left.first() {
+            let others = left.len() - 1;
+            let who = if others == 0 { first.to_string() } else { format!("{first} and {others} more") };
+            return Err(DirectoryError::InUse(name.clone(), who));
+        }
+    }
+    Ok(store.remove_domain(name).await?)
 }
 
 /// Decides who gets what is for nobody else at a domain: a user, or nobody. A domain that is local by the settings alone

@@ -22,6 +22,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use postrider_core::Clock;
 use postrider_store::Store;
+use postrider_store::tokens::Scope;
 
 use self::credentials::{Credentials, SecretDigest};
 use self::known::KnownTokens;
@@ -103,6 +104,14 @@ impl Guard {
     /// Tokens were changed here: what they open now counts from the next request on.
     pub(crate) fn forget_tokens(&self) {
         self.tokens.forget();
+    }
+
+    /// Whether who was let in to something that goes on may stay.
+    pub(crate) async fn still_admits(&self, principal: &Principal, scope: Scope) -> bool {
+        match &principal.actor {
+            Actor::Local | Actor::Administrator => true,
+            Actor::Token(token) => self.tokens.stands(token, scope).await,
+        }
     }
 
     /// Who asks, if that one may ask at all. `None` only where nobody needs to be known.

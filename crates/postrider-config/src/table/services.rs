@@ -75,6 +75,14 @@ pub(super) const WEBHOOK: &[Setting] = &[
         Kind::Number { min: 0, max: 100, unit: "", set: |settings, n| settings.webhook.retries = n as u32 },
         "Further calls after one that failed: after 10 seconds, then three times as long each, up to an hour.",
     ),
+    Setting::new(
+        "WEBHOOK_PRIVATE_URLS",
+        "false",
+        Kind::Switch(|settings, on| settings.webhook.private_urls = on),
+        "Whether the `webhookUrl` of an e-mail may lead to loopback, private or link-local addresses. Whoever may send could have \
+         this server call what only it reaches.",
+    )
+    .dev("true"),
 ];
 
 pub(super) const IP_SELECTION: &[Setting] = &[

@@ -57,6 +57,8 @@ pub(crate) struct Webhooks {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     http: HttpClient,
+    /// For URLs that e-mails ask for.
+    http_requested: HttpClient,
     patience: Patience,
     /// Those of the settings.
     fixed: Vec<Endpoint>,
@@ -84,7 +86,7 @@ impl Webhooks {
         settings: &Webhook,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
-        http: HttpClient,
+        (http, http_requested): (HttpClient, HttpClient),
         stats: Arc<Stats>,
     ) -> Arc<Self> {
         let fixed = fixed_endpoints(settings);
@@ -92,6 +94,7 @@ impl Webhooks {
             store,
             clock,
             http,
+            http_requested,
             patience: Patience { timeout: settings.timeout, retries: settings.retries },
             endpoints: RwLock::new(fixed.clone().into()),
             fixed,
@@ -306,7 +309,8 @@ impl Webhooks {
     }
 
     async fn make(&self, endpoint: &Endpoint, call: ClaimedCall, queue: &Queue) {
-        let (attempt, next) = call::make(&self.http, self.clock.as_ref(), endpoint, &call, self.patience).await;
+        let http = if call.url.is_some() { &self.http_requested } else { &self.http };
+        let (attempt, next) = call::make(http, self.clock.as_ref(), endpoint, &call, self.patience).await;
         self.stats.called(next, Duration::from_millis(attempt.duration_ms));
         let (status, error) = (attempt.status, attempt.error.as_deref().unwrap_or_default());
         match next {

@@ -91,7 +91,7 @@ fn add_problems(operation: &mut Operation, names_a_thing: bool, is_safe: bool) {
     let has_body = operation.request_body.is_some();
     for &(name, status, _) in PROBLEMS {
         let can_be = match status {
-            400 => has_body || operation.parameters.is_some(),
+            400 => !is_safe || has_body || operation.parameters.is_some(),
             401 | 403 => !is_open,
             404 => names_a_thing,
             409 => !is_safe,

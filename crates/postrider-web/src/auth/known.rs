@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use postrider_core::{Clock, Timestamp};
-use postrider_store::tokens::{self, Presented, Token, TokenId};
+use postrider_store::tokens::{self, Presented, Scope, Token, TokenId};
 use postrider_store::{Store, StoreError};
 
 /// What was looked up holds for so long: a token that is revoked elsewhere is good for a second at most.
@@ -53,6 +53,19 @@ impl KnownTokens {
             None => self.look_up(presented.id, now).await?,
         };
         Ok(self.used(found.filter(|token| token.is(presented) && !token.has_expired(now)), now))
+    }
+
+    /// Whether a token that was good for something still is. What cannot be looked up now is left as it was.
+    pub(super) async fn stands(&self, token: &Token, scope: Scope) -> bool {
+        let now = self.clock.now();
+        let found = match self.known(token.id, now) {
+            Some(found) => found,
+            None => match self.look_up(token.id, now).await {
+                Ok(found) => found,
+                Err(_) => return true,
+            },
+        };
+        found.is_some_and(|found| found.settings.has(scope) && !found.has_expired(now))
     }
 
     async fn look_up(&self, id: TokenId, now: Timestamp) -> Result<Option<Arc<Token>>, StoreError> {

@@ -67,6 +67,7 @@ impl From<DirectoryError> for Failure {
             DirectoryError::NotLocal(domain) => Self::Conflict(format!(
                 "{message}: make it one with `postrider domain add {domain}`, or in ALLOWED_DOMAINS"
             )),
+            DirectoryError::InUse(..) => Self::Conflict(message),
             DirectoryError::NoUser(_) | DirectoryError::NoAlias(_) | DirectoryError::NoDomain(_) => {
                 Self::NotFound(message)
             }

@@ -94,7 +94,14 @@ async fn users_domains_and_aliases_from_nothing_to_mail_in_mailboxes() {
     assert_eq!(changed["targets"], json!(["bob@shop.test"]));
     let change = Some(json!({ "catchAll": null }));
     assert_eq!(demand(&postrider, 200, "PATCH", "/api/domains/shop.test", change).await["catchAll"], Value::Null);
-    for path in ["/api/aliases/sales@shop.test", "/api/users/bob@shop.test", "/api/domains/shop.test"] {
+    let refused = demand(&postrider, 409, "DELETE", "/api/domains/shop.test", None).await;
+    assert!(refused["detail"].as_str().unwrap().contains("remove these first"), "{refused}");
+    for path in [
+        "/api/aliases/sales@shop.test",
+        "/api/users/bob@shop.test",
+        "/api/users/ann@shop.test",
+        "/api/domains/shop.test",
+    ] {
         demand(&postrider, 204, "DELETE", path, None).await;
         for method in ["GET", "DELETE"] {
             demand(&postrider, 404, method, path, None).await;

@@ -87,12 +87,22 @@ async fn many_emails_are_changed_by_ids_or_by_filter() {
         ("hold", json!({ "ids": ["000000000000000000000000"] }), 404),
         ("hold", json!({}), 400),
         ("hold", json!({ "ids": [], "filter": {} }), 400),
+        ("delete", json!({ "filter": {} }), 400),
+        ("delete", json!({ "filter": { "tag": null, "q": null } }), 400),
+        ("delete", json!({ "filter": { "q": " " } }), 400),
+        ("delete", json!({ "filter": { "sender": "" } }), 400),
+        ("delete", json!({ "filter": { "status": "held" }, "all": true }), 400),
+        ("delete?dryRun=true", json!({ "filter": { "status": "deferred" } }), 400),
+        ("delete", json!({ "all": false }), 400),
         ("hold", json!({ "filter": { "statsu": "held" } }), 400),
         ("hold", json!({ "filter": { "domain": "a..b" } }), 400),
         ("explode", json!({ "filter": {} }), 404),
     ] {
         assert_eq!(bulk(action, body.clone()).await.0, status, "{action} {body}");
     }
+    assert_eq!(world.postrider.emails().await.len(), 2);
+    let (_, all) = bulk("delete", json!({ "all": true, "dryRun": true })).await;
+    assert_eq!((&all["matched"], &all["changed"]), (&json!(2), &json!(0)));
 }
 
 #[tokio::test]

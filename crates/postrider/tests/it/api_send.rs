@@ -343,6 +343,12 @@ async fn a_message_comes_as_it_is() {
     let request =
         HttpRequest::post("/api/emails?from=a@client.test&to=b@example.org").body("message/rfc822", "{\"from\": 1}");
     problem(&postrider.request(request).await, 400, "bad-body");
+    for first in [" \r\n", " From: other@client.test\r\n", "\t"] {
+        let message = format!("{first}From: a@client.test\r\n\r\ntext\r\n");
+        let request =
+            HttpRequest::post("/api/emails?from=a@client.test&to=b@example.org").body("message/rfc822", message);
+        problem(&postrider.request(request).await, 400, "bad-body");
+    }
     let request = HttpRequest::post("/api/emails?from=a@client.test&to=b@example.org")
         .body("message/rfc822", "From: a@b\r\n\r\na\0b");
     problem(&postrider.request(request).await, 422, "message-refused");

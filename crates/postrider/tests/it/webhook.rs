@@ -413,10 +413,14 @@ struct Follower(tokio::io::BufReader<tokio::net::TcpStream>);
 
 impl Follower {
     async fn new(postrider: &TestPostrider, query: &str, last: Option<&str>) -> Self {
+        let last = last.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
+        Self::with_fields(postrider, query, &last).await
+    }
+
+    async fn with_fields(postrider: &TestPostrider, query: &str, fields: &str) -> Self {
         use tokio::io::AsyncWriteExt as _;
         let mut stream = tokio::net::TcpStream::connect(postrider.api()).await.unwrap();
-        let last = last.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
-        let request = format!("GET /api/events{query} HTTP/1.1\r\nHost: localhost\r\n{last}\r\n");
+        let request = format!("GET /api/events{query} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut follower = Self(tokio::io::BufReader::new(stream));
         while !follower.line().await.is_empty() {}
@@ -429,6 +433,11 @@ impl Follower {
         let read = tokio::time::timeout(Duration::from_secs(20), self.0.read_line(&mut line));
         read.await.expect("something comes").unwrap();
         line.trim_end().to_owned()
+    }
+
+    /// Reads on until the last chunk (RFC 9112 section 7.1).
+    async fn wait_for_end(mut self) {
+        while self.line().await != "0" {}
     }
 
     /// The next event: its name, its id and its data.
@@ -477,4 +486,19 @@ async fn events_are_followed_and_gone_on_with() {
     assert_eq!(delivered.next().await.0, "email.delivered");
     let refused = postrider.request(HttpRequest::new("GET", "/api/events?after=nonsense")).await;
     assert_eq!(refused.status, 400);
+}
+
+#[tokio::test]
+async fn who_may_follow_no_more_hears_no_more() {
+    const TOKEN: &str = "the-first-administrators-token";
+    let postrider = Site::new().await.set("API_TOKEN", TOKEN).start_in_real_time().await;
+    let settings = json!({ "name": "reader", "scopes": ["read"] });
+    let made = postrider.request(HttpRequest::post("/api/tokens").json(&settings).bearer(TOKEN)).await.json();
+    let bearing = format!("Authorization: Bearer {}\r\n", made["token"].as_str().unwrap());
+    let mut follower = Follower::with_fields(&postrider, "", &bearing).await;
+    postrider.send("a@client.test", &["b@example.org"], &message()).await;
+    assert_eq!(follower.next().await.0, "email.accepted");
+    let path = format!("/api/tokens/{}", made["id"].as_str().unwrap());
+    assert_eq!(postrider.request(HttpRequest::delete(&path).bearer(TOKEN)).await.status, 204);
+    follower.wait_for_end().await;
 }

@@ -41,7 +41,11 @@ fn both(id: ObjectId) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn a_url_is_told_of_its_e_mail_besides_the_endpoints() {
-    let site = Site::new().await.set("WEBHOOK_ENABLED", "true").set("WEBHOOK_SECRET", SECRET);
+    let site = Site::new()
+        .await
+        .set("WEBHOOK_PRIVATE_URLS", "true")
+        .set("WEBHOOK_ENABLED", "true")
+        .set("WEBHOOK_SECRET", SECRET);
     let hook = HttpService::start(site.claim_ip(), ok).await;
     let site = site.set("WEBHOOK_TIMEOUT", "300000").set("WEBHOOK_SUCCESS_URL", &hook.url("/success"));
     let _mx = site.mx("example.org", Script::new()).await;
@@ -61,7 +65,7 @@ async fn a_url_is_told_of_its_e_mail_besides_the_endpoints() {
 /// Without any other endpoint, and over a restart.
 #[tokio::test]
 async fn a_url_that_fails_is_told_later() {
-    let site = Site::new().await.set("WEBHOOK_TIMEOUT", "300000");
+    let site = Site::new().await.set("WEBHOOK_PRIVATE_URLS", "true").set("WEBHOOK_TIMEOUT", "300000");
     let hook = HttpService::start(site.claim_ip(), |_| HttpAnswer::new(500, "")).await;
     let _mx = site.mx("example.org", Script::new()).await;
     let postrider = site.start().await;
@@ -79,7 +83,7 @@ async fn a_url_that_fails_is_told_later() {
 #[tokio::test]
 async fn many_endpoints_are_told() {
     const ENDPOINTS: usize = 40;
-    let site = Site::new().await.set("WEBHOOK_TIMEOUT", "300000");
+    let site = Site::new().await.set("WEBHOOK_PRIVATE_URLS", "true").set("WEBHOOK_TIMEOUT", "300000");
     let hook = HttpService::start(site.claim_ip(), ok).await;
     let _mx = site.mx("example.org", Script::new()).await;
     let postrider = site.start().await;
@@ -93,4 +97,24 @@ async fn many_endpoints_are_told() {
     for n in 0..ENDPOINTS {
         assert_eq!(wait_for(&postrider, &hook, &format!("/{n}"), 1).await.len(), 1, "{n}");
     }
+}
+
+/// Whoever may send is not to have this server call what only this server reaches.
+#[tokio::test]
+async fn addresses_that_are_not_public_are_not_called() {
+    let site = Site::new().await.set("WEBHOOK_RETRIES", "0");
+    let hook = HttpService::start(site.claim_ip(), ok).await;
+    let _mx = site.mx("example.org", Script::new()).await;
+    let postrider = site.start().await;
+    let id = post(&postrider, Some(&hook.url("/inside"))).await;
+    let given_up = eventually("calls that are given up", async || {
+        postrider.pass(Duration::from_secs(10)).await;
+        let listed = postrider.get("/api/webhooks/deliveries?state=given-up").await.json();
+        let deliveries = listed["deliveries"].as_array().unwrap().clone();
+        (deliveries.len() == 2).then_some(deliveries)
+    })
+    .await;
+    assert!(given_up.iter().all(|call| call["email"] == id.to_string()));
+    assert!(given_up[0]["attempts"][0]["error"].as_str().unwrap().contains("no public address"));
+    assert_eq!(hook.requests().len(), 0);
 }

@@ -31,6 +31,7 @@ impl From<DirectoryError> for Problem {
             DirectoryError::NotLocal(domain) => Self::conflict(format!(
                 "{domain} is not a domain of this server: make it one with POST /api/domains, or in ALLOWED_DOMAINS."
             )),
+            DirectoryError::InUse(..) => Self::conflict(detail),
             DirectoryError::NoAlias(_) | DirectoryError::NoDomain(_) => Self::not_found(detail),
             // The request names them beside what it is about.
             DirectoryError::NoUser(_)

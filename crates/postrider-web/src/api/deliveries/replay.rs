@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{FILTERS, filter, no_such_delivery};
 use crate::AppState;
+use crate::audit::Audit;
 use crate::extract::{Id, Parameters};
 use crate::problem::Problem;
 
@@ -19,7 +20,7 @@ pub(in crate::api) struct Replayed {
     replayed: u64,
 }
 
-/// Make calls anew: those given up, or those that a filter names.
+/// Make calls anew: those given up that the filter names, or all of them; with `state`, those that stand so.
 #[utoipa::path(
     post,
     path = "/api/webhooks/deliveries/replay",
@@ -28,7 +29,7 @@ pub(in crate::api) struct Replayed {
     params(
         ("dryRun" = Option<bool>, Query, description = "Only count."),
         ("endpoint" = Option<ObjectId>, Query, description = "Only those to this endpoint."),
-        ("state" = Option<CallState>, Query, description = "Only those that stand so."),
+        ("state" = Option<CallState>, Query, description = "Those that stand so, in place of those given up."),
         ("type" = Option<EventKind>, Query, description = "Only those of events of this type."),
         ("email" = Option<ObjectId>, Query, description = "Only those about this e-mail."),
         ("from" = Option<String>, Query, description = "Of events then or later (RFC 3339, or a date)."),
@@ -36,7 +37,12 @@ pub(in crate::api) struct Replayed {
     ),
     responses((status = 200, description = "How many are made anew.", body = Replayed))
 )]
-pub(in crate::api) async fn all(State(state): State<AppState>, uri: Uri) -> Result<Json<Replayed>, Problem> {
+pub(in crate::api) async fn all(
+    State(state): State<AppState>,
+    audit: Audit,
+    uri: Uri,
+) -> Result<Json<Replayed>, Problem> {
+    audit.note("filter", &uri.query());
     let mut parameters = Parameters::of(&uri)?;
     let is_dry: bool = parameters.parsed("dryRun")?.unwrap_or(false);
     let mut filter = filter(&mut parameters)?;
@@ -47,6 +53,7 @@ pub(in crate::api) async fn all(State(state): State<AppState>, uri: Uri) -> Resu
     } else {
         state.store.replay_calls(&filter, state.clock.now()).await?
     };
+    audit.note("replayed", &replayed);
     Ok(Json(Replayed { replayed }))
 }
 

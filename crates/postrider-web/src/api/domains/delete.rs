@@ -2,10 +2,12 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use postrider_store::directory;
 use postrider_store::dkim::DkimKeys;
 
 use super::no_such_domain;
 use crate::AppState;
+use crate::audit::Audit;
 use crate::extract::DomainInPath;
 use crate::problem::Problem;
 
@@ -21,9 +23,11 @@ use crate::problem::Problem;
 pub(in crate::api) async fn delete(
     State(state): State<AppState>,
     DomainInPath(name): DomainInPath,
+    audit: Audit,
 ) -> Result<StatusCode, Problem> {
     let stays = state.administration.configured_domains().contains(&name);
-    if !state.store.remove_domain(&name).await? {
+    audit.before(&state.store.domain(&name).await?.map(|domain| domain.catch_all));
+    if !directory::remove_domain(state.store.as_ref(), &name, stays).await? {
         return Err(if stays {
             Problem::conflict(format!("{name} is local by ALLOWED_DOMAINS: take it out of there."))
         } else {

@@ -34,6 +34,9 @@ const IDS_RECORDED: usize = 100;
 pub(in crate::api) struct Body {
     ids: Option<Vec<ObjectId>>,
     filter: Option<Filter>,
+    /// All there are, in place of ids or a filter.
+    #[serde(default)]
+    all: bool,
     /// Only counts.
     #[serde(default)]
     dry_run: bool,
@@ -102,10 +105,11 @@ pub(in crate::api) async fn bulk(
     if body.ids.as_ref().is_some_and(|ids| ids.len() <= IDS_RECORDED) {
         audit.note("ids", &body.ids);
     }
-    let (ids, matched) = match (body.ids, body.filter) {
-        (Some(ids), None) => named(&state, ids).await?,
-        (None, Some(filter)) => matching(&state, filter.at(state.clock.now())?).await?,
-        _ => return Err(Problem::bad_body("Give ids or filter, one of them; {\"filter\": {}} means all there are.")),
+    let (ids, matched) = match (body.ids, body.filter, body.all) {
+        (Some(ids), None, false) => named(&state, ids).await?,
+        (None, Some(filter), false) => matching(&state, filter.at(state.clock.now())?).await?,
+        (None, None, true) => matching(&state, EmailFilter::default()).await?,
+        _ => return Err(Problem::bad_body("Give ids, filter or \"all\": true, one of them.")),
     };
     let mut done = Done { matched, more: matched > ids.len() as u64, ..Done::default() };
     if body.dry_run {
@@ -197,8 +201,24 @@ async fn delete(state: &AppState, ids: Vec<ObjectId>, done: &mut Done) -> Result
 }
 
 impl Filter {
+    /// A member without a value is a mistake of whoever asks, as an empty variable of a script: it must not pass for everything.
     fn at(self, now: Timestamp) -> Result<EmailFilter, Problem> {
         let Self { status, direction, sender, recipient, domain, tag, q, from, to } = self;
+        let texts = [("sender", &sender), ("recipient", &recipient), ("domain", &domain), ("tag", &tag), ("q", &q)];
+        if let Some((name, _)) = texts.iter().find(|(_, text)| text.as_ref().is_some_and(|text| text.trim().is_empty()))
+        {
+            return Err(Problem::bad_parameter(name, format!("{name} is empty: give it a value, or leave it out.")));
+        }
+        let is_empty = texts.iter().all(|(_, text)| text.is_none())
+            && status.is_none()
+            && direction.is_none()
+            && from.is_none()
+            && to.is_none();
+        if is_empty {
+            return Err(Problem::bad_body(
+                "The filter names nothing. To order all e-mails, give \"all\": true instead.",
+            ));
+        }
         let domain = domain.map(|text| text.parse()).transpose();
         let domain = domain.map_err(|error| Problem::bad_parameter("domain", format!("domain is wrong: {error}.")))?;
         let query = Query::parse(q.as_deref().unwrap_or_default());

@@ -11,10 +11,12 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, Stream};
 use postrider_core::{ObjectId, Timestamp};
+use postrider_store::tokens::Scope;
 use postrider_store::{EventKind, EventRecord, StoreError};
 use serde::Serialize;
 
 use crate::AppState;
+use crate::auth::Caller;
 use crate::extract::Parameters;
 use crate::problem::Problem;
 
@@ -43,6 +45,7 @@ struct Told {
 /// What one client follows.
 struct Following {
     state: AppState,
+    caller: Caller,
     kind: Option<EventKind>,
     email: Option<ObjectId>,
     cursor: String,
@@ -85,6 +88,7 @@ impl Drop for Place {
 )]
 pub(in crate::api) async fn follow(
     State(state): State<AppState>,
+    caller: Caller,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
@@ -100,21 +104,25 @@ pub(in crate::api) async fn follow(
         Some(cursor) => state.store.events(Some(&cursor), 1).await.map(|_| cursor).map_err(no_cursor)?,
         None => state.store.events(None, 1).await?.cursor,
     };
-    let following = Following { state, kind, email, cursor, waiting: VecDeque::new(), _place: place };
+    let following = Following { state, caller, kind, email, cursor, waiting: VecDeque::new(), _place: place };
     let events = stream::unfold(following, |mut following| async move {
-        let event = following.next().await;
+        let event = following.next().await?;
         Some((Ok(event), following))
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
 impl Following {
-    async fn next(&mut self) -> Event {
+    /// `None`: whoever follows may do so no more.
+    async fn next(&mut self) -> Option<Event> {
         loop {
+            if !self.state.guard.still_admits(&self.caller.0, Scope::Read).await {
+                return None;
+            }
             while let Some(event) = self.waiting.pop_front() {
                 self.cursor.clone_from(&event.cursor);
                 if self.wants(&event) {
-                    return told(event);
+                    return Some(told(event));
                 }
             }
             // What cannot be read now is read later: the client stays where it is.

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use postrider_core::ObjectId;
 use postrider_store::webhooks::{Endpoint, EndpointSettings, WebhookSecret};
 
-use super::{Said, save, wrong};
+use super::{Said, recorded, save, wrong};
 use crate::AppState;
 use crate::audit::Audit;
 use crate::extract::JsonBody;
@@ -51,6 +51,7 @@ pub(in crate::api) async fn create(
     let mut endpoint = Endpoint::new(ObjectId::new(now), settings, Some(secret.clone()), now);
     audit.target(endpoint.id);
     save(&state, &mut endpoint).await?;
+    audit.after(&recorded(&endpoint));
     tracing::info!(webhook.endpoint = %endpoint.id, "a webhook endpoint was added");
     Ok((StatusCode::CREATED, Json(EndpointView::with_secret(endpoint, secret))))
 }

@@ -4,8 +4,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use postrider_store::webhooks::Endpoint;
 
-use super::no_such_endpoint;
+use super::{find, no_such_endpoint, recorded};
 use crate::AppState;
+use crate::audit::Audit;
 use crate::extract::Id;
 use crate::problem::Problem;
 
@@ -18,7 +19,12 @@ use crate::problem::Problem;
     params(Id),
     responses((status = 204, description = "It is called no more."))
 )]
-pub(in crate::api) async fn delete(State(state): State<AppState>, Id(id): Id) -> Result<StatusCode, Problem> {
+pub(in crate::api) async fn delete(
+    State(state): State<AppState>,
+    Id(id): Id,
+    audit: Audit,
+) -> Result<StatusCode, Problem> {
+    audit.before(&recorded(&find(state.store.as_ref(), id).await?));
     if !Endpoint::remove(state.store.as_ref(), id).await? {
         return Err(no_such_endpoint(id));
     }

@@ -8,11 +8,13 @@ pub(super) mod show;
 pub(super) mod test;
 pub(super) mod update;
 
+use axum::http::Uri;
 use postrider_core::instructions::{TAG_BYTES_MAX, TAGS_MAX};
 use postrider_core::{Domain, ObjectId};
 use postrider_store::webhooks::{Endpoint, EndpointError, EndpointSettings};
 use postrider_store::{EventKind, Store};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::AppState;
 use crate::problem::Problem;
@@ -81,7 +83,7 @@ where
 }
 
 fn checked_url(text: String) -> Result<String, Problem> {
-    let uri: Option<axum::http::Uri> = text.parse().ok();
+    let uri: Option<Uri> = text.parse().ok();
     let is_http = uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
     if is_http && text.len() <= URL_BYTES_MAX {
         return Ok(text);
@@ -102,6 +104,20 @@ async fn save(state: &AppState, endpoint: &mut Endpoint) -> Result<(), Problem> 
     endpoint.save(state.store.as_ref(), state.clock.now()).await?;
     state.control.refresh_webhooks().await;
     Ok(())
+}
+
+/// What the audit log has of an endpoint. Where a URL leads to on its host may be a secret.
+fn recorded(endpoint: &Endpoint) -> Value {
+    let EndpointSettings { url, description, kinds, domains, tags, is_paused } = &endpoint.settings;
+    let uri: Option<Uri> = url.parse().ok();
+    let host = uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.host()?, uri.port_u16())));
+    json!({
+        "host": host.map(|(scheme, host, port)| match port {
+            Some(port) => format!("{scheme}://{host}:{port}"),
+            None => format!("{scheme}://{host}"),
+        }),
+        "description": description, "types": kinds, "domains": domains, "tags": tags, "paused": is_paused,
+    })
 }
 
 fn no_such_endpoint(id: ObjectId) -> Problem {

@@ -3,8 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 
-use super::{Said, find, save, wrong};
+use super::{Said, find, recorded, save, wrong};
 use crate::AppState;
+use crate::audit::Audit;
 use crate::extract::{Id, JsonBody};
 use crate::problem::Problem;
 use crate::view::EndpointView;
@@ -22,13 +23,19 @@ use crate::view::EndpointView;
 pub(in crate::api) async fn update(
     State(state): State<AppState>,
     Id(id): Id,
+    audit: Audit,
     JsonBody(said): JsonBody<Said>,
 ) -> Result<Json<EndpointView>, Problem> {
     if said.secret.is_some() {
-        return Err(wrong("secret", "POST to its /rotate instead: then both sign for a day".to_owned()));
+        return Err(wrong(
+            "secret",
+            "POST to its /rotate instead: it makes a new one, and both sign for a day".to_owned(),
+        ));
     }
     let mut endpoint = find(state.store.as_ref(), id).await?;
+    audit.before(&recorded(&endpoint));
     said.apply(&mut endpoint.settings)?;
     save(&state, &mut endpoint).await?;
+    audit.after(&recorded(&endpoint));
     Ok(Json(EndpointView::new(endpoint)))
 }

@@ -11,6 +11,7 @@ use super::upload::Upload;
 use super::{Format, accepted, unreadable};
 use crate::AppState;
 use crate::api::emails::no_such_email;
+use crate::audit::Audit;
 use crate::auth::Caller;
 use crate::extract::{EmailId, Parameters};
 use crate::problem::{Document, Problem};
@@ -51,6 +52,7 @@ pub(in crate::api) async fn resend(
     State(state): State<AppState>,
     EmailId(id): EmailId,
     caller: Caller,
+    audit: Audit,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
@@ -67,6 +69,7 @@ pub(in crate::api) async fn resend(
     let made = async || {
         let Body { to, not_before } = serde_json::from_slice(&bytes).map_err(|error| unreadable(&error))?;
         let recipients: Vec<_> = to.read("to")?.into_iter().map(|party| party.address).collect();
+        audit.note("to", &recipients);
         if recipients.is_empty() {
             return Err(wrong("to", &"it is for nobody"));
         }
