@@ -210,9 +210,15 @@ impl Webhooks {
     /// Makes calls until the server shuts down. What is under way then is made anew by whoever comes next.
     pub(crate) async fn run(self: Arc<Self>, queue: Arc<Queue>, mut draining: watch::Receiver<bool>) {
         let mut swept_at: Option<Timestamp> = None;
+        let mut looked_at: Option<Timestamp> = None;
         loop {
-            if let Err(error) = self.look_up_endpoints().await {
-                queue.store_failed("the webhook endpoints cannot be looked up", &error);
+            // Not at each event: those that are changed here are looked up at once.
+            let now = self.clock.now();
+            if looked_at.is_none_or(|at| now.since(at) >= LOOK) {
+                looked_at = Some(now);
+                if let Err(error) = self.look_up_endpoints().await {
+                    queue.store_failed("the webhook endpoints cannot be looked up", &error);
+                }
             }
             match self.make_due_calls(&queue).await {
                 Ok(()) => {}
