@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use postrider_store::DeliveryId;
 use tracing::debug;
@@ -14,6 +15,9 @@ use tracing::debug;
 use super::settle::STORE_RETRY;
 use super::{Job, Queue};
 use crate::policy::source::Source;
+
+/// How often it looks without being told: whoever gave an order may have ended before the word went out.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// What the store said when it was asked last, less what was given back since.
 #[derive(Debug, Default)]
@@ -59,7 +63,10 @@ impl Queue {
         let mut ended = self.ended.subscribe();
         let recalling = async {
             loop {
-                self.recall_wake.notified().await;
+                tokio::select! {
+                    () = self.recall_wake.notified() => {}
+                    () = self.delivery.clock.sleep(LOOK) => {}
+                }
                 self.recall().await;
             }
         };
