@@ -17,7 +17,7 @@ use super::{Job, Queue};
 use crate::policy::source::Source;
 
 /// How often it looks without being told: whoever gave an order may have ended before the word went out.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(3);
 
 /// What the store said when it was asked last, less what was given back since.
 #[derive(Debug, Default)]
