@@ -76,6 +76,12 @@ pub fn has_field(message: &[u8], name: &[u8]) -> bool {
     Fields::new(&message[..header_end(message)]).any(|field| field.name.eq_ignore_ascii_case(name))
 }
 
+/// Whether a header can be what a message begins with. A line that begins with white space goes on with the one before; with none
+/// before it, the message is all body.
+pub fn has_header(message: &[u8]) -> bool {
+    !message.starts_with(b" ") && !message.starts_with(b"\t")
+}
+
 /// What a server wants to know of a header section before it takes the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HeaderScan {
@@ -94,6 +100,9 @@ pub struct HeaderScan {
 impl HeaderScan {
     pub fn of(message: &[u8]) -> Self {
         let mut scan = Self::default();
+        if !has_header(message) {
+            return scan;
+        }
         let header = &message[..header_end(message)];
         let mut line_start = 0;
         while line_start < header.len() {

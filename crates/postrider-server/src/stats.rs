@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use postrider_core::metrics;
 use postrider_core::ports::SmtpStats;
-use postrider_core::{Attempt, Outcome, Timestamp};
+use postrider_core::{Attempt, Timestamp};
 use postrider_store::{CallNext, ClaimedDelivery, Next};
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
@@ -104,7 +104,7 @@ impl Stats {
         let category = attempt.outcome.category().map_or("", |category| category.as_str());
         self.attempts.with_label_values(&[result, category]).inc();
         self.attempt_seconds.with_label_values(&[result]).observe(attempt.duration.as_secs_f64());
-        if matches!(attempt.outcome, Outcome::Delivered { .. }) {
+        if next == Next::Sent {
             self.delivery_seconds.observe(now.since(delivery.queued_at).as_secs_f64());
         }
         if let Some(decision) = &attempt.ip_selection {

@@ -62,11 +62,10 @@ struct Takes {
 
 impl Takes {
     fn of(operation: &Operation) -> Self {
-        let parameters = operation.parameters.iter().flatten();
-        let query = parameters
-            .into_iter()
-            .any(|parameter| matches!(parameter, RefOr::T(Parameter { parameter_in: ParameterIn::Query, .. })));
-        Self { query, body: operation.request_body.is_some() }
+        let mut parameters = operation.parameters.iter().flatten();
+        let is_of_query =
+            |parameter: &_| matches!(parameter, RefOr::T(Parameter { parameter_in: ParameterIn::Query, .. }));
+        Self { query: parameters.any(is_of_query), body: operation.request_body.is_some() }
     }
 }
 

@@ -147,8 +147,8 @@ pub(super) async fn accept(
     share: MemoryShare,
     policy: &Policy,
 ) -> Result<Taken, Refusal> {
-    let has_header = has_header(&raw[transaction.trace_bytes..]);
-    let mut scan = if has_header { HeaderScan::of(&raw[transaction.trace_bytes..]) } else { HeaderScan::default() };
+    let mut scan = HeaderScan::of(&raw[transaction.trace_bytes..]);
+    let has_header = trace::has_header(&raw[transaction.trace_bytes..]);
     if scan.has_instructions && policy.takes_instructions() && !transaction.is_resent() {
         raw = take_instructions(context, &mut transaction, raw)?;
         scan = HeaderScan::of(&raw[transaction.trace_bytes..]);
@@ -171,6 +171,7 @@ pub(super) async fn accept(
     };
     fields.push_str(&results);
     if !has_header {
+        // Its first line would go on with the last of our own fields, and put into it what we did not say.
         fields.push_str("\r\n");
     }
     let signer = signer(context, &transaction, &raw, scan).await?;
@@ -426,12 +427,6 @@ async fn signer(
     }
     let signer = context.signers.of_message(&raw[transaction.trace_bytes..], scan).await;
     signer.map_err(|error| store_failed(context, "the keys that sign a message could not be looked up", &error))
-}
-
-/// Whether a header can be what the client's message begins with. A line that begins with white space would continue the
-/// last of our own fields, and put into it what we did not say: such a message is all body, behind an empty line of ours.
-fn has_header(message: &[u8]) -> bool {
-    !message.starts_with(b" ") && !message.starts_with(b"\t")
 }
 
 /// Takes the fields that are for this server out of a message.

@@ -95,7 +95,10 @@ pub(super) async fn health(State(state): State<AppState>, caller: Option<Extensi
     (code, Json(Health { status, store, queue, listeners, version: state.version, uptime_seconds })).into_response()
 }
 
-async fn in_time<T>(state: &AppState, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+pub(super) async fn in_time<T>(
+    state: &AppState,
+    answer: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
     tokio::select! {
         answer = answer => answer,
         () = state.clock.sleep(STORE_PATIENCE) => Err(StoreError::Unavailable("it does not answer in time".to_owned())),

@@ -1,21 +1,17 @@
 //! `GET /metrics`: what the server counts and measures, for Prometheus.
 
-use std::future::Future;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use postrider_core::metrics::{self, MetricFamily};
-use postrider_store::{QueueStats, StoreError, StoreHealth};
+use postrider_store::{QueueStats, StoreHealth};
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 
+use super::health::in_time;
 use crate::AppState;
 use crate::problem::Problem;
-
-/// A scrape does not wait longer for a store that is not well: the rest is told all the same.
-const STORE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the server counts and measures, for Prometheus: docs/metrics.md lists it.
 #[utoipa::path(
@@ -30,7 +26,8 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Result<impl IntoRe
         in_time(&state, state.store.health()),
         in_time(&state, state.store.queue_stats(state.clock.now()))
     );
-    let mut families = looked_up(&state, health, queue);
+    // Where the store is not well, the rest is told all the same.
+    let mut families = looked_up(&state, health.ok(), queue.ok());
     families.extend(state.control.metrics());
     families.extend(state.requests.gather());
     let text = TextEncoder::new().encode_to_string(&families).map_err(|error| {
@@ -38,13 +35,6 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Result<impl IntoRe
         Problem::internal("The metrics could not be written; the server's log says why.")
     })?;
     Ok(([(header::CONTENT_TYPE, TEXT_FORMAT)], text))
-}
-
-async fn in_time<T>(state: &AppState, answer: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
-    tokio::select! {
-        answer = answer => answer.ok(),
-        () = state.clock.sleep(STORE_PATIENCE) => None,
-    }
 }
 
 /// What is not counted as it happens, but as it stands.

@@ -43,7 +43,7 @@ pub(in crate::api) struct Body {
 }
 
 /// As the parameters of `GET /api/emails`.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = EmailFilter)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Filter {
@@ -203,21 +203,16 @@ async fn delete(state: &AppState, ids: Vec<ObjectId>, done: &mut Done) -> Result
 impl Filter {
     /// A member without a value is a mistake of whoever asks, as an empty variable of a script: it must not pass for everything.
     fn at(self, now: Timestamp) -> Result<EmailFilter, Problem> {
+        if self == Self::default() {
+            return Err(Problem::bad_body(
+                "The filter names nothing. To order all e-mails, give \"all\": true instead.",
+            ));
+        }
         let Self { status, direction, sender, recipient, domain, tag, q, from, to } = self;
         let texts = [("sender", &sender), ("recipient", &recipient), ("domain", &domain), ("tag", &tag), ("q", &q)];
         if let Some((name, _)) = texts.iter().find(|(_, text)| text.as_ref().is_some_and(|text| text.trim().is_empty()))
         {
             return Err(Problem::bad_parameter(name, format!("{name} is empty: give it a value, or leave it out.")));
-        }
-        let is_empty = texts.iter().all(|(_, text)| text.is_none())
-            && status.is_none()
-            && direction.is_none()
-            && from.is_none()
-            && to.is_none();
-        if is_empty {
-            return Err(Problem::bad_body(
-                "The filter names nothing. To order all e-mails, give \"all\": true instead.",
-            ));
         }
         let domain = domain.map(|text| text.parse()).transpose();
         let domain = domain.map_err(|error| Problem::bad_parameter("domain", format!("domain is wrong: {error}.")))?;

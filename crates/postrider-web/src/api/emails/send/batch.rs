@@ -15,7 +15,6 @@ use super::upload::Upload;
 use super::{Format, composed, json_bytes_max, off_thread, unreadable};
 use crate::AppState;
 use crate::auth::Caller;
-use crate::extract::Parameters;
 use crate::problem::{Document, Problem};
 use crate::view::SubmittedView;
 
@@ -75,7 +74,6 @@ pub(in crate::api) async fn send(
             "Send the batch as a list in JSON (Content-Type: application/json).",
         ));
     }
-    Parameters::of(&parts.uri)?.finish(&["none"])?;
     let bytes_max = json_bytes_max(state.control.submission_limits()).max(BATCH_BYTES);
     let upload = Upload::read(state.control.as_ref(), &parts.headers, body, bytes_max).await?;
     let (bytes, _lease) = upload.into_bytes();

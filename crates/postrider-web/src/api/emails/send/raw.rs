@@ -80,9 +80,7 @@ impl Envelope {
         if self.recipients.is_empty() {
             return Err(missing("to", "each recipient's address"));
         }
-        // A line that begins so goes on with the one before: with none before it, it and all behind it is no header section.
-        let begins_within_a_field = message.starts_with(b" ") || message.starts_with(b"\t");
-        if begins_within_a_field || HeaderScan::of(&message).from_fields == 0 {
+        if HeaderScan::of(&message).from_fields == 0 {
             return Err(Problem::bad_body(
                 "The body has no From field: it is to be a message (RFC 5322), its header section first. An e-mail in \
                  JSON is sent as application/json.",

@@ -13,7 +13,7 @@ use crate::AppState;
 use crate::api::emails::no_such_email;
 use crate::audit::Audit;
 use crate::auth::Caller;
-use crate::extract::{EmailId, Parameters};
+use crate::extract::EmailId;
 use crate::problem::{Document, Problem};
 use crate::view::SubmittedView;
 
@@ -61,7 +61,6 @@ pub(in crate::api) async fn resend(
             "Send the body as JSON, with the field Content-Type: application/json.",
         ));
     }
-    Parameters::of(&parts.uri)?.finish(&["none"])?;
     let upload = Upload::read(state.control.as_ref(), &parts.headers, body, super::JSON_BYTES).await?;
     let (bytes, _lease) = upload.into_bytes();
     let path = parts.uri.path().as_bytes();
