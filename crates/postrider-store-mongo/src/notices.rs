@@ -62,6 +62,8 @@ struct Shared {
     /// Who tells.
     by: oid::ObjectId,
     untold: Mutex<HashSet<Change>>,
+    /// Held while it is told: who closes waits for what is under way.
+    telling: tokio::sync::Mutex<()>,
     wake: Notify,
     heard: broadcast::Sender<Change>,
     mailboxes: MailboxNotices,
@@ -75,6 +77,7 @@ impl Notices {
             database,
             by,
             untold: Mutex::default(),
+            telling: tokio::sync::Mutex::default(),
             wake: Notify::new(),
             heard: broadcast::Sender::new(WAITING_MAX),
             mailboxes: MailboxNotices::default(),
@@ -153,6 +156,7 @@ impl Notices {
 
 impl Shared {
     async fn tell(&self) {
+        let _one_at_a_time = self.telling.lock().await;
         let untold: Vec<Change> = lock(&self.untold).drain().collect();
         let untold = untold.into_iter().map(|change| doc! { "change": name(change) });
         for mut set in untold.chain(self.mailboxes.take()) {

@@ -16,7 +16,7 @@ use super::settle::STORE_RETRY;
 use super::{Job, Queue};
 use crate::policy::source::Source;
 
-/// How often it looks without being told: whoever gave an order may have ended before the word went out.
+/// How often it looks without being told: whoever gave an order may have died before the word went out.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// What the store said when it was asked last, less what was given back since.
