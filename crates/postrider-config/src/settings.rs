@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+pub use postrider_core::LogLevel;
 use postrider_core::{Address, Domain, RetrySchedule};
 use url::Url;
 
@@ -214,15 +215,6 @@ pub struct Secret(pub String);
 pub enum LogFormat {
     Text,
     Json,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogLevel {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
 }
 
 /// All settings, checked. A port of 0 turns its listener off.

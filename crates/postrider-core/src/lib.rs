@@ -13,6 +13,7 @@ pub mod dsn;
 pub mod envelope;
 pub mod id;
 pub mod instructions;
+pub mod log;
 pub mod mailbox;
 pub mod message;
 pub mod metrics;
@@ -36,8 +37,9 @@ pub use delivery::{
 pub use envelope::{BodyType, Direction, DsnReturn, Envelope, Notify, Recipient};
 pub use id::ObjectId;
 pub use instructions::{Instructions, Priority};
+pub use log::{LogFilter, LogLevel, LogPage, LogRecord};
 pub use message::{Attachment, Bodies, Content, Message, Summary, searched_text};
-pub use ports::{Clock, Control, ControlError, ResolveError, Resolver};
+pub use ports::{Clock, Control, ControlError, LogTail, ResolveError, Resolver};
 pub use retry::RetrySchedule;
 pub use source::{SourceDecision, SourceOrigin, SourceQuestion};
 pub use submission::{Submission, SubmissionError, SubmissionLimits, Submitted};

@@ -106,7 +106,7 @@ metrics! {
     HTTP_REQUESTS = "postrider_http_requests_total", Kind::Counter, ["method", "route", "status"];
     /// How long these requests took until the answer began.
     HTTP_REQUEST_SECONDS = "postrider_http_request_seconds", Kind::Histogram(SHORT_SECONDS), ["method", "route"];
-    /// Clients that follow `/api/events`.
+    /// Clients that follow `/api/events` or `/api/log/follow`.
     EVENT_STREAMS_OPEN = "postrider_event_streams_open", Kind::Gauge, [];
 }
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::address::Domain;
 use crate::id::ObjectId;
+use crate::log::{LogFilter, LogPage};
 use crate::metrics::MetricFamily;
 use crate::queue::{DeliveryPlace, DomainLine};
 use crate::source::{IpSelectionStats, IpSelectionTest, SourceQuestion};
@@ -133,6 +134,14 @@ pub struct WebhookTest {
 pub trait MemoryLease: Send + Sync + fmt::Debug {
     /// Makes it so many bytes; `false`, and nothing changed, where there are not so many.
     fn resize(&mut self, bytes: usize) -> bool;
+}
+
+/// The last records of this process's log: those of `LOG_LEVEL`, whether or not they go to the console too. They are in memory, and
+/// end with the process.
+pub trait LogTail: Send + Sync + fmt::Debug {
+    /// Up to `limit` records that match, in the order in which they were logged: the first behind the number `after`, or else the
+    /// newest. A number that was never given here is that of another process's record: then they begin with the oldest there is.
+    fn records(&self, after: Option<u64>, filter: &LogFilter, limit: usize) -> LogPage;
 }
 
 /// A request to a running server did not succeed; the text says why and what to do.

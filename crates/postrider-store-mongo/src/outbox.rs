@@ -192,7 +192,7 @@ impl Outbox for MongoStore {
     }
 
     async fn events(&self, after: Option<&str>, limit: usize) -> Result<EventPage> {
-        let after = after.map(|cursor| cursor.parse::<i64>().map_err(|_| no_cursor(cursor))).transpose()?;
+        let after = after.map(place).transpose()?;
         number_new(&self.engine).await?;
         let Some(after) = after else {
             return Ok(EventPage { events: Vec::new(), cursor: last_number(&self.engine).await?.to_string() });
@@ -205,6 +205,9 @@ impl Outbox for MongoStore {
             .limit(i64::try_from(limit.max(1)).unwrap_or(i64::MAX));
         let found = self.engine.call(collect(find)).await?;
         let events: Vec<EventRecord> = found.into_iter().filter_map(event).collect();
+        if events.is_empty() && after > last_number(&self.engine).await? {
+            return Err(no_cursor(&after.to_string()));
+        }
         let cursor = events.last().map_or_else(|| after.to_string(), |last| last.cursor.clone());
         Ok(EventPage { events, cursor })
     }
@@ -545,6 +548,10 @@ impl Work for Import {
         let after = calls.count_documents(there).session(&mut *session).await?;
         Ok(usize::try_from(after.saturating_sub(before)).unwrap_or(usize::MAX))
     }
+}
+
+fn place(cursor: &str) -> Result<i64> {
+    cursor.parse().ok().filter(|&place| place >= 0).ok_or_else(|| no_cursor(cursor))
 }
 
 fn no_cursor(cursor: &str) -> StoreError {

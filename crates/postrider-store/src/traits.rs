@@ -183,8 +183,9 @@ pub trait Outbox: Send + Sync {
     async fn drop_calls(&self, endpoint: EndpointId) -> Result<u64>;
 
     /// Up to `limit` events behind a cursor, in the order in which they came; without one, those that will come from now on. A
-    /// cursor whose event was forgotten goes on with the oldest that is there. What several nodes write at the same moment
-    /// may come twice, with the same id, and never not at all.
+    /// cursor whose event was forgotten goes on with the oldest that is there. [`StoreError::Limit`] of a cursor that this
+    /// store can have given to nobody. What several nodes write at the same moment may come twice, with the same id, and never
+    /// not at all.
     async fn events(&self, after: Option<&str>, limit: usize) -> Result<EventPage>;
 
     /// Forgets what is old. Returns how much; asked again while that is not 0.

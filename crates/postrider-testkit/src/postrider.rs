@@ -77,7 +77,8 @@ impl TestPostrider {
             let started = async {
                 let store = site.store().await?;
                 let shown_settings = settings_view(&loaded);
-                let ports = Ports { clock: port.clone(), resolver: None, limits: site.limits(), store, shown_settings };
+                let (clock, limits) = (port.clone(), site.limits());
+                let ports = Ports { clock, limits, store, shown_settings, ..Ports::default() };
                 App::start(loaded.settings.clone(), ports).await
             };
             match started.await {

@@ -13,6 +13,7 @@ mod pages;
 mod problem;
 mod requests;
 mod scope;
+mod streams;
 
 pub mod view;
 
@@ -21,12 +22,11 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
 use axum::{Router, middleware};
-use postrider_core::{Clock, Control};
+use postrider_core::{Clock, Control, LogTail};
 use postrider_store::Store;
 
 pub use crate::api::openapi::document as openapi;
@@ -36,6 +36,7 @@ use crate::auth::Guard;
 pub use crate::auth::RateLimits;
 use crate::problem::Problem;
 use crate::requests::RequestStats;
+use crate::streams::Streams;
 
 /// No request has a longer body.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -46,6 +47,7 @@ pub struct Web {
     pub store: Arc<dyn Store>,
     pub control: Arc<dyn Control>,
     pub administration: Arc<dyn Administration>,
+    pub log: Arc<dyn LogTail>,
     pub clock: Arc<dyn Clock>,
     /// The administrator's bearer token. Without one, everybody who reaches the listener is the administrator: then it
     /// must listen on loopback only.
@@ -61,12 +63,13 @@ pub(crate) struct AppState {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) control: Arc<dyn Control>,
     pub(crate) administration: Arc<dyn Administration>,
+    pub(crate) log: Arc<dyn LogTail>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) version: &'static str,
     pub(crate) requests: Arc<RequestStats>,
-    /// Clients that follow the events.
-    pub(crate) streams: Arc<AtomicUsize>,
+    /// Clients that follow events or the log.
+    pub(crate) streams: Arc<Streams>,
     /// Requests with a key that are under way.
     pub(crate) under_way: Arc<api::UnderWay>,
 }
@@ -78,6 +81,7 @@ pub fn router(web: Web) -> Router {
         store: web.store,
         control: web.control,
         administration: web.administration,
+        log: web.log,
         clock: web.clock,
         guard: Arc::new(guard),
         version: web.version,
@@ -131,6 +135,7 @@ impl fmt::Debug for Web {
             .field("store", &self.store)
             .field("control", &self.control)
             .field("administration", &self.administration)
+            .field("log", &self.log)
             .field("clock", &self.clock)
             .field("api_token", &self.api_token.as_ref().map(|_| "***"))
             .field("rate_limits", &self.rate_limits)

@@ -28,7 +28,7 @@ use postrider_web::{RateLimits, Web, router};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use office::NoOffice;
+use office::{NoLog, NoOffice};
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_354_780_123);
 const RAW: &str =
@@ -189,6 +189,7 @@ impl House {
             store: store.clone(),
             control: server.clone(),
             administration: Arc::new(NoOffice),
+            log: Arc::new(NoLog),
             clock: Arc::new(StoppedClock),
             api_token: api_token.map(str::to_owned),
             rate_limits: RateLimits::default(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use postrider_config::Settings;
 use postrider_core::ports::ListenerStatus;
-use postrider_core::{Clock, Control, Resolver};
+use postrider_core::{Clock, Control, LogTail, Resolver};
 use postrider_server::clock::SystemClock;
 use postrider_server::dns::DnsResolver;
 use postrider_server::{Limits, Server};
@@ -21,6 +21,7 @@ use tracing::{error, info};
 
 use crate::administration::Office;
 use crate::engine::Engine;
+use crate::recent_log::RecentLog;
 use crate::retention::keep_audit;
 
 /// How long API requests may take to end when all else has.
@@ -41,10 +42,11 @@ pub struct Ports {
     pub store: Option<Arc<dyn Store>>,
     /// The settings as the API shows them.
     pub shown_settings: SettingsView,
+    pub log: Arc<dyn LogTail>,
 }
 
 impl Default for Ports {
-    /// The machine's clock, DNS, the usual limits; no settings to show.
+    /// The machine's clock, DNS, the usual limits; no settings to show, and no log.
     fn default() -> Self {
         Self {
             clock: Arc::new(SystemClock),
@@ -52,6 +54,7 @@ impl Default for Ports {
             limits: Limits::default(),
             store: None,
             shown_settings: SettingsView::default(),
+            log: Arc::new(RecentLog::new(&SystemClock)),
         }
     }
 }
@@ -117,6 +120,7 @@ impl App {
                 store: store.clone(),
                 control: server.control(),
                 administration: Arc::new(office),
+                log: ports.log,
                 clock: ports.clock.clone(),
                 api_token: settings.api_token.as_ref().map(|token| token.0.clone()),
                 rate_limits: RateLimits {

@@ -3,7 +3,9 @@
 pub mod administration;
 pub mod app;
 pub mod engine;
+pub mod recent_log;
 mod retention;
 
 pub use app::{App, Ports, StartError};
 pub use engine::Engine;
+pub use recent_log::RecentLog;

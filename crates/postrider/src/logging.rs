@@ -1,8 +1,12 @@
-//! Where log lines go: to standard error, as text or as one JSON object a line. Standard output is for what a command
-//! was asked for.
+//! Where log lines go: to standard error, as text or as one JSON object a line, and the last of them to memory. Standard output is
+//! for what a command was asked for.
+
+use std::sync::Arc;
 
 use anstream::{AutoStream, ColorChoice};
+use postrider::RecentLog;
 use postrider_config::{LogFormat, LogLevel, Settings};
+use postrider_server::clock::SystemClock;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -16,12 +20,16 @@ pub(crate) const OUR_TARGETS: &str = "postrider";
 /// It shows whole answers of name servers where something is wrong with a signature. What follows from that we say ourselves.
 const PROOFS: &str = "hickory_net::dnssec";
 
-/// Starts logging as the settings say. Later calls change nothing: the first one holds for the process.
-pub(crate) fn init(settings: &Settings, traces: Option<&Sending>) {
+/// Starts logging as the settings say; gives what remembers the last records. Later calls change nothing: the first one holds for
+/// the process.
+pub(crate) fn init(settings: &Settings, traces: Option<&Sending>) -> Arc<RecentLog> {
     let console = settings.enable_console_log.then(|| console(settings));
-    let layers: Vec<_> = console.into_iter().chain(traces.map(Sending::layer)).collect();
+    let recent = Arc::new(RecentLog::new(&SystemClock));
+    let remembering = recent.layer(Arc::new(SystemClock)).with_filter(filter(settings.log_level)).boxed();
+    let layers: Vec<_> = console.into_iter().chain([remembering]).chain(traces.map(Sending::layer)).collect();
     // An error says that logging has been started already, which is what is wanted.
     let _ = registry().with(layers).try_init();
+    recent
 }
 
 fn console(settings: &Settings) -> Box<dyn Layer<Registry> + Send + Sync> {

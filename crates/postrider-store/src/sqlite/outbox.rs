@@ -99,7 +99,7 @@ impl Outbox for SqliteStore {
     }
 
     async fn events(&self, after: Option<&str>, limit: usize) -> Result<EventPage> {
-        let after = after.map(|cursor| cursor.parse::<i64>().map_err(|_| no_cursor(cursor))).transpose()?;
+        let after = after.map(place).transpose()?;
         self.read_small(move |connection| events(connection, after, limit)).await
     }
 
@@ -395,12 +395,7 @@ fn record(row: &Row<'_>) -> Result<CallRecord> {
 
 fn events(connection: &Connection, after: Option<i64>, limit: usize) -> Result<EventPage> {
     let Some(after) = after else {
-        // Numbers are never used twice: those to come are behind the highest that there ever was.
-        let last: Option<i64> = connection
-            .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'events'")?
-            .query_row([], |row| row.get(0))
-            .optional()?;
-        return Ok(EventPage { events: Vec::new(), cursor: last.unwrap_or(0).to_string() });
+        return Ok(EventPage { events: Vec::new(), cursor: last_number(connection)?.to_string() });
     };
     let mut statement = connection
         .prepare_cached("SELECT seq, id, kind, at, email, delivery FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
@@ -417,7 +412,23 @@ fn events(connection: &Connection, after: Option<i64>, limit: usize) -> Result<E
             delivery: row.get(5)?,
         });
     }
+    if events.is_empty() && after > last_number(connection)? {
+        return Err(no_cursor(&after.to_string()));
+    }
     Ok(EventPage { events, cursor: last.to_string() })
+}
+
+/// Numbers are never used twice: those to come are behind the highest that there ever was.
+fn last_number(connection: &Connection) -> Result<i64> {
+    let last: Option<i64> = connection
+        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'events'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(last.unwrap_or(0))
+}
+
+fn place(cursor: &str) -> Result<i64> {
+    cursor.parse().ok().filter(|&place| place >= 0).ok_or_else(|| no_cursor(cursor))
 }
 
 fn no_cursor(cursor: &str) -> StoreError {

@@ -1,7 +1,5 @@
 //! `GET /metrics`: what the server counts and measures, for Prometheus.
 
-use std::sync::atomic::Ordering;
-
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
@@ -70,7 +68,7 @@ fn looked_up(state: &AppState, health: Option<StoreHealth>, queue: Option<QueueS
     for listener in state.control.listeners() {
         listeners.with_label_values(&[listener.name]).set(i64::from(listener.open));
     }
-    let streams = state.streams.load(Ordering::Relaxed);
+    let streams = state.streams.open();
     metrics::EVENT_STREAMS_OPEN.fractional_gauge(&registry).set(streams as f64);
     registry.gather()
 }

@@ -12,6 +12,7 @@ mod emails;
 mod events;
 mod health;
 mod ip_selection;
+mod log;
 mod metrics;
 pub(crate) mod openapi;
 mod queue;
@@ -90,6 +91,8 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(admin(routes!(domains::dkim::remove)))
         .routes(admin(routes!(config::show::show)))
         .routes(admin(routes!(audit::list::list)))
+        .routes(admin(routes!(log::list::list)))
+        .routes(admin(routes!(log::follow::follow)))
         .routes(admin(routes!(tokens::list::list)))
         .routes(admin(routes!(tokens::create::create)))
         .routes(admin(routes!(tokens::show::show)))

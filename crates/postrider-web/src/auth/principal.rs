@@ -11,7 +11,9 @@ use axum::response::Response;
 use postrider_core::Domain;
 use postrider_store::tokens::{Scope, Token};
 
+use super::rate::counted;
 use crate::problem::Problem;
+use crate::streams::Follower;
 
 /// Who asks, as the guard found out.
 #[derive(Debug)]
@@ -44,6 +46,14 @@ impl Principal {
         match &self.actor {
             Actor::Local | Actor::Administrator => &[],
             Actor::Token(token) => &token.settings.domains,
+        }
+    }
+
+    /// Whose share of the streams it takes.
+    pub(crate) fn follower(&self) -> Follower {
+        match &self.actor {
+            Actor::Local | Actor::Administrator => Follower::Address(self.peer.map(counted)),
+            Actor::Token(token) => Follower::Token(token.id),
         }
     }
 

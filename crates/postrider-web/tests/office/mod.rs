@@ -1,6 +1,6 @@
-//! The port to what takes passwords, keys, DNS and settings, with nobody behind it.
+//! The ports to what takes passwords, keys, DNS and settings, and to the log, with nobody behind them.
 
-use postrider_core::{Address, Domain, Timestamp};
+use postrider_core::{Address, Domain, LogFilter, LogPage, LogTail, Timestamp};
 use postrider_store::dkim::DkimKeys;
 use postrider_store::{ScramKeys, User};
 use postrider_web::view::{DkimKeyView, DnsRecordView, SettingsView};
@@ -9,6 +9,15 @@ use postrider_web::{Administration, AdministrationError};
 /// Nobody who could hash passwords or make keys: what asks for that is tested with a whole server.
 #[derive(Debug)]
 pub(crate) struct NoOffice;
+
+#[derive(Debug)]
+pub(crate) struct NoLog;
+
+impl LogTail for NoLog {
+    fn records(&self, _: Option<u64>, _: &LogFilter, _: usize) -> LogPage {
+        LogPage::default()
+    }
+}
 
 fn nobody<T>() -> Result<T, AdministrationError> {
     Err(AdministrationError::Failed("nobody is there".to_owned()))

@@ -1,7 +1,9 @@
 //! `postrider serve` and `postrider dev`: run until a signal says otherwise.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use postrider::RecentLog;
 use postrider::administration::settings_view;
 use postrider::app::{App, Ports};
 use postrider_config::{Loaded, Profile};
@@ -25,11 +27,11 @@ pub(super) fn run(profile: Profile, output: &mut Output) -> Result<(), Failure> 
         .build()
         .map_err(|error| Failure::Failed(format!("the threads cannot be started: {error}")))?;
     let traces = Sending::start(&loaded.settings, runtime.handle()).map_err(Failure::Failed)?;
-    logging::init(&loaded.settings, traces.as_ref());
+    let log = logging::init(&loaded.settings, traces.as_ref());
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let result = runtime.block_on(run_until_signal(loaded, profile, output));
+    let result = runtime.block_on(run_until_signal(loaded, profile, log, output));
     if let Some(traces) = traces {
         traces.finish();
     }
@@ -38,11 +40,16 @@ pub(super) fn run(profile: Profile, output: &mut Output) -> Result<(), Failure> 
     result
 }
 
-async fn run_until_signal(loaded: Loaded, profile: Profile, output: &mut Output) -> Result<(), Failure> {
+async fn run_until_signal(
+    loaded: Loaded,
+    profile: Profile,
+    log: Arc<RecentLog>,
+    output: &mut Output,
+) -> Result<(), Failure> {
     // Before the start, so that a signal that comes during it is not lost.
     let mut signals = Signals::new()?;
     let shutdown_timeout = Duration::from_secs(loaded.settings.shutdown_timeout_seconds) + SHUTDOWN_GRACE;
-    let ports = Ports { shown_settings: settings_view(&loaded), ..Ports::default() };
+    let ports = Ports { shown_settings: settings_view(&loaded), log, ..Ports::default() };
     let app = App::start(loaded.settings, ports).await.map_err(|error| Failure::Failed(error.to_string()))?;
     if profile == Profile::Dev {
         let demo = demo::ensure(app.store().as_ref(), app.settings()).await;

@@ -58,6 +58,7 @@ mod instructions;
 mod lmtp;
 mod lmtp_crash;
 mod load;
+mod log;
 mod migrate;
 mod mongodb_nodes;
 mod mongodb_outage;

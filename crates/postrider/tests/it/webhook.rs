@@ -11,7 +11,7 @@ use postrider_testkit::{
 };
 use serde_json::{Value, json};
 
-use crate::support::python;
+use crate::support::{Follower, Told, python};
 
 pub(crate) const SECRET: &str = "whsec_AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcY";
 
@@ -408,84 +408,39 @@ async fn endpoints_are_kept_by_api() {
     drop(mx);
 }
 
-/// A client of the event stream.
-struct Follower(tokio::io::BufReader<tokio::net::TcpStream>);
-
-impl Follower {
-    async fn new(postrider: &TestPostrider, query: &str, last: Option<&str>) -> Self {
-        let last = last.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
-        Self::with_fields(postrider, query, &last).await
-    }
-
-    async fn with_fields(postrider: &TestPostrider, query: &str, fields: &str) -> Self {
-        use tokio::io::AsyncWriteExt as _;
-        let mut stream = tokio::net::TcpStream::connect(postrider.api()).await.unwrap();
-        let request = format!("GET /api/events{query} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut follower = Self(tokio::io::BufReader::new(stream));
-        while !follower.line().await.is_empty() {}
-        follower
-    }
-
-    async fn line(&mut self) -> String {
-        use tokio::io::AsyncBufReadExt as _;
-        let mut line = String::new();
-        let read = tokio::time::timeout(Duration::from_secs(20), self.0.read_line(&mut line));
-        read.await.expect("something comes").unwrap();
-        line.trim_end().to_owned()
-    }
-
-    /// Reads on until the last chunk (RFC 9112 section 7.1).
-    async fn wait_for_end(mut self) {
-        while self.line().await != "0" {}
-    }
-
-    /// The next event: its name, its id and its data.
-    async fn next(&mut self) -> (String, String, Value) {
-        let (mut name, mut id) = (String::new(), String::new());
-        loop {
-            let line = self.line().await;
-            if let Some(text) = line.strip_prefix("event: ") {
-                name = text.to_owned();
-            } else if let Some(text) = line.strip_prefix("id: ") {
-                id = text.to_owned();
-            } else if let Some(text) = line.strip_prefix("data: ") {
-                return (name, id, serde_json::from_str(text).unwrap());
-            }
-        }
-    }
-}
-
 #[tokio::test]
 async fn events_are_followed_and_gone_on_with() {
     let site = Site::new().await;
     let mx = site.mx("example.org", Script::new().on("MAIL", "451 4.3.0 Later")).await;
     // The clock of the machine: the stream looks for events by itself.
     let postrider = site.set("RETRY_FIRST_SECONDS", "1").start_in_real_time().await;
-    let mut follower = Follower::new(&postrider, "", None).await;
+    let mut follower = Follower::new(postrider.api(), "/api/events", "").await;
     let id = postrider.send("a@client.test", &["b@example.org"], &message()).await;
-    let (name, first, data) = follower.next().await;
+    let Told { name, id: first, data } = follower.next().await;
     assert_eq!(
         (name.as_str(), &data["email"], &data["type"]),
         ("email.accepted", &json!(id), &json!("email.accepted"))
     );
-    let (name, _, data) = follower.next().await;
+    let Told { name, data, .. } = follower.next().await;
     assert_eq!((name.as_str(), &data["delivery"]), ("email.deferred", &json!(0)));
     mx.set_script(Script::new());
     loop {
-        match follower.next().await.0.as_str() {
+        match follower.next().await.name.as_str() {
             "email.deferred" => {}
             name => break assert_eq!(name, "email.delivered"),
         }
     }
     // From behind the first, and only what is asked for.
-    let mut again = Follower::new(&postrider, "", Some(&first)).await;
-    assert_eq!(again.next().await.0, "email.deferred");
-    let mut delivered =
-        Follower::new(&postrider, &format!("?type=email.delivered&email={id}&after={first}"), None).await;
-    assert_eq!(delivered.next().await.0, "email.delivered");
-    let refused = postrider.request(HttpRequest::new("GET", "/api/events?after=nonsense")).await;
-    assert_eq!(refused.status, 400);
+    let mut again = Follower::new(postrider.api(), "/api/events", &format!("Last-Event-ID: {first}\r\n")).await;
+    assert_eq!(again.next().await.name, "email.deferred");
+    let path = format!("/api/events?type=email.delivered&email={id}&after={first}");
+    let mut delivered = Follower::new(postrider.api(), &path, "").await;
+    assert_eq!(delivered.next().await.name, "email.delivered");
+    // What is none, and what is still to come.
+    for after in ["nonsense", "1000000"] {
+        let refused = postrider.get(&format!("/api/events?after={after}")).await;
+        assert_eq!((refused.status, refused.json()["parameter"].as_str()), (400, Some("Last-Event-ID")), "{after}");
+    }
 }
 
 #[tokio::test]
@@ -495,9 +450,9 @@ async fn who_may_follow_no_more_hears_no_more() {
     let settings = json!({ "name": "reader", "scopes": ["read"] });
     let made = postrider.request(HttpRequest::post("/api/tokens").json(&settings).bearer(TOKEN)).await.json();
     let bearing = format!("Authorization: Bearer {}\r\n", made["token"].as_str().unwrap());
-    let mut follower = Follower::with_fields(&postrider, "", &bearing).await;
+    let mut follower = Follower::new(postrider.api(), "/api/events", &bearing).await;
     postrider.send("a@client.test", &["b@example.org"], &message()).await;
-    assert_eq!(follower.next().await.0, "email.accepted");
+    assert_eq!(follower.next().await.name, "email.accepted");
     let path = format!("/api/tokens/{}", made["id"].as_str().unwrap());
     assert_eq!(postrider.request(HttpRequest::delete(&path).bearer(TOKEN)).await.status, 204);
     follower.wait_for_end().await;

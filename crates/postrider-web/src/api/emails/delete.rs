@@ -21,6 +21,6 @@ pub(in crate::api) async fn delete(State(state): State<AppState>, EmailId(id): E
     if !state.store.delete(id).await? {
         return Err(no_such_email(id));
     }
-    tracing::info!(email.id = %id, "an e-mail was deleted by request");
+    tracing::info!(email = %id, "an e-mail was deleted by request");
     Ok(StatusCode::NO_CONTENT)
 }

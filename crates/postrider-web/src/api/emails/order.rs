@@ -73,7 +73,7 @@ async fn give(
     if !ordered.is_nothing() {
         state.control.kick_queue();
         let (changed, recalled) = (ordered.changed, ordered.recalled);
-        tracing::info!(email.id = %id, ?order, changed, recalled, "an order was given by request");
+        tracing::info!(email = %id, ?order, changed, recalled, "an order was given by request");
         return show::find(state, id).await.map(Json);
     }
     if state.store.email(id).await?.is_none() {

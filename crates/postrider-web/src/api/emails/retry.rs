@@ -29,7 +29,7 @@ pub(in crate::api) async fn retry(
     let ordered = state.store.order(selection, Order::Retry, state.clock.now()).await?;
     if ordered.changed > 0 {
         state.control.kick_queue();
-        tracing::info!(email.id = %id, deliveries = ordered.changed, "deliveries are tried again by request");
+        tracing::info!(email = %id, deliveries = ordered.changed, "deliveries are tried again by request");
         return show::find(&state, id).await.map(Json);
     }
     if state.store.email(id).await?.is_none() {

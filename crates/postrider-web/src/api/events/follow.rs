@@ -2,8 +2,6 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -19,15 +17,14 @@ use crate::AppState;
 use crate::auth::Caller;
 use crate::extract::Parameters;
 use crate::problem::Problem;
-
-/// Streams of this process at the same time.
-const STREAMS_MAX: usize = 200;
+use crate::streams::Place;
 
 /// How often it is looked whether something happened, and events in one look.
 const LOOK: Duration = Duration::from_millis(500);
 const LOOK_EVENTS: usize = 500;
 
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// So that a connection that has died is found out, and one that is quiet is kept.
+pub(in crate::api) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// What a client is told. Details are at `/api/emails/{id}`.
 #[derive(Serialize)]
@@ -51,25 +48,6 @@ struct Following {
     cursor: String,
     waiting: VecDeque<EventRecord>,
     _place: Place,
-}
-
-/// One of [`STREAMS_MAX`].
-struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn take(streams: &Arc<AtomicUsize>) -> Result<Self, Problem> {
-        let place = Self(streams.clone());
-        if streams.fetch_add(1, Ordering::Relaxed) < STREAMS_MAX {
-            return Ok(place);
-        }
-        Err(Problem::unavailable(format!("{STREAMS_MAX} clients follow the events already. Try again later."), 30))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// Follow what happens, as server-sent events.
@@ -97,7 +75,7 @@ pub(in crate::api) async fn follow(
     // For programs that cannot send the field.
     let after = parameters.text("after");
     parameters.finish(&["type", "email", "after"])?;
-    let place = Place::take(&state.streams)?;
+    let place = state.streams.take(&caller)?;
     let field = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let cursor = match field.or(after) {
         // One that is none is found out now, not in the stream.
