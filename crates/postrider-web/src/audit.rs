@@ -218,7 +218,7 @@ mod tests {
         let layer = middleware::from_fn_with_state(Arc::<str>::from("user.remove"), record);
         let router = Router::new().route("/users/{address}", delete(handler).route_layer(layer));
         let mut request = Request::delete("/users/ann%40example.org").body(Body::empty()).unwrap();
-        let principal = Principal { actor: Actor::Administrator, peer: None };
+        let principal = Principal { actor: Actor::Administrator, peer: None, session: None };
         request.extensions_mut().insert(Caller(Arc::new(principal)));
         request.extensions_mut().insert(Journal { store: store.clone(), clock: Arc::new(Stopped) });
         tokio::select! {

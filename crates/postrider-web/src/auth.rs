@@ -11,6 +11,7 @@ mod known;
 mod origin;
 mod principal;
 mod rate;
+pub(crate) mod session;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -28,17 +29,17 @@ use self::credentials::{Credentials, SecretDigest};
 use self::known::KnownTokens;
 pub(crate) use self::principal::{Actor, Caller, Principal, require};
 use self::rate::{Counts, Exhausted, Quota, Report, counted};
+use self::session::{Began, CSRF_HEADER, SessionSecret, Sessions};
 use crate::AppState;
 use crate::api::openapi;
 use crate::audit::Journal;
+use crate::pages::{SIGN_IN_PATH, SIGN_OUT_PATH, STATIC_PREFIX};
 use crate::problem::Problem;
 
 const HEALTH_PATH: &str = "/health";
 const BEARER_CHALLENGE: &str = r#"Bearer realm="Postrider""#;
 /// RFC 6750 section 3.1: what was sent opens nothing.
 const INVALID_TOKEN_CHALLENGE: &str = r#"Bearer realm="Postrider", error="invalid_token""#;
-/// For pages only: a browser asks its user, who gives the token as password.
-const BASIC_CHALLENGE: &str = r#"Basic realm="Postrider", charset="UTF-8""#;
 
 /// What an address may guess at `API_TOKEN`, which people may have chosen, in a minute. Other tokens are beyond guessing.
 const WRONG_TOKENS_PER_MINUTE: Quota = Quota(10);
@@ -58,6 +59,7 @@ pub(crate) struct Guard {
     /// `API_TOKEN`.
     secret: Option<SecretDigest>,
     tokens: KnownTokens,
+    sessions: Sessions,
     limits: RateLimits,
     token_counts: Counts<postrider_store::tokens::TokenId>,
     address_counts: Counts<IpAddr>,
@@ -73,13 +75,9 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn is_api(&self) -> bool {
-        self.path == "/api" || self.path.starts_with("/api/")
-    }
-
-    /// A browser sends a password by itself, so it is good for reading pages and for nothing else.
-    fn takes_password(&self) -> bool {
-        !self.is_api() && self.method.is_safe()
+    /// Whether people see it who are not known yet: there they sign in.
+    fn is_open_page(&self) -> bool {
+        self.path == SIGN_IN_PATH || self.path.starts_with(STATIC_PREFIX)
     }
 }
 
@@ -92,7 +90,8 @@ impl Guard {
     ) -> Self {
         Self {
             secret: api_token.map(SecretDigest::new),
-            tokens: KnownTokens::new(store, clock.clone()),
+            tokens: KnownTokens::new(store.clone(), clock.clone()),
+            sessions: Sessions::new(store, api_token),
             clock,
             limits,
             token_counts: Counts::new(),
@@ -108,10 +107,34 @@ impl Guard {
 
     /// Whether who was let in to something that goes on may stay.
     pub(crate) async fn still_admits(&self, principal: &Principal, scope: Scope) -> bool {
+        if let Some(secret) = &principal.session
+            && matches!(self.sessions.find(secret, self.clock.now()).await, Ok(None))
+        {
+            return false;
+        }
         match &principal.actor {
             Actor::Local | Actor::Administrator => true,
             Actor::Token(token) => self.tokens.stands(token, scope).await,
         }
+    }
+
+    /// Whether one must sign in to see more than where one signs in.
+    pub(crate) fn asks_for_tokens(&self) -> bool {
+        self.secret.is_some()
+    }
+
+    /// Begins a session for who has this token. `None` where no token is asked for.
+    pub(crate) async fn sign_in(&self, token: &str, peer: Option<IpAddr>) -> Result<Option<SessionSecret>, Problem> {
+        let with = match self.find(Credentials::parse(token.trim()), peer).await? {
+            Actor::Local => return Ok(None),
+            Actor::Administrator => Began::ApiToken,
+            Actor::Token(token) => Began::Token(token.id),
+        };
+        Ok(Some(self.sessions.begin(with, self.clock.now()).await?))
+    }
+
+    pub(crate) async fn sign_out(&self, session: &SessionSecret) -> Result<(), Problem> {
+        Ok(self.sessions.end(session).await?)
     }
 
     /// Who asks, if that one may ask at all. `None` only where nobody needs to be known.
@@ -122,51 +145,79 @@ impl Guard {
                  the Origin field.",
             ));
         }
-        let principal = |actor| Principal { actor, peer: asked.peer };
         // Load balancers ask without credentials; the handler shows details only to those who may see everything.
         if asked.path == HEALTH_PATH {
-            return Ok(self.identify(asked).await.ok().map(principal));
+            return Ok(self.identify(asked).await.ok());
         }
         // What the API can do is no secret, and a page that is to ask for a token must be seen without one.
         if openapi::is_documentation(asked.path) {
             return Ok(None);
         }
         self.count_address(asked.peer, report)?;
-        let actor = self.identify(asked).await?;
-        self.count_token(&actor, report)?;
-        Ok(Some(principal(actor)))
+        if asked.is_open_page() {
+            self.check_host(asked)?;
+            return Ok(None);
+        }
+        let principal = self.identify(asked).await?;
+        self.count_token(&principal.actor, report)?;
+        Ok(Some(principal))
     }
 
-    async fn identify(&self, asked: &Asked<'_>) -> Result<Actor, Problem> {
-        if self.secret.is_none() && !origin::host_is_local(asked.headers) {
-            return Err(Problem::forbidden_origin(
-                "Without API_TOKEN only names of this machine are answered: use http://localhost or http://127.0.0.1, \
-                 or set API_TOKEN.",
-            ));
+    fn check_host(&self, asked: &Asked<'_>) -> Result<(), Problem> {
+        if self.secret.is_some() || origin::host_is_local(asked.headers) {
+            return Ok(());
         }
-        let challenge = if asked.is_api() { BEARER_CHALLENGE } else { BASIC_CHALLENGE };
-        let refused = if asked.is_api() { INVALID_TOKEN_CHALLENGE } else { BASIC_CHALLENGE };
-        let credentials = Credentials::of(asked.headers, asked.takes_password());
+        Err(Problem::forbidden_origin(
+            "Without API_TOKEN only names of this machine are answered: use http://localhost or http://127.0.0.1, \
+             or set API_TOKEN.",
+        ))
+    }
+
+    async fn identify(&self, asked: &Asked<'_>) -> Result<Principal, Problem> {
+        self.check_host(asked)?;
+        let credentials = Credentials::of(asked.headers);
+        if matches!(credentials, Credentials::None)
+            && self.secret.is_some()
+            && let Some(secret) = SessionSecret::of(asked.headers)
+        {
+            let actor = self.resume(&secret, asked).await?;
+            return Ok(Principal { actor, peer: asked.peer, session: Some(secret) });
+        }
+        Ok(Principal { actor: self.find(credentials, asked.peer).await?, peer: asked.peer, session: None })
+    }
+
+    /// Who signed in. A cookie comes by itself, so what changes something must also tell what only pages of the session know.
+    async fn resume(&self, secret: &SessionSecret, asked: &Asked<'_>) -> Result<Actor, Problem> {
+        let actor = match self.sessions.find(secret, self.clock.now()).await? {
+            None => None,
+            Some(Began::ApiToken) => Some(Actor::Administrator),
+            Some(Began::Token(id)) => self.tokens.still(id).await?.map(Actor::Token),
+        };
+        let actor = actor.ok_or_else(|| Problem::unauthorized(BEARER_CHALLENGE))?;
+        let told = asked.headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok());
+        // The form that signs out has it among its fields, so that it works without scripts.
+        let is_told = told.is_some_and(|told| secret.is_csrf_token(told)) || asked.path == SIGN_OUT_PATH;
+        if asked.method.is_safe() || is_told {
+            return Ok(actor);
+        }
+        Err(Problem::forbidden_origin("The page is of another session than you are in now. Load it again."))
+    }
+
+    async fn find(&self, credentials: Credentials, peer: Option<IpAddr>) -> Result<Actor, Problem> {
         match (credentials, &self.secret) {
             (Credentials::Token { presented, text }, secret) => match self.tokens.find(&presented).await? {
                 Some(token) => Ok(Actor::Token(token)),
                 None if secret.as_ref().is_some_and(|secret| secret.matches(&text)) => Ok(Actor::Administrator),
-                None => Err(Problem::unauthorized(refused)),
+                None => Err(Problem::unauthorized(INVALID_TOKEN_CHALLENGE)),
             },
             (_, None) => Ok(Actor::Local),
-            (Credentials::Other(text), Some(secret)) => self.compare(secret, &text, asked.peer, refused),
-            (Credentials::None, Some(_)) => Err(Problem::unauthorized(challenge)),
+            (Credentials::Other(text), Some(secret)) => self.compare(secret, &text, peer),
+            (Credentials::None, Some(_)) => Err(Problem::unauthorized(BEARER_CHALLENGE)),
         }
     }
 
     /// Compares with `API_TOKEN`. Where an address has tried too many wrong ones nothing is compared: else the answers would tell.
-    fn compare(
-        &self,
-        secret: &SecretDigest,
-        text: &str,
-        peer: Option<IpAddr>,
-        refused: &'static str,
-    ) -> Result<Actor, Problem> {
+    fn compare(&self, secret: &SecretDigest, text: &str, peer: Option<IpAddr>) -> Result<Actor, Problem> {
         let now = self.clock.now();
         let counted = peer.map(counted);
         if let Some(Err(exhausted)) = counted.map(|peer| self.wrong_counts.check(peer, WRONG_TOKENS_PER_MINUTE, now)) {
@@ -182,7 +233,7 @@ impl Guard {
         {
             tracing::warn!(%peer, "too many wrong API tokens: those that are tried next are not looked at");
         }
-        Err(Problem::unauthorized(refused))
+        Err(Problem::unauthorized(INVALID_TOKEN_CHALLENGE))
     }
 
     fn count_address(&self, peer: Option<IpAddr>, report: &mut Report) -> Result<(), Problem> {
@@ -241,7 +292,12 @@ pub(crate) async fn guard(State(state): State<AppState>, mut request: Request, n
             if let Some(principal) = principal {
                 request.extensions_mut().insert(Caller(Arc::new(principal)));
             }
-            next.run(request).await
+            let is_change = !request.method().is_safe();
+            let response = next.run(request).await;
+            if is_change && response.status().is_success() {
+                state.summaries.stir();
+            }
+            response
         }
         Err(problem) => problem.into_response(),
     };

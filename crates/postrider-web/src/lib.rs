@@ -70,6 +70,8 @@ pub(crate) struct AppState {
     pub(crate) requests: Arc<RequestStats>,
     /// Clients that follow events or the log.
     pub(crate) streams: Arc<Streams>,
+    /// Those of them that are told only that something happened.
+    pub(crate) summaries: Arc<api::Summaries>,
     /// Requests with a key that are under way.
     pub(crate) under_way: Arc<api::UnderWay>,
 }
@@ -87,6 +89,7 @@ pub fn router(web: Web) -> Router {
         version: web.version,
         requests: Arc::new(RequestStats::new()),
         streams: Arc::default(),
+        summaries: Arc::new(api::Summaries::new()),
         under_way: Arc::default(),
     };
     // The order of the layers, from the outside in: every answer gets the security headers, those of refused and of
@@ -99,6 +102,7 @@ pub fn router(web: Web) -> Router {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(state.clone(), auth::guard))
         .layer(middleware::from_fn_with_state(state.clone(), hardening::time_limit))
+        .layer(middleware::from_fn(pages::for_people))
         .layer(middleware::from_fn(hardening::security_headers))
         .layer(middleware::from_fn_with_state(state.clone(), requests::measure))
         .with_state(state)

@@ -247,10 +247,10 @@ impl From<StoreError> for Problem {
 pub(crate) struct Document<'a> {
     /// Says what is wrong, for programs; it never changes its meaning.
     r#type: String,
-    title: &'a str,
-    status: u16,
+    pub(crate) title: &'a str,
+    pub(crate) status: u16,
     /// What is wrong this time, and what to do.
-    detail: &'a str,
+    pub(crate) detail: &'a str,
     /// The parameter or member that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     parameter: Option<&'a str>,
@@ -266,6 +266,8 @@ pub(crate) struct Document<'a> {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.kind.status, axum::Json(self.document())).into_response();
+        // For who shows people a page in its place.
+        response.extensions_mut().insert(self.clone());
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         match self.extra {

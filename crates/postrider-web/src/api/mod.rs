@@ -8,8 +8,8 @@ mod audit;
 mod config;
 mod deliveries;
 mod domains;
-mod emails;
-mod events;
+pub(crate) mod emails;
+pub(crate) mod events;
 mod health;
 mod ip_selection;
 mod log;
@@ -27,6 +27,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(crate) use emails::send::UnderWay;
+pub(crate) use events::summary::Summaries;
 
 use crate::AppState;
 use crate::scope::{admin, open, read, send};
@@ -99,6 +100,7 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(admin(routes!(tokens::update::update)))
         .routes(admin(routes!(tokens::revoke::revoke)))
         .routes(read(routes!(events::follow::follow)))
+        .routes(read(routes!(events::summary::follow)))
         .routes(admin(routes!(webhooks::list::list)))
         .routes(admin(routes!(webhooks::create::create)))
         .routes(admin(routes!(webhooks::show::show)))

@@ -1,11 +1,10 @@
-//! What a request presents: a bearer token, or a password that a browser was given.
+//! What a request presents: a bearer token, or what somebody typed into the page that signs in.
 //!
 //! It decides nothing.
 
 use std::fmt;
 
 use axum::http::{HeaderMap, header};
-use base64::Engine as _;
 use postrider_store::tokens::Presented;
 use ring::hmac;
 use ring::rand::SystemRandom;
@@ -48,26 +47,20 @@ pub(super) enum Credentials {
 }
 
 impl Credentials {
-    /// The bearer token (RFC 6750 section 2.1), or for pages the password (RFC 7617 section 2); its user name says nothing here.
-    pub(super) fn of(headers: &HeaderMap, takes_password: bool) -> Self {
-        let password = || takes_password.then(|| basic_password(headers)).flatten();
-        match credentials(headers, "Bearer").map(str::to_owned).or_else(password) {
-            None => Self::None,
-            Some(text) => match Presented::parse(&text) {
-                Some(presented) => Self::Token { presented, text },
-                None => Self::Other(text),
-            },
+    /// The bearer token (RFC 6750 section 2.1).
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        bearer(headers).map_or(Self::None, Self::parse)
+    }
+
+    pub(super) fn parse(text: &str) -> Self {
+        match Presented::parse(text) {
+            Some(presented) => Self::Token { presented, text: text.to_owned() },
+            None => Self::Other(text.to_owned()),
         }
     }
 }
 
-fn basic_password(headers: &HeaderMap) -> Option<String> {
-    let decoded = base64::engine::general_purpose::STANDARD.decode(credentials(headers, "Basic")?).ok()?;
-    let text = String::from_utf8(decoded).ok()?;
-    text.split_once(':').map(|(_, password)| password.to_owned())
-}
-
-fn credentials<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
+fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, rest) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case(wanted).then(|| rest.trim())
+    scheme.eq_ignore_ascii_case("Bearer").then(|| rest.trim())
 }

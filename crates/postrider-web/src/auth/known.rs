@@ -48,24 +48,31 @@ impl KnownTokens {
     /// The token that is presented; `None` where it is none, is revoked or has expired.
     pub(super) async fn find(&self, presented: &Presented) -> Result<Option<Arc<Token>>, StoreError> {
         let now = self.clock.now();
-        let found = match self.known(presented.id, now) {
-            Some(found) => found,
-            None => self.look_up(presented.id, now).await?,
-        };
-        Ok(self.used(found.filter(|token| token.is(presented) && !token.has_expired(now)), now))
+        let found = self.by_id(presented.id, now).await?;
+        Ok(self.used(found.filter(|token| token.is(presented)), now))
+    }
+
+    /// The token that somebody presented once; `None` where it is revoked or has expired since.
+    pub(super) async fn still(&self, id: TokenId) -> Result<Option<Arc<Token>>, StoreError> {
+        let now = self.clock.now();
+        let found = self.by_id(id, now).await?;
+        Ok(self.used(found, now))
     }
 
     /// Whether a token that was good for something still is. What cannot be looked up now is left as it was.
     pub(super) async fn stands(&self, token: &Token, scope: Scope) -> bool {
-        let now = self.clock.now();
-        let found = match self.known(token.id, now) {
+        match self.by_id(token.id, self.clock.now()).await {
+            Ok(found) => found.is_some_and(|found| found.settings.has(scope)),
+            Err(_) => true,
+        }
+    }
+
+    async fn by_id(&self, id: TokenId, now: Timestamp) -> Result<Option<Arc<Token>>, StoreError> {
+        let found = match self.known(id, now) {
             Some(found) => found,
-            None => match self.look_up(token.id, now).await {
-                Ok(found) => found,
-                Err(_) => return true,
-            },
+            None => self.look_up(id, now).await?,
         };
-        found.is_some_and(|found| found.settings.has(scope) && !found.has_expired(now))
+        Ok(found.filter(|token| !token.has_expired(now)))
     }
 
     async fn look_up(&self, id: TokenId, now: Timestamp) -> Result<Option<Arc<Token>>, StoreError> {

@@ -12,6 +12,7 @@ use postrider_core::Domain;
 use postrider_store::tokens::{Scope, Token};
 
 use super::rate::counted;
+use super::session::SessionSecret;
 use crate::problem::Problem;
 use crate::streams::Follower;
 
@@ -21,6 +22,8 @@ pub(crate) struct Principal {
     pub(crate) actor: Actor,
     /// Whom the connection is from; `None` where that is not known.
     pub(crate) peer: Option<IpAddr>,
+    /// Of a person who signed in.
+    pub(crate) session: Option<SessionSecret>,
 }
 
 /// As whom somebody asks.
@@ -96,7 +99,7 @@ pub(crate) async fn require(State(scope): State<Scope>, request: Request, next: 
     match request.extensions().get::<Caller>() {
         Some(Caller(principal)) if principal.has(scope) => Ok(next.run(request).await),
         Some(Caller(principal)) => {
-            let Principal { actor, peer } = principal.as_ref();
+            let Principal { actor, peer, .. } = principal.as_ref();
             tracing::info!(%actor, ?peer, %scope, "a token was used for what it is not for");
             Err(Problem::insufficient_scope(scope))
         }

@@ -97,22 +97,46 @@ async fn api_token_opens_everything() {
     let door = Door::new(Some("s3cret"), RateLimits::default());
     assert_eq!(door.get("/api/emails", "Bearer s3cret").await, administrator());
     assert_eq!(door.get("/api/emails", "bearer s3cret").await, administrator());
-    assert_eq!(door.get("/", "Basic OnMzY3JldA==").await, administrator());
     for wrong in ["Bearer s3cre", "Bearer ", "Basic OnMzY3JldA==", "", "s3cret"] {
         assert_eq!(door.get("/api/emails", wrong).await, Err(401), "{wrong}");
     }
     assert_eq!(door.get("/", "").await, Err(401));
-    assert_eq!(door.get("/", "Basic Ondyb25n").await, Err(401));
+    assert_eq!(door.get("/sign-in", "").await, Ok(String::new()), "where one signs in");
     assert_eq!(door.get("/health", "").await, Ok(String::new()), "for load balancers");
     assert_eq!(door.get("/health", "Bearer s3cret").await, administrator());
     assert!(!format!("{:?}", door.guard).contains("s3cret"));
 }
 
 #[tokio::test]
-async fn a_password_only_reads_pages() {
+async fn a_session_reads_and_changes_only_from_its_own_pages() {
     let door = Door::new(Some("s3cret"), RateLimits::default());
-    let fields = [("authorization", "Basic OnMzY3JldA==")];
-    assert_eq!(door.ask(Method::POST, "/", &fields, "192.0.2.7").await.0, Err(401));
+    assert_eq!(door.guard.sign_in("wrong", None).await.unwrap_err().into_response().status(), 401);
+    let session = door.guard.sign_in("s3cret", None).await.unwrap().unwrap();
+    let cookie = session.cookie(false);
+    let cookie = cookie.to_str().unwrap().split_once(';').unwrap().0;
+    let csrf = session.csrf_token();
+    let peer = "192.0.2.7";
+    assert_eq!(door.ask(Method::GET, "/api/emails", &[("cookie", cookie)], peer).await.0, administrator());
+    assert_eq!(door.ask(Method::POST, "/api/queue/hold", &[("cookie", cookie)], peer).await.0, Err(403));
+    let told = [("cookie", cookie), ("x-csrf-token", csrf.as_str())];
+    assert_eq!(door.ask(Method::POST, "/api/queue/hold", &told, peer).await.0, administrator());
+    let strange = [("cookie", cookie), ("x-csrf-token", csrf.as_str()), ("origin", "http://evil.example")];
+    assert_eq!(door.ask(Method::POST, "/api/queue/hold", &strange, peer).await.0, Err(403));
+    door.guard.sign_out(&session).await.unwrap();
+    assert_eq!(door.ask(Method::GET, "/api/emails", &[("cookie", cookie)], peer).await.0, Err(401));
+}
+
+#[tokio::test]
+async fn a_revoked_token_ends_its_sessions() {
+    let door = Door::new(Some("s3cret"), RateLimits::default());
+    let (token, text) = door.token(|settings| settings.scopes = vec![Scope::Read]).await;
+    let session = door.guard.sign_in(&text, None).await.unwrap().unwrap();
+    let cookie = session.cookie(false);
+    let fields = [("cookie", cookie.to_str().unwrap().split_once(';').unwrap().0)];
+    assert_eq!(door.ask(Method::GET, "/", &fields, "192.0.2.7").await.0, Ok("shop".to_owned()));
+    Token::revoke(door.store.as_ref(), token.id).await.unwrap();
+    door.guard.forget_tokens();
+    assert_eq!(door.ask(Method::GET, "/", &fields, "192.0.2.7").await.0, Err(401));
 }
 
 #[tokio::test]

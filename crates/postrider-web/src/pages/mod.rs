@@ -1,28 +1,47 @@
-//! Pages for people. Rendered here, without scripts.
+//! Pages for people: rendered here from what the store and the running server say, readable without scripts.
+//!
+//! A page only shows. What it changes goes through the REST API, so that checks, limits and the audit log exist once: its forms
+//! name a route of the API in `data-api`, and `static/postrider.js` sends what is in them there. The same module keeps pages live:
+//! when something happens it asks for the page anew and takes over what stands in `data-live`.
+//!
+//! To add a page: a template that extends `layout.html`, a file here with its handler, a line in [`frame::PLACES`] and a route below.
 
-mod escape;
-mod root;
+mod address;
+mod assets;
+mod emails;
+mod format;
+mod frame;
+mod problem;
+mod sign_in;
 
-use axum::http::header;
-use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::response::Redirect;
+use axum::routing::{get, post};
 use axum::{Router, middleware};
 use postrider_store::tokens::Scope;
+
+pub(crate) use self::assets::STATIC_PREFIX;
+pub(crate) use self::problem::for_people;
+pub(crate) use self::sign_in::{SIGN_IN_PATH, SIGN_OUT_PATH};
 
 use crate::AppState;
 use crate::auth;
 
-/// Pages load our style sheet and nothing else, run nothing, send forms nowhere and are shown in no frame.
-const PAGE_POLICY: &str =
-    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
 pub(crate) fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/", get(root::root))
-        .route("/style.css", get(style))
-        .route_layer(middleware::from_fn_with_state(Scope::Read, auth::require))
+    let open = Router::new()
+        .route("/static/{name}", get(assets::serve))
+        .route(SIGN_IN_PATH, get(sign_in::form).post(sign_in::sign_in));
+    let read = Router::new()
+        .route("/", get(async || Redirect::temporary("/emails")))
+        .route("/emails", get(emails::list::list))
+        .route(SIGN_OUT_PATH, post(sign_in::sign_out));
+    open.merge(of_scope(read, Scope::Read))
 }
 
-async fn style() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("style.css"))
+fn of_scope(routes: Router<AppState>, scope: Scope) -> Router<AppState> {
+    routes.route_layer(middleware::from_fn_with_state(scope, auth::require))
+}
+
+/// Whether a path is one of pages, where answers are for people: what programs ask for stands below `/api`.
+pub(crate) fn is_page(path: &str) -> bool {
+    !(path == "/api" || path.starts_with("/api/") || matches!(path, "/health" | "/metrics"))
 }

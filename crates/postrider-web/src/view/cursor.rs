@@ -33,9 +33,18 @@ impl Cursor {
         if self.is_backwards { ListStart::Before(self.place) } else { ListStart::After(self.place) }
     }
 
+    /// A page that was read from here, with the total of the whole list where it was not counted anew.
+    pub fn counted(&self, found: EmailPage) -> EmailPage {
+        // Where counters tell the total it is that of now.
+        if !found.total_is_at_least {
+            return found;
+        }
+        EmailPage { total: self.total, total_is_at_least: self.total_is_at_least, ..found }
+    }
+
     /// The cursors of the next page and of the one before, as `found` was answered for page `page`. A page that was read from
     /// `self` on was not counted anew.
-    pub(super) fn around(found: &EmailPage, order: ListOrder, page: u64) -> (Option<Self>, Option<Self>) {
+    pub fn around(found: &EmailPage, order: ListOrder, page: u64) -> (Option<Self>, Option<Self>) {
         let cursor = |place, is_backwards, page: u64| Self {
             order,
             is_backwards,

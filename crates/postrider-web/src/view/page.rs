@@ -55,12 +55,6 @@ impl EmailPageView {
 
     /// What the store answered for a cursor.
     pub fn of_cursor(found: EmailPage, cursor: &Cursor, limit: u64) -> Self {
-        // Where counters tell the total it is that of now.
-        let found = if found.total_is_at_least {
-            EmailPage { total: cursor.total, total_is_at_least: cursor.total_is_at_least, ..found }
-        } else {
-            found
-        };
-        Self::new(found, cursor.order, u64::from(cursor.page), limit)
+        Self::new(cursor.counted(found), cursor.order, u64::from(cursor.page), limit)
     }
 }

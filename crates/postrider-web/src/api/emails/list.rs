@@ -35,13 +35,13 @@ const PARAMETERS: &[&str] = &[
 
 /// What a query asks for.
 #[derive(Debug, PartialEq, Eq)]
-struct Request {
-    filter: EmailFilter,
-    order: ListOrder,
-    page: u64,
+pub(crate) struct Request {
+    pub(crate) filter: EmailFilter,
+    pub(crate) order: ListOrder,
+    pub(crate) page: u64,
     /// In place of the page.
-    cursor: Option<Cursor>,
-    limit: u64,
+    pub(crate) cursor: Option<Cursor>,
+    pub(crate) limit: u64,
 }
 
 /// A page of e-mails.
@@ -71,7 +71,7 @@ struct Request {
     responses((status = 200, description = "A page of the list.", body = EmailPageView))
 )]
 pub(in crate::api) async fn list(State(state): State<AppState>, uri: Uri) -> Result<Json<EmailPageView>, Problem> {
-    let Request { filter, order, page, cursor, limit } = Request::parse(&uri, state.clock.now())?;
+    let Request { filter, order, page, cursor, limit } = Request::parse(&uri, state.clock.now(), LIMIT_DEFAULT)?;
     let start = cursor.as_ref().map_or(ListStart::Page(page), Cursor::start);
     let found = state.store.find(ListRequest { order, start, ..ListRequest::newest(filter, limit) }).await?;
     Ok(Json(match &cursor {
@@ -81,7 +81,8 @@ pub(in crate::api) async fn list(State(state): State<AppState>, uri: Uri) -> Res
 }
 
 impl Request {
-    fn parse(uri: &Uri, now: Timestamp) -> Result<Self, Problem> {
+    /// `limit`: e-mails of a page, where nothing is said of it.
+    pub(crate) fn parse(uri: &Uri, now: Timestamp, limit: u64) -> Result<Self, Problem> {
         let mut parameters = Parameters::of(uri)?;
         let cursor: Option<Cursor> = parameters.parsed("cursor")?;
         let page = parameters.read("page", |value| number(value, PAGE_MAX))?;
@@ -99,7 +100,7 @@ impl Request {
             page: page.unwrap_or(1),
             order: cursor.map(|cursor| cursor.order).or(order).unwrap_or_default(),
             cursor,
-            limit: parameters.read("limit", |value| number(value, LIMIT_MAX))?.unwrap_or(LIMIT_DEFAULT),
+            limit: parameters.read("limit", |value| number(value, LIMIT_MAX))?.unwrap_or(limit),
             filter: EmailFilter {
                 status: parameters.parsed("status")?,
                 direction: parameters.read("direction", direction)?,
@@ -155,7 +156,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
     fn parse(query: &str) -> Result<Request, Problem> {
-        Request::parse(&format!("/api/emails?{query}").parse().unwrap(), NOW)
+        Request::parse(&format!("/api/emails?{query}").parse().unwrap(), NOW, LIMIT_DEFAULT)
     }
 
     fn asking_for(filter: EmailFilter) -> Request {
@@ -187,7 +188,7 @@ mod tests {
         let request =
             parse("page=1&limit=20&cursor=&sort=&status=&direction=&sender=&recipient=&domain=&tag=&q=&from=&to=");
         assert_eq!(request, Ok(asking_for(EmailFilter::default())));
-        assert_eq!(request, Request::parse(&"/api/emails".parse().unwrap(), NOW));
+        assert_eq!(request, Request::parse(&"/api/emails".parse().unwrap(), NOW, LIMIT_DEFAULT));
     }
 
     #[test]

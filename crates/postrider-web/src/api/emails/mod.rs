@@ -3,7 +3,7 @@
 pub(super) mod attachment;
 pub(super) mod bulk;
 pub(super) mod delete;
-pub(super) mod list;
+pub(crate) mod list;
 pub(super) mod order;
 pub(super) mod raw;
 pub(super) mod retry;

@@ -1,0 +1,3 @@
+//! E-mails: finding them, and reading one.
+
+pub(super) mod list;

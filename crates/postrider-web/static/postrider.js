@@ -1,0 +1,468 @@
+// What pages do beyond being read: forms that call the API, live regions, keys, completion. Pages work without it, but for changes.
+//
+// Nothing here knows a page. What a page wants is said in its attributes:
+//   data-live                 a region (with an id) that is fetched anew when something happens
+//   data-live-email="ID"      ... only when it happens to this e-mail;  data-live-seconds="N"  also every so often
+//   data-api="METHOD /path"   a form that calls the API; {name} in the path is taken from its fields
+//   data-confirm="text"       asks first; with data-dry-run the call is made with dryRun, and {member} is taken from its answer
+//   data-done="text"          said afterwards; data-then="/path/{id}" goes there; data-show="member" shows it once
+//   data-type, data-empty     of a field: how its value is read, and whether an empty one is null
+//   data-bulk                 a form for the rows that are selected, or for all that match
+
+const page = document;
+const $ = (selector, within = page) => within.querySelector(selector);
+const $$ = (selector, within = page) => [...within.querySelectorAll(selector)];
+const csrfToken = $('meta[name="csrf-token"]')?.content;
+const signIn = () => location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
+const filled = (text, values) => text.replace(/\{([\w.]+)\}/g, (_, name) => say(values[name]));
+const say = (value) => typeof value === 'number' ? value.toLocaleString('en-US') : String(value ?? '');
+
+// ---- Telling people ----
+
+let statusTimer;
+function tell(text, isBad = false) {
+  const status = $('#status');
+  status.className = isBad ? 'bad' : '';
+  status.setAttribute('role', isBad ? 'alert' : 'status');
+  status.textContent = text;
+  clearTimeout(statusTimer);
+  statusTimer = setTimeout(() => { status.textContent = ''; }, isBad ? 15000 : 6000);
+}
+
+function ask(text, isDanger) {
+  const dialog = $('#confirm');
+  $('#confirm-text').textContent = text;
+  $('#confirm-yes').className = isDanger ? 'danger' : 'main';
+  dialog.returnValue = '';
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes'), { once: true });
+  });
+}
+
+function show(title, text, value) {
+  $('#shown-title').textContent = title;
+  $('#shown-text').textContent = text;
+  $('#shown-value').textContent = value;
+  const dialog = $('#shown');
+  dialog.showModal();
+  return new Promise((resolve) => dialog.addEventListener('close', resolve, { once: true }));
+}
+
+// ---- Calling the API ----
+
+async function call(method, path, body) {
+  const headers = { Accept: 'application/json' };
+  if (csrfToken) headers['X-CSRF-Token'] = csrfToken;
+  if (body !== undefined) headers['Content-Type'] = 'application/json';
+  let response;
+  try {
+    response = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  } catch {
+    throw new Error('The server does not answer. Is it running? Nothing is known of what was asked.');
+  }
+  if (response.status === 401) signIn();
+  const text = await response.text();
+  let answer = {};
+  try { answer = text ? JSON.parse(text) : {}; } catch { /* not every answer is JSON */ }
+  if (!response.ok) throw new Error(answer.detail ?? `The server answered ${response.status}.`);
+  return answer;
+}
+
+function put(body, name, value) {
+  const names = name.split('.');
+  const last = names.pop();
+  let at = body;
+  for (const step of names) at = at[step] ??= {};
+  at[last] = value;
+}
+
+function valueOf(field) {
+  const type = field.dataset.type;
+  if (field.type === 'checkbox' && type !== 'list') return field.checked;
+  const text = field.type === 'password' || field.tagName === 'TEXTAREA' ? field.value : field.value.trim();
+  if (text === '') return { null: null, list: [], text: '' }[field.dataset.empty];
+  switch (type) {
+    case 'number': return Number(text);
+    case 'boolean': return text === 'true';
+    case 'list': return text.split(/[\s,]+/).filter(Boolean);
+    case 'lines': return text.split('\n').map((line) => line.trim()).filter(Boolean);
+    case 'time': return new Date(text).toISOString();
+    case 'json': return JSON.parse(text);
+    default: return text;
+  }
+}
+
+// What a form says: its fields by name. Checkboxes of one name with data-type="list" are one list.
+function valuesOf(form, submitter) {
+  const values = {};
+  for (const field of form.elements) {
+    if (!field.name || field.disabled || field.closest('fieldset:disabled')) continue;
+    if (field.type === 'submit' || field.type === 'button') continue;
+    if (field.type === 'radio' && !field.checked) continue;
+    if (field.type === 'checkbox' && field.dataset.type === 'list') {
+      const list = values[field.name] ??= [];
+      if (field.checked) list.push(field.value);
+      continue;
+    }
+    const value = valueOf(field);
+    if (value !== undefined) values[field.name] = value;
+  }
+  if (submitter?.name) values[submitter.name] = submitter.value;
+  return values;
+}
+
+// Rows that are selected, or all that the list's filter finds.
+function bulkOf(form, values) {
+  const { action, everything, ids, ...filter } = values;
+  if (!everything) {
+    if (!ids?.length) throw new Error('Nothing is selected. Select rows, or all that match.');
+    return { action, ids };
+  }
+  return Object.keys(filter).length ? { action, filter } : { action, all: true };
+}
+
+async function send(form, submitter) {
+  const setting = (name) => submitter?.dataset[name] ?? form.dataset[name];
+  let values = valuesOf(form, submitter);
+  if ('bulk' in form.dataset) values = bulkOf(form, values);
+  let [method, path] = setting('api').split(' ');
+  path = path.replace(/\{(\w+)\}/g, (_, name) => {
+    const value = values[name] ?? '';
+    delete values[name];
+    return encodeURIComponent(value);
+  });
+  const body = {};
+  for (const [name, value] of Object.entries(values)) put(body, name, value);
+  const content = Object.keys(body).length ? body : undefined;
+
+  const question = setting('confirm');
+  if (question !== undefined) {
+    let known = { ...values, selected: values.ids?.length };
+    if (setting('dryRun') !== undefined) known = { ...known, ...await call(method, path, { ...body, dryRun: true }) };
+    if (!await ask(filled(question, known), submitter?.classList.contains('danger'))) return;
+  }
+  const answer = await call(method, path, content);
+  const output = $('[data-output]', form);
+  if (output) output.textContent = JSON.stringify(answer, null, 2);
+  const secret = setting('show');
+  if (secret !== undefined) await show(setting('showTitle') ?? 'Keep this', setting('showText') ?? '', answer[secret]);
+  tell(filled(setting('done') ?? 'Done.', { ...values, ...answer }));
+  const then = setting('then');
+  if (then) return location.assign(filled(then, Object.fromEntries(
+    Object.entries({ ...values, ...answer }).map(([name, value]) => [name, encodeURIComponent(value)]))));
+  if (!output && form.dataset.keep === undefined) form.reset();
+  form.closest('dialog')?.close();
+  $$('tbody input[type="checkbox"]:checked').forEach((box) => { box.checked = false; });
+  await refresh();
+}
+
+page.addEventListener('submit', async (event) => {
+  const form = event.target;
+  const submitter = event.submitter;
+  if (!form.matches('form[data-api]') && !submitter?.dataset.api) return;
+  event.preventDefault();
+  const buttons = [...form.elements].filter((field) => field.type === 'submit' && !field.disabled);
+  buttons.forEach((button) => { button.disabled = true; });
+  form.setAttribute('aria-busy', 'true');
+  try {
+    await send(form, submitter);
+  } catch (error) {
+    tell(error.message, true);
+  } finally {
+    buttons.forEach((button) => { button.disabled = false; });
+    form.removeAttribute('aria-busy');
+  }
+});
+
+// ---- Live regions ----
+
+const keyOf = (node) => node.nodeType === 1 ? node.id || node.dataset?.key : undefined;
+
+// Makes one tree like another and keeps the nodes that are the same thing: with them focus, selection and what is unfolded.
+function morph(old, fresh) {
+  for (const { name } of [...old.attributes]) {
+    if (!fresh.hasAttribute(name) && name !== 'open') old.removeAttribute(name);
+  }
+  for (const { name, value } of fresh.attributes) {
+    if (old.getAttribute(name) !== value && !(name === 'open' && old.tagName === 'DETAILS')) old.setAttribute(name, value);
+  }
+  const keyed = new Map([...old.children].filter(keyOf).map((child) => [keyOf(child), child]));
+  let at = old.firstChild;
+  for (const next of [...fresh.childNodes]) {
+    const key = keyOf(next);
+    const here = at && !keyOf(at) && at.nodeType === next.nodeType && at.nodeName === next.nodeName ? at : null;
+    const same = key ? keyed.get(key) : here;
+    if (!same) {
+      const added = page.importNode(next, true);
+      if (key && added.dataset.row !== undefined) added.classList.add('arrived');
+      old.insertBefore(added, at);
+      continue;
+    }
+    if (same === at) at = at.nextSibling; else old.insertBefore(same, at);
+    if (same.nodeType === 1) {
+      if (!same.isEqualNode(next)) morph(same, next);
+    } else if (same.nodeValue !== next.nodeValue) {
+      same.nodeValue = next.nodeValue;
+    }
+  }
+  while (at) {
+    const gone = at;
+    at = at.nextSibling;
+    gone.remove();
+  }
+}
+
+let fetching = false;
+let isStale = false;
+async function refresh() {
+  if (!$('[data-live]')) return;
+  if (fetching) { isStale = true; return; }
+  fetching = true;
+  try {
+    const response = await fetch(location.href, { headers: { Accept: 'text/html' } });
+    if (new URL(response.url).pathname === '/sign-in') return signIn();
+    if (!response.ok) throw new Error();
+    const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
+    for (const region of $$('[data-live]')) {
+      const to = fresh.getElementById(region.id);
+      if (to) morph(region, to);
+    }
+    page.dispatchEvent(new Event('postrider:refreshed'));
+    showLive('on');
+  } catch {
+    showLive('off');
+  } finally {
+    fetching = false;
+  }
+  if (isStale) { isStale = false; soon(); }
+}
+
+// At once, but not more often than every second.
+let refreshTimer;
+let refreshedAt = 0;
+function soon() {
+  if (refreshTimer) return;
+  refreshTimer = setTimeout(() => {
+    refreshTimer = undefined;
+    refreshedAt = Date.now();
+    refresh();
+  }, Math.max(0, refreshedAt + 1000 - Date.now()));
+}
+
+function showLive(state) {
+  const live = $('#live');
+  live.hidden = false;
+  live.dataset.state = state;
+  live.textContent = state === 'on' ? 'Live' : 'Not live: the server does not answer; trying again';
+}
+
+let events;
+function follow() {
+  const email = $('[data-live-email]')?.dataset.liveEmail;
+  events = new EventSource('/api/events/summary');
+  let wasLost = false;
+  events.addEventListener('open', () => { showLive('on'); if (wasLost) soon(); wasLost = false; });
+  events.addEventListener('error', () => { wasLost = true; showLive('off'); if (events.readyState === 2) setTimeout(restart, 5000); });
+  events.addEventListener('summary', (event) => {
+    const summary = JSON.parse(event.data);
+    if (!email || summary.more || summary.emails.includes(email)) soon();
+  });
+}
+
+function restart() {
+  if (page.visibilityState !== 'visible') return;
+  events?.close();
+  follow();
+  soon();
+}
+
+if ($('[data-live]')) {
+  follow();
+  // A page that nobody sees asks for nothing, and catches up when it is seen again.
+  page.addEventListener('visibilitychange', () => {
+    if (page.visibilityState === 'visible') restart(); else { events?.close(); events = undefined; }
+  });
+  const seconds = Math.min(...$$('[data-live-seconds]').map((region) => Number(region.dataset.liveSeconds)));
+  if (Number.isFinite(seconds)) {
+    setInterval(() => { if (page.visibilityState === 'visible') soon(); }, seconds * 1000);
+  }
+}
+
+// ---- Times ----
+
+function relative(at) {
+  const seconds = Math.trunc((Date.now() - at) / 1000);
+  if (seconds === 0) return 'now';
+  const length = Math.abs(seconds);
+  const span = length < 60 ? `${length} s` : length < 3600 ? `${Math.trunc(length / 60)} min`
+    : length < 86400 ? `${Math.trunc(length / 3600)} h` : `${Math.trunc(length / 86400)} d`;
+  return seconds > 0 ? `${span} ago` : `in ${span}`;
+}
+
+setInterval(() => {
+  for (const time of $$('time[datetime]:not([data-exact])')) {
+    const text = relative(Date.parse(time.dateTime));
+    if (time.textContent !== text) time.textContent = text;
+  }
+}, 5000);
+
+// ---- Small things on a click ----
+
+page.addEventListener('click', async (event) => {
+  const target = event.target.closest('[data-copy], [data-open], #keys-button, [data-select-all]');
+  if (!target) return;
+  if (target.id === 'keys-button') $('#keys').showModal();
+  if (target.dataset.open) $(target.dataset.open).showModal();
+  if (target.dataset.selectAll !== undefined) {
+    $$('tbody input[type="checkbox"]').forEach((box) => { box.checked = target.checked; });
+  }
+  if (target.dataset.copy) {
+    const source = $(target.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(source.value ?? source.textContent);
+    } catch {
+      // Browsers keep the clipboard from pages that came without TLS: the old way still works there.
+      getSelection().selectAllChildren(source);
+      page.execCommand('copy');
+    }
+    tell('Copied.');
+  }
+});
+
+// ---- Keys ----
+
+const rows = () => $$('[data-row]');
+const rowLink = (row) => $('a', row);
+
+function step(by) {
+  const all = rows();
+  const now = all.findIndex((row) => row.contains(page.activeElement));
+  const next = all[Math.max(0, Math.min(all.length - 1, now < 0 ? (by > 0 ? 0 : all.length - 1) : now + by))];
+  if (next) { rowLink(next)?.focus(); next.scrollIntoView({ block: 'nearest' }); }
+}
+
+let isGoing = false;
+page.addEventListener('keydown', (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  const target = event.target;
+  if (target.matches('input:not([type="checkbox"], [type="radio"]), textarea, select, [contenteditable]')) return;
+  if ($('dialog[open]')) return;
+  if (isGoing) {
+    isGoing = false;
+    const path = { e: '/emails', o: '/', q: '/queue', l: '/log' }[event.key];
+    if (path) { event.preventDefault(); location.assign(path); return; }
+  }
+  switch (event.key) {
+    case '/': {
+      event.preventDefault();
+      const search = $('input[type="search"]');
+      if (search) { search.focus(); search.select(); } else location.assign('/emails#search');
+      break;
+    }
+    case 'j': step(1); break;
+    case 'k': step(-1); break;
+    case 'x': {
+      const box = $('input[type="checkbox"]', page.activeElement.closest('[data-row]') ?? page.createElement('p'));
+      box?.click();
+      break;
+    }
+    case 'g': isGoing = true; setTimeout(() => { isGoing = false; }, 1500); break;
+    case '?': $('#keys').showModal(); break;
+    default:
+  }
+});
+if (location.hash === '#search') $('input[type="search"]')?.focus();
+
+// ---- Completion of queries ----
+
+function complete(input) {
+  const list = page.getElementById(input.getAttribute('aria-controls'));
+  const keys = JSON.parse(input.dataset.keys);
+  let active = -1;
+
+  const token = () => {
+    const before = input.value.slice(0, input.selectionStart);
+    if ((before.match(/"/g)?.length ?? 0) % 2) return undefined;
+    const start = before.search(/\S*$/);
+    const sign = before[start] === '-' ? 1 : 0;
+    return { start: start + sign, text: before.slice(start + sign) };
+  };
+
+  const options = () => {
+    const found = token();
+    if (!found?.text) return [];
+    const [name, ...rest] = found.text.split(':');
+    if (!rest.length) {
+      return keys.filter((key) => key.name.startsWith(name.toLowerCase()) && name !== '')
+        .map((key) => ({ text: `${key.name}:`, hint: key.finds, at: found.start, length: found.text.length }));
+    }
+    const given = rest.join(':');
+    const part = given.slice(given.lastIndexOf(',') + 1);
+    const at = found.start + found.text.length - part.length;
+    return (keys.find((key) => key.name === name || key.aliases.includes(name))?.values ?? [])
+      .filter((value) => value.startsWith(part) && value !== part)
+      .map((value) => ({ text: value, hint: '', at, length: part.length }));
+  };
+
+  const close = () => { list.hidden = true; input.setAttribute('aria-expanded', 'false'); input.removeAttribute('aria-activedescendant'); active = -1; };
+
+  const take = (option) => {
+    const end = option.at + option.length;
+    const isWhole = !option.text.endsWith(':');
+    input.value = input.value.slice(0, option.at) + option.text + (isWhole ? ' ' : '') + input.value.slice(end).trimStart();
+    const caret = option.at + option.text.length + (isWhole ? 1 : 0);
+    input.setSelectionRange(caret, caret);
+    open();
+  };
+
+  let shown = [];
+  const mark = () => {
+    [...list.children].forEach((item, i) => item.setAttribute('aria-selected', String(i === active)));
+    if (active >= 0) { input.setAttribute('aria-activedescendant', `${list.id}-${active}`); list.children[active].scrollIntoView({ block: 'nearest' }); }
+    else input.removeAttribute('aria-activedescendant');
+  };
+
+  function open() {
+    shown = options().slice(0, 20);
+    active = -1;
+    if (!shown.length) return close();
+    list.replaceChildren(...shown.map((option, i) => {
+      const item = page.createElement('li');
+      item.id = `${list.id}-${i}`;
+      item.setAttribute('role', 'option');
+      item.append(option.text);
+      if (option.hint) {
+        const hint = page.createElement('span');
+        hint.className = 'soft';
+        hint.textContent = option.hint;
+        item.append(hint);
+      }
+      // Before the field loses the focus.
+      item.addEventListener('mousedown', (event) => { event.preventDefault(); take(option); });
+      return item;
+    }));
+    list.hidden = false;
+    input.setAttribute('aria-expanded', 'true');
+    mark();
+  }
+
+  input.addEventListener('input', open);
+  input.addEventListener('blur', close);
+  input.addEventListener('keydown', (event) => {
+    if (list.hidden) return;
+    if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
+      event.preventDefault();
+      active = (active + (event.key === 'ArrowDown' ? 1 : -1) + shown.length + 1) % (shown.length + 1);
+      if (active === shown.length) active = -1;
+      mark();
+    } else if ((event.key === 'Enter' || event.key === 'Tab') && active >= 0) {
+      event.preventDefault();
+      take(shown[active]);
+    } else if (event.key === 'Escape') {
+      event.preventDefault();
+      close();
+    }
+  });
+}
+$$('input[data-keys]').forEach(complete);
