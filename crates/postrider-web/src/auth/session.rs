@@ -190,7 +190,7 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use postrider_core::ObjectId;
-    use postrider_store::{Notes as _, SqliteOptions, SqliteStore};
+    use postrider_store::{SqliteOptions, SqliteStore};
 
     use super::*;
 

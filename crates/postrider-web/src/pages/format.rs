@@ -54,6 +54,7 @@ fn span(length: Duration) -> String {
 
 /// A length of time as people say it.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(test), expect(dead_code, reason = "no page shows one yet"))]
 pub(super) struct Lasting(pub(super) Duration);
 
 impl fmt::Display for Lasting {
@@ -74,7 +75,7 @@ impl fmt::Display for Grouped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = self.0.to_string();
         for (i, digit) in digits.chars().enumerate() {
-            if i > 0 && (digits.len() - i) % 3 == 0 {
+            if i > 0 && (digits.len() - i).is_multiple_of(3) {
                 f.write_str(",")?;
             }
             write!(f, "{digit}")?;

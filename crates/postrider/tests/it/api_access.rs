@@ -129,7 +129,7 @@ async fn every_route_is_for_whom_the_document_says() {
         }
     }
     // Besides the API there are pages, and paths that lead nowhere.
-    for (path, expected) in [("/", 403), ("/style.css", 403), ("/api/nowhere", 404)] {
+    for (path, expected) in [("/emails", 403), ("/api/nowhere", 404)] {
         let sender = &holders.iter().find(|(_, opens)| *opens == ["send"]).unwrap().0;
         assert_eq!(ask(&postrider, "GET", path, sender.as_deref(), None).await.status, expected, "{path}");
         assert_eq!(ask(&postrider, "GET", path, None, None).await.status, 401, "{path}");
