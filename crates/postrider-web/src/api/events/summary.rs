@@ -18,10 +18,11 @@ use postrider_store::{Store, StoreError};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use super::follow::{KEEP_ALIVE, Place};
+use super::follow::KEEP_ALIVE;
 use crate::AppState;
 use crate::auth::Caller;
 use crate::problem::Problem;
+use crate::streams::Place;
 
 /// How often it is looked whether something happened: what happens is told within this time.
 const LOOK: Duration = Duration::from_millis(500);
@@ -162,7 +163,7 @@ pub(in crate::api) async fn follow(
     State(state): State<AppState>,
     caller: Caller,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let place = Place::take(&state.streams)?;
+    let place = state.streams.take(&caller)?;
     let receiver = state.summaries.subscribe(&state.store, &state.clock);
     let following = Following { state, caller, receiver, _place: place };
     let events = stream::unfold(following, |mut following| async move {
