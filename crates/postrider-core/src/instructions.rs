@@ -92,6 +92,8 @@ pub enum InstructionError {
         "it expires before it may be sent: the time after Not-Before, {not_before}, is none for Expires-At, {expires_at}"
     )]
     NeverSent { not_before: Timestamp, expires_at: Timestamp },
+    #[error("it has expired: {expires_at} is past; a time to come, or none, is needed")]
+    Expired { expires_at: Timestamp },
     #[error("there is no such field: there are Tags, Metadata (name=value), Priority, Not-Before and Expires-At")]
     NoSuchField,
     #[error(
@@ -166,9 +168,10 @@ impl Instructions {
         *self == Self::default()
     }
 
-    /// Refuses what could never be sent: it expires when it may be sent, or before.
-    pub fn check_not_before(&self, not_before: Option<Timestamp>) -> Result<(), InstructionError> {
+    /// Refuses what could never be sent: it has expired already, or expires when it may be sent, or before.
+    pub fn check_times(&self, not_before: Option<Timestamp>, now: Timestamp) -> Result<(), InstructionError> {
         match (not_before, self.expires_at) {
+            (_, Some(expires_at)) if expires_at <= now => Err(InstructionError::Expired { expires_at }),
             (Some(not_before), Some(expires_at)) if expires_at <= not_before => {
                 Err(InstructionError::NeverSent { not_before, expires_at })
             }
@@ -406,9 +409,12 @@ mod tests {
         let expiring = Instructions { expires_at: Some(at(24)), ..Instructions::default() };
         for (not_before, is_sent) in [(None, true), (Some(at(23)), true), (Some(at(24)), false), (Some(at(25)), false)]
         {
-            assert_eq!(expiring.check_not_before(not_before).is_ok(), is_sent, "{not_before:?}");
+            assert_eq!(expiring.check_times(not_before, at(1)).is_ok(), is_sent, "{not_before:?}");
         }
-        assert_eq!(Instructions::default().check_not_before(Some(at(24))), Ok(()));
+        assert_eq!(Instructions::default().check_times(Some(at(24)), at(1)), Ok(()));
+        for (now, is_sent) in [(at(23), true), (at(24), false), (at(25), false)] {
+            assert_eq!(expiring.check_times(None, now).is_ok(), is_sent, "{now}");
+        }
     }
 
     #[test]

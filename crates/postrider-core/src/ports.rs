@@ -189,6 +189,10 @@ pub trait Control: Send + Sync + fmt::Debug {
     /// Calls a webhook endpoint with a sample, once, whatever its filters and whether it is paused.
     async fn test_webhook(&self, endpoint: ObjectId) -> Result<WebhookTest, ControlError>;
 
+    /// By what calls to a URL that e-mails ask for (`webhookUrl`) are signed: the same for all URLs of one scheme, host and port.
+    /// `None`: they are not signed, for `WEBHOOK_SECRET` is not set.
+    fn webhook_url_secret(&self, url: &str) -> Option<String>;
+
     /// Takes a message as the applications' port of SMTP does, and returns when it is durable. Who asks may send in any name.
     async fn submit(&self, submission: Submission) -> Result<Submitted, SubmissionError>;
 

@@ -95,6 +95,10 @@ pub struct HeaderScan {
     pub waives_tls: bool,
     /// Whether a field is for this server: [`crate::instructions::FIELD_PREFIX`].
     pub has_instructions: bool,
+    /// Authentication-Results, of whatever server.
+    pub has_authentication_results: bool,
+    /// Bcc or Resent-Bcc.
+    pub names_bcc: bool,
 }
 
 impl HeaderScan {
@@ -113,6 +117,9 @@ impl HeaderScan {
                     && line[name.len()..].iter().find(|&&b| b != b' ' && b != b'\t') == Some(&b':')
             };
             match line[0] {
+                b'a' | b'A' if is(b"authentication-results") => scan.has_authentication_results = true,
+                b'b' | b'B' if is(b"bcc") => scan.names_bcc = true,
+                b'r' | b'R' if is(b"resent-bcc") => scan.names_bcc = true,
                 b'r' | b'R' if is(b"received") => scan.received_fields += 1,
                 b'd' | b'D' if is(b"date") => scan.has_date = true,
                 b'm' | b'M' if is(b"message-id") => scan.has_message_id = true,
@@ -195,6 +202,11 @@ mod tests {
         let scan = HeaderScan::of(b"To: a\r\nFrom: b\r\n\r\nFrom: body\r\n");
         assert_eq!((scan.from_fields, scan.from_at), (1, 7));
         assert!(HeaderScan::of(b"To: a\r\nx-postrider-tags: b\r\n\r\n").has_instructions);
+        for header in ["Bcc: a", "bcc :", "Resent-BCC: b"] {
+            assert!(HeaderScan::of(format!("To: a\r\n{header}\r\n\r\n").as_bytes()).names_bcc, "{header}");
+        }
+        assert!(!HeaderScan::of(b"To: a\r\nX-Bcc: a\r\nBccs: a\r\n\r\nBcc: body\r\n").names_bcc);
+        assert!(HeaderScan::of(b"authentication-results: x\r\n\r\n").has_authentication_results);
         assert!(!HeaderScan::of(b"X-Postride: a\r\nX-\r\n\r\nX-Postrider-Tags: body\r\n").has_instructions);
         for (header, waives) in [("TLS-Required: No", true), ("tls-required :no ", true), ("TLS-Required: Yes", false)]
         {

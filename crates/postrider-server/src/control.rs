@@ -94,6 +94,10 @@ impl Control for ServerControl {
         self.context.webhooks.test(endpoint).await
     }
 
+    fn webhook_url_secret(&self, url: &str) -> Option<String> {
+        self.context.webhooks.secret_of(url).map(|secret| secret.0)
+    }
+
     async fn submit(&self, submission: Submission) -> Result<Submitted, SubmissionError> {
         self.submissions.take(&self.context, submission).await
     }

@@ -262,6 +262,9 @@ impl Server {
             listeners.push(ListenerStatus { name, address, open: true });
             tokio::spawn(listen::accept(listener, Arc::new(service), sessions.clone(), context.clone()));
         }
+        for listener in &listeners {
+            context.stats.listener_opened(listener.name);
+        }
         let acme = acme.map(Arc::new);
         if let Some(acme) = &acme {
             tokio::spawn(acme.clone().run(context.draining.clone()));

@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use postrider_core::metrics;
 use postrider_core::ports::SmtpStats;
-use postrider_core::{Attempt, Timestamp};
+use postrider_core::{Attempt, Category, Timestamp};
 use postrider_store::{CallNext, ClaimedDelivery, Next};
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-/// The values of two labels.
+/// The values of labels.
 const SUCCEEDED: &str = "succeeded";
 const FAILED: &str = "failed";
+const DELIVERED: &str = "delivered";
+const DEFERRED: &str = "deferred";
+const GIVEN_UP: &str = "given-up";
 
 #[derive(Debug)]
 pub(crate) struct Stats {
@@ -50,6 +53,21 @@ impl Stats {
         let handshakes = metrics::TLS_HANDSHAKES.counters(&registry);
         #[cfg(target_os = "linux")]
         let _ = registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()));
+        let attempts = metrics::ATTEMPTS.counters(&registry);
+        let attempt_seconds = metrics::ATTEMPT_SECONDS.histograms(&registry);
+        let webhook_calls = metrics::WEBHOOK_CALLS.counters(&registry);
+        attempts.with_label_values(&[DELIVERED, ""]);
+        for result in [DEFERRED, FAILED] {
+            for category in Category::ALL {
+                attempts.with_label_values(&[result, category.as_str()]);
+            }
+        }
+        for result in [DELIVERED, DEFERRED, FAILED] {
+            attempt_seconds.with_label_values(&[result]);
+        }
+        for result in [DELIVERED, FAILED, GIVEN_UP] {
+            webhook_calls.with_label_values(&[result]);
+        }
         Self {
             sessions_open: metrics::SESSIONS_OPEN.gauges(&registry),
             sessions_total: metrics::SESSIONS.counters(&registry),
@@ -64,16 +82,23 @@ impl Stats {
             tls_failures: handshakes.with_label_values(&[FAILED]),
             accept_seconds: one_histogram(metrics::ACCEPT_SECONDS),
             memory_bytes: one_gauge(metrics::MESSAGE_MEMORY_BYTES),
-            attempts: metrics::ATTEMPTS.counters(&registry),
-            attempt_seconds: metrics::ATTEMPT_SECONDS.histograms(&registry),
+            attempts,
+            attempt_seconds,
             delivery_seconds: one_histogram(metrics::DELIVERY_SECONDS),
             source_decisions: metrics::SOURCE_DECISIONS.counters(&registry),
             source_decision_seconds: one_histogram(metrics::SOURCE_DECISION_SECONDS),
             source_breaker_open: one_gauge(metrics::SOURCE_BREAKER_OPEN),
-            webhook_calls: metrics::WEBHOOK_CALLS.counters(&registry),
+            webhook_calls,
             webhook_call_seconds: one_histogram(metrics::WEBHOOK_CALL_SECONDS),
             registry,
         }
+    }
+
+    /// What is counted of a listener stands there from the start, so that whoever asks for a rate sees the first session, too.
+    pub(crate) fn listener_opened(&self, listener: &str) {
+        self.sessions_open.with_label_values(&[listener]);
+        self.sessions_total.with_label_values(&[listener]);
+        self.sessions_refused.with_label_values(&[listener]);
     }
 
     pub(crate) fn session_begun(&self, listener: &str) {
@@ -97,8 +122,8 @@ impl Stats {
     /// An attempt has ended.
     pub(crate) fn attempted(&self, delivery: &ClaimedDelivery, attempt: &Attempt, next: Next, now: Timestamp) {
         let result = match next {
-            Next::Sent => "delivered",
-            Next::Retry { .. } => "deferred",
+            Next::Sent => DELIVERED,
+            Next::Retry { .. } => DEFERRED,
             Next::Failed => FAILED,
         };
         let category = attempt.outcome.category().map_or("", |category| category.as_str());
@@ -116,9 +141,9 @@ impl Stats {
     /// A call to a webhook endpoint has ended.
     pub(crate) fn called(&self, next: CallNext, took: Duration) {
         let result = match next {
-            CallNext::Delivered => "delivered",
+            CallNext::Delivered => DELIVERED,
             CallNext::Retry { .. } => FAILED,
-            CallNext::GivenUp => "given-up",
+            CallNext::GivenUp => GIVEN_UP,
         };
         self.webhook_calls.with_label_values(&[result]).inc();
         self.webhook_call_seconds.observe(took.as_secs_f64());

@@ -105,6 +105,7 @@ fn claimed_email(delivery: &DeliveryDocument) -> Result<ClaimedEmail> {
         envelope: envelope(delivery.envelope.clone(), &delivery.sender)?,
         instructions: delivery.instructions.clone().unwrap_or_default(),
         message_id: delivery.message_id.clone(),
+        subject: delivery.subject.clone(),
         size: u64::try_from(delivery.size).unwrap_or(0),
         is_8bit: delivery.is_8bit,
         deliveries: Vec::new(),

@@ -63,6 +63,8 @@ pub(crate) struct DeliveryDocument {
     pub(crate) tags: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) message_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) subject: Option<String>,
     /// Of the message as it is sent, in bytes.
     pub(crate) size: i64,
     #[serde(rename = "is8bit")]

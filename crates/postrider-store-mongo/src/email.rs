@@ -68,8 +68,10 @@ pub(crate) struct File {
 impl PreparedEmail {
     /// About how much is written for it in its transaction.
     pub(crate) fn bytes(&self) -> usize {
-        // Each delivery has the Message-ID and the envelope with it.
-        let told = self.deliveries.first().and_then(|delivery| delivery.message_id.as_ref()).map_or(0, String::len);
+        // Each delivery has the Message-ID, the subject and the envelope with it.
+        let told = self.deliveries.first().map_or(0, |delivery| {
+            [&delivery.message_id, &delivery.subject].into_iter().flatten().map(String::len).sum::<usize>()
+        });
         let rows = (ROW_BYTES + told) * self.deliveries.len() + ROW_BYTES * (1 + self.attempts.len());
         let filed = self.digest.as_ref().map_or(0, Bytes::len) + ROW_BYTES * self.filings.len();
         self.document.as_bytes().len()
@@ -369,6 +371,7 @@ fn delivery_document(email: &StoredEmail, number: u32, delivery: &StoredDelivery
         rank: Some(i32::from(email.instructions.priority.rank())).filter(|&rank| rank != 0),
         tags: email.instructions.tags.clone(),
         message_id: message.summary.message_id.clone(),
+        subject: message.summary.subject.clone(),
         size: message.raw.len() as i64 - i64::from(message.return_path_bytes),
         is_8bit: message.summary.is_8bit,
         created_at: date(email.created_at),

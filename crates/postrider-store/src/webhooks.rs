@@ -25,7 +25,7 @@ pub const ENDPOINTS_MAX: usize = 1_000;
 pub const OLD_SECRET_SIGNS: Duration = Duration::from_secs(24 * 3600);
 
 /// How a secret begins that is base64 (Standard Webhooks).
-const SECRET_PREFIX: &str = "whsec_";
+pub const SECRET_PREFIX: &str = "whsec_";
 
 /// Of a secret that is made here.
 const SECRET_BYTES: usize = 32;

@@ -119,6 +119,10 @@ impl Control for Server {
         Ok(WebhookTest { delivered: true, status: Some(204), error: None, body: None, duration_ms: 7 })
     }
 
+    fn webhook_url_secret(&self, url: &str) -> Option<String> {
+        (!self.is_closing.load(Ordering::Relaxed)).then(|| format!("whsec_of {url}"))
+    }
+
     async fn submit(&self, _: Submission) -> Result<Submitted, SubmissionError> {
         Err(SubmissionError::NotNow(Reply { code: 452, enhanced_code: None, text: "Too busy now".to_owned() }))
     }

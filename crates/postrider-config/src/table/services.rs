@@ -55,7 +55,9 @@ pub(super) const WEBHOOK: &[Setting] = &[
                 Ok(())
             },
         },
-        "Signs every call of these URLs (Standard Webhooks, HMAC-SHA256).",
+        "Signs every call of these URLs (Standard Webhooks, HMAC-SHA256). Calls to the `webhookUrl` of an e-mail, which whoever may send \
+         chooses, are signed with another secret that follows from it, one for each scheme, host and port: `POST \
+         /api/webhooks/url-secret` shows it.",
     )
     .secrecy(Secrecy::Secret),
     Setting::new(

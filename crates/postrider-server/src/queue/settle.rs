@@ -97,7 +97,7 @@ impl Queue {
                 let reason = SuppressionReason::HardBounce;
                 suppressions.push(Suppression::new(address, reason, Some(job.email.id), Some(&text), now));
             }
-            let event = self.options.webhooks.settled(&job.email, delivery, &attempt, next).await;
+            let event = self.options.webhooks.settled(&job.email, delivery, &attempt, next);
             settlements.push(Settlement {
                 id: DeliveryId { email: job.email.id, number: delivery.number },
                 attempt,

@@ -19,6 +19,7 @@ use super::Context;
 use super::filings::Filings;
 use super::instructions::Wishes;
 use super::policy::{Destination, Policy, store_failed, store_reply};
+use super::taken_out::Unwanted;
 use super::verified::{self, Verified};
 use super::{sender, submit};
 use crate::clock::timeout;
@@ -162,8 +163,15 @@ pub(super) async fn accept(
     if let Some(user) = client.user {
         sender::check_authors(context, user, &raw[transaction.trace_bytes..], scan).await?;
     }
-    let Verified { raw, field: results, authentication, disposition } =
+    let Verified { mut raw, field: results, authentication, disposition } =
         verified::verify(context, &transaction, client, raw, policy).await?;
+    // Only now: what was verified is what its author signed.
+    if !transaction.is_resent()
+        && let Some(unwanted) = Unwanted::of(scan, policy, &context.hostname)
+    {
+        raw = unwanted.take_out(raw, transaction.trace_bytes);
+        scan = HeaderScan::of(&raw[transaction.trace_bytes..]);
+    }
     let mut fields = if policy.completes_messages() && !transaction.is_resent() {
         missing_fields(context, &transaction, scan)
     } else {
@@ -379,6 +387,7 @@ impl Handed {
             envelope: envelope.clone(),
             instructions: instructions.clone(),
             message_id: message.summary.message_id.clone(),
+            subject: message.summary.subject.clone(),
             size: relayed.len() as u64,
             is_8bit: message.summary.is_8bit,
             deliveries: deliveries.collect(),

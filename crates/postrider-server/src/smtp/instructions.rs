@@ -57,7 +57,7 @@ impl Wishes {
         let joined = self.instructions.join(instructions);
         joined.map_err(|error| Reply::bad_instruction("The message's fields for this server", &error.to_string()))?;
         self.not_before = not_before.or(self.not_before);
-        let is_sent = self.instructions.check_not_before(self.not_before);
+        let is_sent = self.instructions.check_times(self.not_before, now);
         is_sent.map_err(|error| Reply::bad_instruction("X-Postrider-Expires-At", &error.to_string()))?;
         let mut kept = BytesMut::with_capacity(raw.len());
         let mut from = 0;

@@ -8,6 +8,7 @@ mod sender;
 mod service;
 mod session;
 mod submit;
+mod taken_out;
 mod verified;
 
 use std::sync::Arc;

@@ -175,6 +175,12 @@ impl Policy {
         self.listener != Listener::Mx && !self.listener.is_lmtp()
     }
 
+    /// Whether Authentication-Results in this host's name may be those of a server that it trusts (RFC 8601 section 5): one that
+    /// stands before it, and hands on what it found out.
+    pub(crate) fn trusts_results(&self) -> bool {
+        self.listener.is_lmtp() || self.listener == Listener::Mx && self.is_trusted
+    }
+
     /// Whether a client may say what is to be done with its messages (RFC 4865, RFC 6710, and fields for this server): where
     /// they are submitted.
     pub(crate) fn takes_instructions(&self) -> bool {

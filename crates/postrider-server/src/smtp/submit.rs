@@ -84,7 +84,7 @@ impl Submissions {
         if submission.not_before.is_some_and(|at| at > now + context.limits.hold_max) {
             return Err(not_taken(Reply::HELD_TOO_LONG));
         }
-        let is_sent = submission.instructions.check_not_before(submission.not_before);
+        let is_sent = submission.instructions.check_times(submission.not_before, now);
         is_sent.map_err(|error| not_taken(Reply::bad_instruction("expiresAt", &error.to_string())))?;
         let mut share = context.memory.share();
         if !share.resize(submission.message.len() + TRACE_BYTES) {

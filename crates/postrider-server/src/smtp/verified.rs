@@ -8,11 +8,10 @@ use tracing::info;
 use super::Context;
 use super::accept::{Client, Transaction};
 use super::policy::Policy;
-use crate::verify::{Bringer, Disposition, field, without_forged};
+use crate::verify::{Bringer, Disposition, field};
 
 /// A message that was verified where it had to be.
 pub(super) struct Verified {
-    /// Without what it says in this host's name.
     pub(super) raw: BytesMut,
     /// Says what was found.
     pub(super) field: String,
@@ -57,6 +56,6 @@ pub(super) async fn verify(
     }
     let mut authentication = verdicts.results(&bringer, disposition);
     authentication.extend(of_client);
-    let raw = without_forged(BytesMut::from(raw), transaction.trace_bytes, &context.hostname);
+    let raw = BytesMut::from(raw);
     Ok(Verified { raw, field: field(&context.hostname, &authentication), authentication, disposition })
 }

@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 
 pub(crate) use client::{ClientChecks, Findings};
 pub(crate) use dmarc::{Disposition, Dmarc, Obedience};
-pub(crate) use field::{field, without_forged};
+pub(crate) use field::{field, is_forged};
 
 use crate::clock::timeout;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use hyper::header::RETRY_AFTER;
 use postrider_core::{Clock, Timestamp};
-use postrider_store::webhooks::Endpoint;
+use postrider_store::webhooks::WebhookSecret;
 use postrider_store::{CallAttempt, CallNext, ClaimedCall};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -38,6 +38,14 @@ struct Body<'a> {
     data: &'a RawValue,
 }
 
+/// Who is called.
+#[derive(Debug)]
+pub(super) struct Called {
+    pub(super) url: String,
+    /// Each signs.
+    pub(super) secrets: Vec<WebhookSecret>,
+}
+
 /// How often, and for how long, a call is tried.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
@@ -49,12 +57,12 @@ pub(super) struct Patience {
 pub(super) async fn make(
     http: &HttpClient,
     clock: &dyn Clock,
-    endpoint: &Endpoint,
+    called: &Called,
     call: &ClaimedCall,
     patience: Patience,
 ) -> (CallAttempt, CallNext) {
     let at = clock.now();
-    let asked = timeout(clock, patience.timeout, ask(http, endpoint, call, at)).await;
+    let asked = timeout(clock, patience.timeout, ask(http, called, call, at)).await;
     let now = clock.now();
     let answer =
         asked.unwrap_or_else(|_| Answer::none(format!("no whole answer within {} ms", patience.timeout.as_millis())));
@@ -88,8 +96,8 @@ impl Answer {
     }
 }
 
-async fn ask(http: &HttpClient, endpoint: &Endpoint, call: &ClaimedCall, now: Timestamp) -> Answer {
-    let url = match Url::parse(call.url.as_deref().unwrap_or(&endpoint.settings.url)) {
+async fn ask(http: &HttpClient, called: &Called, call: &ClaimedCall, now: Timestamp) -> Answer {
+    let url = match Url::parse(&called.url) {
         Ok(url) => url,
         Err(error) => return Answer::none(format!("the URL cannot be used: {error}")),
     };
@@ -97,7 +105,7 @@ async fn ask(http: &HttpClient, endpoint: &Endpoint, call: &ClaimedCall, now: Ti
         Ok(body) => body,
         Err(error) => return Answer::none(format!("the event cannot be written: {error}")),
     };
-    let headers = signature::headers(call.event, now, &body, endpoint.secrets(now));
+    let headers = signature::headers(call.event, now, &body, called.secrets.iter());
     let answer = match http.post(&url, headers, body.into(), CallAttempt::BODY_BYTES_MAX).await {
         Ok(answer) => answer,
         Err(error) => return Answer::none(error.to_string()),

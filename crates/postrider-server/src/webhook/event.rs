@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use postrider_core::{
     Attempt, AuthenticationResult, Category, Direction, Instructions, ObjectId, Outcome, Timestamp, TlsInfo,
 };
-use postrider_store::{ClaimedDelivery, ClaimedEmail, EmailDetail, NewEmail, Next};
+use postrider_store::{ClaimedDelivery, ClaimedEmail, NewEmail, Next};
 use serde::Serialize;
 
 /// An e-mail that came.
@@ -90,14 +90,8 @@ pub(super) fn came(email: &NewEmail, kept: bool) -> String {
     })
 }
 
-/// Of an attempt that ended. `detail`: what else is known of the e-mail, if it is still there.
-pub(super) fn ended(
-    email: &ClaimedEmail,
-    detail: Option<&EmailDetail>,
-    delivery: &ClaimedDelivery,
-    attempt: &Attempt,
-    next: Next,
-) -> String {
+/// Of an attempt that ended.
+pub(super) fn ended(email: &ClaimedEmail, delivery: &ClaimedDelivery, attempt: &Attempt, next: Next) -> String {
     let Instructions { tags, metadata, .. } = &email.instructions;
     let reply = attempt.outcome.reply();
     let is_delivered = matches!(attempt.outcome, Outcome::Delivered { .. });
@@ -107,7 +101,7 @@ pub(super) fn ended(
             message_id: email.message_id.as_deref(),
             direction: Direction::Outbound,
             sender: email.envelope.reverse_path.as_str(),
-            subject: detail.and_then(|detail| detail.email.subject.as_deref()),
+            subject: email.subject.as_deref(),
             size: email.size,
             created_at: email.created_at,
             tags,

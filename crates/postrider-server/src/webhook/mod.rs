@@ -28,7 +28,7 @@ use url::Url;
 use crate::http::HttpClient;
 use crate::queue::Queue;
 use crate::stats::Stats;
-use call::Patience;
+use call::{Called, Patience};
 use requested::Requested;
 
 /// Calls to one endpoint at the same time.
@@ -124,7 +124,7 @@ impl Webhooks {
     }
 
     /// What is told of an attempt that ended.
-    pub(crate) async fn settled(
+    pub(crate) fn settled(
         &self,
         email: &ClaimedEmail,
         delivery: &ClaimedDelivery,
@@ -140,13 +140,7 @@ impl Webhooks {
             let sender = email.envelope.reverse_path.0.iter().map(|sender| sender.domain());
             sender.chain([delivery.recipient.address.domain()]).collect()
         });
-        let data = if calls.is_empty() {
-            String::new()
-        } else {
-            // Its subject. One that is deleted meanwhile is told of without.
-            let detail = self.store.email(email.id).await.ok().flatten();
-            event::ended(email, detail.as_ref(), delivery, attempt, next)
-        };
+        let data = if calls.is_empty() { String::new() } else { event::ended(email, delivery, attempt, next) };
         let at = attempt.started_at + attempt.duration;
         NewEvent { id: ObjectId::new(at), kind, at, calls, data }
     }
@@ -170,10 +164,27 @@ impl Webhooks {
             data: event::sample(now),
             tries: 0,
         };
-        let (attempt, next) = call::make(&self.http, self.clock.as_ref(), &endpoint, &sample, self.patience).await;
+        let (attempt, next) =
+            call::make(&self.http, self.clock.as_ref(), &self.called(&endpoint, &sample), &sample, self.patience).await;
         let delivered = next == CallNext::Delivered;
         let CallAttempt { status, error, body, duration_ms, .. } = attempt;
         Ok(WebhookTest { delivered, status, error, body, duration_ms })
+    }
+
+    /// Where a call goes, and by what it is signed now.
+    fn called(&self, endpoint: &Endpoint, call: &ClaimedCall) -> Called {
+        match &call.url {
+            Some(url) => Called { url: url.clone(), secrets: self.requested.secret_of(url).into_iter().collect() },
+            None => {
+                let secrets = endpoint.secrets(self.clock.now()).cloned().collect();
+                Called { url: endpoint.settings.url.clone(), secrets }
+            }
+        }
+    }
+
+    /// By what calls to a URL that e-mails ask for are signed; `None`: they are not.
+    pub(crate) fn secret_of(&self, url: &str) -> Option<WebhookSecret> {
+        self.requested.secret_of(url)
     }
 
     /// Events were written.
@@ -316,7 +327,8 @@ impl Webhooks {
 
     async fn make(&self, endpoint: &Endpoint, call: ClaimedCall, queue: &Queue) {
         let http = if call.url.is_some() { &self.http_requested } else { &self.http };
-        let (attempt, next) = call::make(http, self.clock.as_ref(), endpoint, &call, self.patience).await;
+        let (attempt, next) =
+            call::make(http, self.clock.as_ref(), &self.called(endpoint, &call), &call, self.patience).await;
         self.stats.called(next, Duration::from_millis(attempt.duration_ms));
         let (status, error) = (attempt.status, attempt.error.as_deref().unwrap_or_default());
         match next {

@@ -13,6 +13,8 @@ use postrider_store::webhooks::{Endpoint, EndpointSettings, WebhookSecret};
 use ring::digest::{SHA256, digest};
 use url::Url;
 
+use super::signature;
+
 /// Endpoints that they share.
 const SHARED: u8 = 16;
 
@@ -25,6 +27,7 @@ const LOOK: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Requested {
     endpoints: Vec<Endpoint>,
+    secret: Option<WebhookSecret>,
     times: Mutex<Times>,
 }
 
@@ -36,7 +39,7 @@ struct Times {
 }
 
 impl Requested {
-    /// Calls are signed with `secret`.
+    /// Calls are signed with what follows from `secret`.
     pub(super) fn new(secret: Option<&Secret>) -> Self {
         let endpoint = |number| {
             let settings = EndpointSettings {
@@ -47,10 +50,10 @@ impl Requested {
                 tags: Vec::new(),
                 is_paused: false,
             };
-            let secret = secret.map(|secret| WebhookSecret(secret.0.clone()));
-            Endpoint::new(id(number), settings, secret, Timestamp::default())
+            Endpoint::new(id(number), settings, None, Timestamp::default())
         };
-        Self { endpoints: (0..SHARED).map(endpoint).collect(), times: Mutex::default() }
+        let secret = secret.map(|secret| WebhookSecret(secret.0.clone()));
+        Self { endpoints: (0..SHARED).map(endpoint).collect(), secret, times: Mutex::default() }
     }
 
     /// Calls to such URLs were written, or got.
@@ -78,12 +81,21 @@ impl Requested {
         &self.endpoints
     }
 
+    /// By what calls to a URL are signed; `None`: they are not.
+    pub(super) fn secret_of(&self, url: &str) -> Option<WebhookSecret> {
+        self.secret.as_ref().map(|secret| signature::of_origin(secret, &origin(url)))
+    }
+
     /// The endpoint of a URL, which is the same for all that lead to one host and port, on every node.
     pub(super) fn endpoint_of(&self, url: &str) -> EndpointId {
-        let origin = Url::parse(url).map_or_else(|_| url.to_owned(), |url| url.origin().ascii_serialization());
-        let first = digest(&SHA256, origin.as_bytes()).as_ref().first().copied().unwrap_or(0);
+        let first = digest(&SHA256, origin(url).as_bytes()).as_ref().first().copied().unwrap_or(0);
         id(first % SHARED)
     }
+}
+
+/// Scheme, host and port (RFC 6454 section 6.2).
+fn origin(url: &str) -> String {
+    Url::parse(url).map_or_else(|_| url.to_owned(), |url| url.origin().ascii_serialization())
 }
 
 fn id(number: u8) -> EndpointId {

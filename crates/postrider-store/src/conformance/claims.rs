@@ -76,14 +76,15 @@ pub(super) async fn claims_carry_what_sending_takes(harness: &dyn Harness) {
     new.envelope.envelope_id = Some("e1".into());
     new.envelope.require_tls = true;
     new.instructions = instructions();
-    new.message = postrider_core::Message::parse("Return-Path: <>\r\nMessage-ID: <x@y>\r\n\r\n\u{e4}".into(), 17);
+    new.message =
+        postrider_core::Message::parse("Return-Path: <>\r\nMessage-ID: <x@y>\r\nSubject: z\r\n\r\n\u{e4}".into(), 17);
     let expected = new.clone();
     accept(&store, new).await;
     let claimed = store.claim(request(node, 2, 10)).await.unwrap();
     let [email] = &claimed.emails[..] else { panic!("one e-mail, not {claimed:?}") };
     assert_eq!((email.id, email.created_at, &email.envelope), (expected.id, at(1), &expected.envelope));
     assert_eq!(email.instructions, instructions());
-    assert_eq!(email.message_id.as_deref(), Some("x@y"));
+    assert_eq!((email.message_id.as_deref(), email.subject.as_deref()), (Some("x@y"), Some("z")));
     assert_eq!(email.size, expected.message.raw.len() as u64 - 17, "without the Return-Path field");
     assert!(email.is_8bit);
     for (n, claimed) in email.deliveries.iter().enumerate() {

@@ -221,6 +221,7 @@ pub struct ClaimedEmail {
     pub envelope: Envelope,
     pub instructions: Instructions,
     pub message_id: Option<String>,
+    pub subject: Option<String>,
     /// Of the raw message, in bytes, without the Return-Path field.
     pub size: u64,
     pub is_8bit: bool,

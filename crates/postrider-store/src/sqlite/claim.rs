@@ -337,7 +337,7 @@ fn describe(connection: &Connection, chosen: Vec<(i64, u32)>) -> Result<Vec<Plan
 fn email(connection: &Connection, seq: i64) -> Result<ClaimedEmail, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT id, created_at, sender, envelope, message_id, size - return_path_bytes, is_8bit,
-             instructions
+             instructions, subject
          FROM emails WHERE seq = ?1",
     )?;
     let (mut email, sender, [envelope, instructions]) = statement.query_row([seq], |row| {
@@ -347,6 +347,7 @@ fn email(connection: &Connection, seq: i64) -> Result<ClaimedEmail, StoreError> 
             envelope: Envelope::default(),
             instructions: Instructions::default(),
             message_id: row.get(4)?,
+            subject: row.get(8)?,
             size: u64::try_from(row.get::<_, i64>(5)?).unwrap_or(0),
             is_8bit: row.get(6)?,
             deliveries: Vec::new(),

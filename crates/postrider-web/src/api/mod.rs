@@ -103,6 +103,7 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(read(routes!(events::summary::follow)))
         .routes(admin(routes!(webhooks::list::list)))
         .routes(admin(routes!(webhooks::create::create)))
+        .routes(admin(routes!(webhooks::url_secret::url_secret)))
         .routes(admin(routes!(webhooks::show::show)))
         .routes(admin(routes!(webhooks::update::update)))
         .routes(admin(routes!(webhooks::delete::delete)))

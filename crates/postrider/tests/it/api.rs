@@ -242,6 +242,16 @@ async fn what_is_done_is_counted() {
     assert_eq!(grown("postrider_delivery_seconds_count"), 1.0);
     assert!(grown("postrider_accept_seconds_count") >= 2.0);
     assert_eq!(grown(r#"postrider_sessions_total{listener="smtp"}"#), 2.0);
+    // All of them stand there before there is something to count, or the first would be in no rate.
+    for name in [
+        r#"postrider_sessions_total{listener="imap"}"#,
+        r#"postrider_sessions_refused_total{listener="smtp-mx"}"#,
+        r#"postrider_sessions_open{listener="submission"}"#,
+        r#"postrider_delivery_attempts_total{category="quota",result="deferred"}"#,
+        r#"postrider_webhook_calls_total{result="given-up"}"#,
+    ] {
+        assert_eq!(before.get(name), Some(&0.0), "{name}");
+    }
     assert_eq!(after[r#"postrider_queue_emails{status="failed"}"#], 1.0);
     assert_eq!(after[r#"postrider_queue_emails{status="received"}"#], 1.0);
     assert_eq!(after[r#"postrider_listener_up{listener="smtp-mx"}"#], 1.0);

@@ -56,10 +56,35 @@ async fn a_url_is_told_of_its_e_mail_besides_the_endpoints() {
     assert_eq!(wait_for(&postrider, &hook, "/mine?order=17", 2).await, both(id));
     assert_eq!(wait_for(&postrider, &hook, "/success", 2).await.len(), 2, "endpoints are told of both");
     let call = hook.requests().into_iter().find(|call| call.path.starts_with("/mine")).unwrap();
-    assert!(judged(&call, SECRET).await.is_some(), "it is signed");
+    let own =
+        postrider.request(HttpRequest::post("/api/webhooks/url-secret").json(&json!({ "url": hook.url("/x") }))).await;
+    let own = own.json()["secret"].as_str().unwrap().to_owned();
+    assert!(judged(&call, &own).await.is_some(), "it is signed by the secret of its host");
+    assert!(judged(&call, SECRET).await.is_none(), "who chooses a URL has nothing that other endpoints take");
+    let elsewhere = json!({ "url": "https://elsewhere.example/" });
+    let other = postrider.request(HttpRequest::post("/api/webhooks/url-secret").json(&elsewhere)).await;
+    assert!(judged(&call, other.json()["secret"].as_str().unwrap()).await.is_none());
     let shown = postrider.get(&format!("/api/webhooks/deliveries?email={id}")).await.json();
     let urls = shown["deliveries"].as_array().unwrap().iter().filter(|call| call["url"] == hook.url("/mine?order=17"));
     assert_eq!(urls.count(), 2, "{shown}");
+}
+
+/// A secret is for who receives a URL's calls, so it is the same for all of its host, and there must be one.
+#[tokio::test]
+async fn what_no_url_is_has_no_secret_nor_is_an_endpoint() {
+    let site = Site::new().await;
+    let postrider = site.start().await;
+    let ask = async |path: &str, body: Value| postrider.request(HttpRequest::post(path).json(&body)).await;
+    let unsigned = ask("/api/webhooks/url-secret", json!({ "url": "https://app.example/" })).await;
+    assert_eq!(unsigned.status, 409, "{}", unsigned.text());
+    assert!(unsigned.json()["detail"].as_str().unwrap().contains("WEBHOOK_SECRET"));
+    for body in [json!({ "url": "ftp://app.example/" }), json!({ "url": "https://ann:x@app.example/" }), json!({})] {
+        assert_eq!(ask("/api/webhooks/url-secret", body.clone()).await.status, 400, "{body}");
+    }
+    let refused = ask("/api/webhooks", json!({ "url": "https://ann:pa55@app.example/hook" })).await;
+    assert_eq!((refused.status, &refused.json()["parameter"]), (400, &json!("url")));
+    assert!(refused.json()["detail"].as_str().unwrap().contains("user name or password"), "{}", refused.text());
+    assert!(!refused.text().contains("pa55"));
 }
 
 /// Without any other endpoint, and over a restart.

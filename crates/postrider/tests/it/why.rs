@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use postrider_core::{EmailStatus, ObjectId, Timestamp};
+use postrider_core::{
+    Direction, EmailStatus, Envelope, Instructions, Message, ObjectId, Recipient, ReversePath, SourceOrigin, Timestamp,
+};
+use postrider_store::{NewDelivery, NewEmail};
 use postrider_testkit::{
     Answer, Failure, Gate, HttpAnswer, HttpRequest, HttpService, Script, ScriptedMx, Site, StoreFaults, TestPostrider,
     eventually, mail,
@@ -188,6 +191,132 @@ async fn what_is_asked_of_others_is_named() {
     let postrider = site.start().await;
     let chosen = reason(&postrider, send(&postrider, "b@example.org").await, "source-ip").await;
     assert!(sentence(&chosen).contains("from which address"), "{chosen:#}");
+}
+
+/// An e-mail that is in the store alone, due now.
+async fn store_email(postrider: &TestPostrider, recipient: &str, instructions: Instructions) -> ObjectId {
+    let (id, now) = (ObjectId::new(postrider.now()), postrider.now());
+    let recipient = Recipient::new(recipient.parse().unwrap());
+    let email = NewEmail {
+        id,
+        created_at: now,
+        direction: Direction::Outbound,
+        envelope: Envelope { reverse_path: ReversePath::parse("a@client.test").unwrap(), ..Envelope::default() },
+        instructions,
+        authentication: Vec::new(),
+        message: Message::parse(mail::plain("a@client.test", recipient.address.as_str(), "why").into(), 0),
+        kept: Vec::new(),
+        deliveries: vec![NewDelivery { recipient, claimed_by: None, due_at: now }],
+        filed: None,
+        events: Vec::new(),
+        request: None,
+    };
+    postrider.store().accept(email).await.unwrap();
+    id
+}
+
+#[tokio::test]
+async fn memory_is_named() {
+    const MEMORY_BYTES: usize = 1 << 20;
+    let gate = Gate::new();
+    let site = Site::new().await.limit(|limits| limits.memory_bytes_max = MEMORY_BYTES);
+    let mx = site.mx("example.org", Script::new().on(".", Answer::after(&gate, "250 2.0.0 Taken"))).await;
+    let postrider = site.start().await;
+    let mut lease = postrider.app().control().lease_memory();
+    assert!(lease.resize(MEMORY_BYTES));
+    let ids = [
+        store_email(&postrider, "b@example.org", Instructions::default()).await,
+        store_email(&postrider, "c@example.org", Instructions::default()).await,
+    ];
+    // One goes on all the same, or nothing would ever be sent; the other waits until that one is through.
+    mx.wait_for_line("C: <data>", 1).await;
+    let waiting = eventually("one to wait", async || {
+        postrider.pass(Duration::from_secs(1)).await;
+        for id in ids {
+            let delivery = why(&postrider, id).await["deliveries"][0].clone();
+            if delivery["reason"] == "memory" {
+                return Some(delivery);
+            }
+        }
+        None
+    })
+    .await;
+    assert!(sentence(&waiting).contains("waits for room in memory"), "{waiting:#}");
+    gate.open();
+    for id in ids {
+        reason(&postrider, id, "sent").await;
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_recorded_yet_says_so() {
+    let gate = Gate::new();
+    let faults = StoreFaults::of_shared_store();
+    let site = Site::new().await.with_store_faults(&faults);
+    let mx = site.mx("example.org", Script::new().on(".", Answer::after(&gate, "250 2.0.0 Taken"))).await;
+    let postrider = site.start().await;
+    let id = send(&postrider, "b@example.org").await;
+    mx.wait_for_line("C: <data>", 1).await;
+    faults.set_hanging(true);
+    gate.open();
+    // The outcome is on its way into the store, which then does not take it.
+    eventually("the outcome to be handed over", async || (faults.waiting() > 0).then_some(())).await;
+    faults.set_failing(true);
+    faults.set_hanging(false);
+    eventually("the outcome to be refused", async || {
+        (postrider.get("/health").await.status == 503 && faults.waiting() == 0).then_some(())
+    })
+    .await;
+    faults.set_failing(false);
+    let delivery = why(&postrider, id).await["deliveries"][0].clone();
+    assert_eq!(delivery["reason"], "recording", "{delivery:#}");
+    assert!(sentence(&delivery).contains("records what came of it"), "{delivery:#}");
+    postrider.pass(Duration::from_secs(2)).await;
+    reason(&postrider, id, "sent").await;
+    assert_eq!(mx.messages().len(), 1, "once");
+}
+
+#[tokio::test]
+async fn a_server_that_lost_its_lease_says_that_it_sends_nothing() {
+    let faults = StoreFaults::of_shared_store();
+    let site = Site::new().await.with_store_faults(&faults).limit(|limits| limits.lease = Duration::from_secs(30));
+    let _mx = site.mx("example.org", Script::new().first(1, "RCPT", "451 4.3.0 Not now")).await;
+    let postrider = site.start().await;
+    let id = send(&postrider, "b@example.org").await;
+    reason(&postrider, id, "back-off").await;
+    faults.set_failing(true);
+    postrider.pass(Duration::from_secs(300)).await;
+    faults.set_failing(false);
+    // Nobody looks at the clock meanwhile: the server tries to have a lease again later.
+    let lost = why(&postrider, id).await["deliveries"][0].clone();
+    assert_eq!(lost["reason"], "not-sending", "{lost:#}");
+    assert!(sentence(&lost).contains("sends nothing now"), "{lost:#}");
+    eventually("it to be sent", async || {
+        postrider.pass(Duration::from_secs(10)).await;
+        (why(&postrider, id).await["deliveries"][0]["reason"] == "sent").then_some(())
+    })
+    .await;
+}
+
+/// An address that mail asks to leave from is one of this host's when it is handed in, and need not be when it leaves.
+#[tokio::test]
+async fn an_address_that_has_gone_keeps_no_mail_and_is_told() {
+    let site = Site::new().await;
+    let mx = site.mx("example.org", Script::new()).await;
+    let postrider = site.start().await;
+    // Of TEST-NET-1, which no host has (RFC 5737).
+    let gone: std::net::IpAddr = "192.0.2.1".parse().unwrap();
+    let instructions = Instructions { source_ip: Some(gone), ..Instructions::default() };
+    let id = store_email(&postrider, "b@example.org", instructions).await;
+    let sent = postrider.wait_for_status(id, EmailStatus::Sent).await;
+    let decision = sent.attempts[0].1.ip_selection.clone().unwrap();
+    assert!(decision.ip.is_some_and(|ip| ip.is_loopback()) && decision.origin == SourceOrigin::Default, "{decision:?}");
+    let error = decision.error.unwrap();
+    assert!(error.contains("192.0.2.1, which is no address of this host any more"), "{error}");
+    assert!(mx.wait_for_messages(1).await[0].peer.is_loopback());
+    let timeline = postrider.get(&format!("/api/emails/{id}/timeline")).await.json();
+    let chosen = timeline["entries"].as_array().unwrap().iter().find(|entry| entry["type"] == "source-ip").unwrap();
+    assert_eq!(chosen["decision"]["error"], error, "{chosen:#}");
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ impl Sources {
         let options = &settings.ip_selection;
         let requested = Requested::new(clock.clone(), resolver.clone());
         let chooser = match options.url.clone().filter(|_| options.enabled) {
-            Some(url) => Chooser::Service(Arc::new(Selection::new(options, url, http, store, clock.clone(), resolver))),
+            Some(url) => Chooser::Service(Arc::new(Selection::new(options, url, http, clock.clone(), resolver))),
             None if settings.source_ips.is_empty() => Chooser::System,
             None => {
                 let (sources, warm_ups) = (&settings.source_ips, &settings.source_ip_warm_up);
@@ -166,6 +166,7 @@ impl Sources {
         let Some(delivery) = delivery else { return Ok(Source::default()) };
         let question = SourceQuestion {
             email_id: Some(email.id),
+            subject: email.subject.clone(),
             size: Some(email.size),
             attempt: delivery.attempts + 1,
             ..SourceQuestion::new(&email.envelope.reverse_path, &delivery.recipient.address)

@@ -9,7 +9,6 @@ use std::time::Duration;
 use postrider_config::IpSelection;
 use postrider_core::source::{IpSelectionStats, IpSelectionTest, is_of_one_host};
 use postrider_core::{Clock, Resolver, SourceDecision, SourceOrigin, SourceQuestion, Timestamp};
-use postrider_store::Store;
 use tokio::sync::{Semaphore, watch};
 use tracing::{debug, info, warn};
 use url::Url;
@@ -42,8 +41,6 @@ const LEFT_ALONE: &str = "the service has failed too often and is not asked for 
 pub(super) struct Selection {
     service: Service,
     clock: Arc<dyn Clock>,
-    /// Knows the subjects of e-mails.
-    store: Arc<dyn Store>,
     names: ReverseNames,
     retries: u32,
     cache_time: Duration,
@@ -80,7 +77,6 @@ impl Selection {
         options: &IpSelection,
         url: Url,
         http: HttpClient,
-        store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         resolver: Arc<dyn Resolver>,
     ) -> Self {
@@ -88,7 +84,6 @@ impl Selection {
             service: Service::new(http, url, options.timeout, clock.clone()),
             names: ReverseNames::new(clock.clone(), resolver),
             clock,
-            store,
             retries: options.retries,
             cache_time: options.cache,
             fallback: options.fallback,
@@ -166,11 +161,8 @@ impl Selection {
     }
 
     /// Asks, again where that may help.
-    async fn ask(&self, key: &Key, mut question: SourceQuestion, retries: u32) -> Asked {
+    async fn ask(&self, key: &Key, question: SourceQuestion, retries: u32) -> Asked {
         let Ok(_place) = self.places.acquire().await else { return Err("the server is shutting down".into()) };
-        if let Some(id) = question.email_id {
-            question.subject = self.store.email(id).await.ok().flatten().and_then(|detail| detail.email.subject);
-        }
         let mut back_off = BACK_OFF_FIRST;
         let mut tries_left = retries;
         loop {

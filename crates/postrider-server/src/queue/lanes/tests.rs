@@ -70,6 +70,7 @@ fn urgent_job(priority: i8) -> Job {
         envelope: Envelope::default(),
         instructions: Instructions { priority: Priority::new(priority).unwrap(), ..Instructions::default() },
         message_id: None,
+        subject: None,
         size: 0,
         is_8bit: false,
         deliveries: vec![delivery],

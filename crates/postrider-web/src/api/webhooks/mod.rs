@@ -7,6 +7,7 @@ pub(super) mod rotate;
 pub(super) mod show;
 pub(super) mod test;
 pub(super) mod update;
+pub(super) mod url_secret;
 
 use axum::http::Uri;
 use postrider_core::instructions::{TAG_BYTES_MAX, TAGS_MAX};
@@ -84,6 +85,11 @@ where
 
 fn checked_url(text: String) -> Result<String, Problem> {
     let uri: Option<Uri> = text.parse().ok();
+    // RFC 9110 section 4.2.4. It would not be sent, and everybody who may see the endpoint would see it.
+    if uri.as_ref().and_then(|uri| uri.authority()).is_some_and(|authority| authority.as_str().contains('@')) {
+        let why = "it holds a user name or password, which are not sent; verify the signature instead, or put a secret into the path";
+        return Err(wrong("url", why.to_owned()));
+    }
     let is_http = uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
     if is_http && text.len() <= URL_BYTES_MAX {
         return Ok(text);
@@ -109,14 +115,19 @@ async fn save(state: &AppState, endpoint: &mut Endpoint) -> Result<(), Problem> 
 /// What the audit log has of an endpoint. Where a URL leads to on its host may be a secret.
 fn recorded(endpoint: &Endpoint) -> Value {
     let EndpointSettings { url, description, kinds, domains, tags, is_paused } = &endpoint.settings;
-    let uri: Option<Uri> = url.parse().ok();
-    let host = uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.host()?, uri.port_u16())));
     json!({
-        "host": host.map(|(scheme, host, port)| match port {
-            Some(port) => format!("{scheme}://{host}:{port}"),
-            None => format!("{scheme}://{host}"),
-        }),
+        "host": host(url),
         "description": description, "types": kinds, "domains": domains, "tags": tags, "paused": is_paused,
+    })
+}
+
+/// Scheme, host and port of a URL.
+fn host(url: &str) -> Option<String> {
+    let uri: Uri = url.parse().ok()?;
+    let (scheme, host) = (uri.scheme_str()?, uri.host()?);
+    Some(match uri.port_u16() {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => format!("{scheme}://{host}"),
     })
 }
 

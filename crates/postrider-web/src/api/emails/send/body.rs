@@ -74,7 +74,8 @@ pub(in crate::api) struct EmailBody<'a> {
     /// It is not tried any more from then on.
     expires_at: Option<Timestamp>,
     priority: Option<PriorityBody>,
-    /// Told of what becomes of it, besides the endpoints that hear of all mail.
+    /// Told of what becomes of it, besides the endpoints that hear of all mail. Calls are signed by the secret of its scheme, host and
+    /// port (`POST /api/webhooks/url-secret`).
     webhook_url: Option<String>,
     /// The address of the server's host that it leaves from.
     #[schema(value_type = Option<String>)]
