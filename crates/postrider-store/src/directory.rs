@@ -3,6 +3,8 @@
 //!
 //! It knows no protocol and no setting; whoever calls says which domains are local by the settings.
 
+use std::fmt;
+
 use postrider_core::{Address, Domain, Timestamp};
 
 use crate::error::StoreError;
@@ -46,6 +48,8 @@ pub enum DirectoryError {
     NoDomain(Domain),
     #[error("{0} still has {1}: remove these first, or their mail would be sent to other servers")]
     InUse(Domain, String),
+    #[error("mail for {1} reaches {0}: have it go elsewhere first, or ask for these to be removed with the user")]
+    LedTo(Address, Ways),
     #[error("an alias leads to one user at least")]
     NoTargets,
     #[error("an alias leads to {ALIAS_TARGETS_MAX} users at most")]
@@ -179,6 +183,73 @@ pub async fn set_catch_all(
 pub struct Ways {
     pub aliases: Vec<Address>,
     pub catch_alls: Vec<Domain>,
+}
+
+/// How many of each are named in an error.
+const WAYS_NAMED_MAX: usize = 5;
+
+impl Ways {
+    pub fn is_empty(&self) -> bool {
+        self.aliases.is_empty() && self.catch_alls.is_empty()
+    }
+}
+
+/// `a@example.org, b@example.org and 7 more, and for nobody else at example.org`
+impl fmt::Display for Ways {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let aliases = named(&self.aliases);
+        let catch_alls = named(&self.catch_alls);
+        match (aliases, catch_alls) {
+            (Some(aliases), Some(domains)) => write!(f, "{aliases}, and for nobody else at {domains},"),
+            (Some(aliases), None) => f.write_str(&aliases),
+            (None, Some(domains)) => write!(f, "nobody else at {domains}"),
+            (None, None) => f.write_str("no other address"),
+        }
+    }
+}
+
+fn named<T: fmt::Display>(all: &[T]) -> Option<String> {
+    let names: Vec<String> = all.iter().take(WAYS_NAMED_MAX).map(T::to_string).collect();
+    let others = all.len() - names.len();
+    match names.is_empty() {
+        true => None,
+        false if others > 0 => Some(format!("{} and {others} more", names.join(", "))),
+        false => Some(names.join(", ")),
+    }
+}
+
+/// Removes a user with all mailboxes. What led there: `None` if there was no such user.
+///
+/// Where other addresses lead to the user, nothing is changed ([`DirectoryError::LedTo`]), unless `with_ways`: then aliases lead to
+/// their other users, those that have none are removed, and catch-alls are no more. That is done first: whatever ends it there, the
+/// same call goes on with it.
+pub async fn remove_user(
+    store: &dyn Store,
+    address: &Address,
+    with_ways: bool,
+    now: Timestamp,
+) -> Result<Option<Ways>, DirectoryError> {
+    if store.user(address).await?.is_none() {
+        return Ok(None);
+    }
+    let ways = ways_to(store, address).await?;
+    if !ways.is_empty() && !with_ways {
+        return Err(DirectoryError::LedTo(address.clone(), ways));
+    }
+    let key = lookup_key(address);
+    for alias in &ways.aliases {
+        let Some(record) = store.alias(alias).await? else { continue };
+        let others: Vec<Address> = record.targets.into_iter().filter(|target| lookup_key(target) != key).collect();
+        if others.is_empty() {
+            store.remove_alias(alias).await?;
+        } else {
+            store.set_alias_targets(alias, others, now).await?;
+        }
+    }
+    for domain in &ways.catch_alls {
+        store.set_catch_all(domain, None, now).await?;
+    }
+    Ok(store.remove_user(address).await?.then_some(ways))
 }
 
 /// All ways to a user but the user's own address.

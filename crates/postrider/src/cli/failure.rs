@@ -68,6 +68,9 @@ impl From<DirectoryError> for Failure {
                 "{message}: make it one with `postrider domain add {domain}`, or in ALLOWED_DOMAINS"
             )),
             DirectoryError::InUse(..) => Self::Conflict(message),
+            DirectoryError::LedTo(user, ways) => Self::Conflict(format!(
+                "mail for {ways} reaches {user}: have it go elsewhere first, or remove that with the user by --with-aliases"
+            )),
             DirectoryError::NoUser(_) | DirectoryError::NoAlias(_) | DirectoryError::NoDomain(_) => {
                 Self::NotFound(message)
             }

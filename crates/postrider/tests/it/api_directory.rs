@@ -89,6 +89,22 @@ async fn users_domains_and_aliases_from_nothing_to_mail_in_mailboxes() {
     assert_eq!(shown["aliases"], json!(["sales@shop.test"]));
 
     // And back to nothing.
+    let refused = demand(&postrider, 409, "DELETE", "/api/users/ann@shop.test", None).await;
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("sales@shop.test") && detail.contains("nobody else at shop.test"), "{detail}");
+    demand(&postrider, 400, "DELETE", "/api/users/ann@shop.test?aliases=keep", None).await;
+    add_user(&postrider, "eve@shop.test", "third").await;
+    for (alias, targets) in
+        [("both@shop.test", &["ann@shop.test", "eve@shop.test"][..]), ("eves@shop.test", &["eve@shop.test"])]
+    {
+        let alias = json!({ "address": alias, "targets": targets });
+        demand(&postrider, 201, "POST", "/api/aliases", Some(alias)).await;
+    }
+    demand(&postrider, 204, "DELETE", "/api/users/eve@shop.test?aliases=remove", None).await;
+    demand(&postrider, 404, "GET", "/api/aliases/eves@shop.test", None).await;
+    let both = demand(&postrider, 200, "GET", "/api/aliases/both@shop.test", None).await;
+    assert_eq!(both["targets"], json!(["ann@shop.test"]));
+    demand(&postrider, 204, "DELETE", "/api/aliases/both@shop.test", None).await;
     let alias = json!({ "targets": ["bob@shop.test"] });
     let changed = demand(&postrider, 200, "PATCH", "/api/aliases/sales@shop.test", Some(alias)).await;
     assert_eq!(changed["targets"], json!(["bob@shop.test"]));

@@ -109,7 +109,8 @@ async fn what_is_changed_by_command_line_is_known_too() {
         (&["suppression", "add", "gone@there.test"], "", 0),
         (&["token", "add", "robot", "--scope", "send"], "", 0),
         (&["queue", "hold", "--domain", "there.test"], "", 0),
-        (&["user", "remove", "ann@local.test"], "", 0),
+        (&["user", "remove", "ann@local.test"], "", 4),
+        (&["user", "remove", "ann@local.test", "--with-aliases"], "", 0),
     ] {
         let output = run(&postrider, arguments, input).await;
         assert_eq!(output.code, code, "{arguments:?}: {}", output.stderr);
@@ -130,6 +131,7 @@ async fn what_is_changed_by_command_line_is_known_too() {
         "suppression.add gone@there.test done",
         &format!("token.make {token} done"),
         "deliveries.hold  done",
+        "user.remove ann@local.test refused",
         "user.remove ann@local.test done",
     ]
     .map(|text| format!("command line {text}"));

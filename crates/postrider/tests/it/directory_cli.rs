@@ -82,9 +82,10 @@ async fn domains_come_from_settings_and_directory() {
     demand(&postrider, &["domain", "catch-all", "local.test", "ann@local.test"], 0).await;
     let shown = json_of(&postrider, &["domain", "show", "local.test"]).await;
     assert_eq!((&shown["catchAll"], &shown["users"]), (&json!("ann@local.test"), &json!(["ann@local.test"])));
-    let removed = run(&postrider, &["user", "remove", "ann@local.test"]).await;
+    let refused = demand(&postrider, &["user", "remove", "ann@local.test"], 4).await;
+    assert!(refused.stderr.contains("nobody else at local.test") && refused.stderr.contains("--with-aliases"));
+    let removed = demand(&postrider, &["user", "remove", "ann@local.test", "--with-aliases"], 0).await;
     assert!(removed.stdout.contains("domain catch-all local.test"), "{}", removed.stdout);
-    demand(&postrider, &["domain", "catch-all", "local.test", "--none"], 0).await;
     demand(&postrider, &["domain", "remove", "local.test"], 0).await;
     let still = demand(&postrider, &["domain", "remove", "local.test"], 4).await;
     assert!(still.stderr.contains("ALLOWED_DOMAINS"), "{}", still.stderr);
@@ -120,10 +121,15 @@ async fn aliases_lead_to_users_of_this_server() {
     demand(&postrider, &["alias", "set", "ALL@local.test", "ann@local.test", "bob@local.test"], 0).await;
     let list = json_of(&postrider, &["alias", "list"]).await;
     assert_eq!(list[0]["targets"], json!(["ann@local.test", "bob@local.test"]));
-    demand(&postrider, &["user", "remove", "bob@local.test"], 0).await;
-    let shown = demand(&postrider, &["alias", "show", "all@local.test"], 0).await.stdout;
-    assert!(shown.contains("bob@local.test (gone)"), "{shown}");
-    assert_eq!(json_of(&postrider, &["alias", "show", "all@local.test"]).await["usersReached"], json!(1));
+    demand(&postrider, &["alias", "add", "bobs@local.test", "bob@local.test"], 0).await;
+    let refused = demand(&postrider, &["user", "remove", "BOB@local.test"], 4).await.stderr;
+    assert!(refused.contains("all@local.test, bobs@local.test"), "{refused}");
+    let removed = demand(&postrider, &["user", "remove", "BOB@local.test", "--with-aliases"], 0).await.stdout;
+    assert!(
+        removed.contains("alias all@local.test leads to its other") && removed.contains("bobs@local.test is removed")
+    );
+    let list = json_of(&postrider, &["alias", "list"]).await;
+    assert_eq!((list.as_array().unwrap().len(), &list[0]["targets"]), (1, &json!(["ann@local.test"])));
     demand(&postrider, &["alias", "remove", "all@local.test"], 0).await;
     assert_eq!(json_of(&postrider, &["alias", "list"]).await, json!([]));
 }

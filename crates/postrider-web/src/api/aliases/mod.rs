@@ -32,6 +32,9 @@ impl From<DirectoryError> for Problem {
                 "{domain} is not a domain of this server: make it one with POST /api/domains, or in ALLOWED_DOMAINS."
             )),
             DirectoryError::InUse(..) => Self::conflict(detail),
+            DirectoryError::LedTo(user, ways) => Self::conflict(format!(
+                "Mail for {ways} reaches {user}: have it go elsewhere first, or remove that with the user by ?aliases=remove."
+            )),
             DirectoryError::NoAlias(_) | DirectoryError::NoDomain(_) => Self::not_found(detail),
             // The request names them beside what it is about.
             DirectoryError::NoUser(_)

@@ -36,6 +36,9 @@ pub(super) enum UserCommand {
     Remove {
         /// The user's address
         address: Address,
+        /// Remove aliases and catch-alls that lead there too, instead of refusing
+        #[arg(long)]
+        with_aliases: bool,
     },
 }
 
@@ -61,8 +64,9 @@ pub(super) fn run(command: UserCommand, output: &mut Output) -> Result<(), Failu
             let (address, details) = (args.address(), json!({ "after": { "quota": args.limits() } }));
             record(store, "user.change", address, details, quota::run(store, &args, output)).await
         }),
-        UserCommand::Remove { address } => context::with_store(async |store| {
-            record(store, "user.remove", &address, Value::Null, remove::run(store, &address, output)).await
+        UserCommand::Remove { address, with_aliases } => context::with_store(async |store| {
+            let removal = remove::run(store, &address, with_aliases, output);
+            record(store, "user.remove", &address, Value::Null, removal).await
         }),
     }
 }

@@ -1,6 +1,6 @@
 //! `postrider user remove`
 
-use postrider_core::Address;
+use postrider_core::{Address, Timestamp};
 use postrider_store::{Store, directory};
 use serde_json::json;
 
@@ -8,19 +8,24 @@ use super::no_such_user;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 
-pub(super) async fn run(store: &dyn Store, address: &Address, output: &mut Output) -> Result<(), Failure> {
-    let ways = directory::ways_to(store, address).await?;
-    if !store.remove_user(address).await? {
-        return Err(no_such_user(address));
-    }
+pub(super) async fn run(
+    store: &dyn Store,
+    address: &Address,
+    with_aliases: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let removed = directory::remove_user(store, address, with_aliases, Timestamp::system()).await?;
+    let Some(ways) = removed else { return Err(no_such_user(address)) };
     if output.is_json() {
-        return output.json(&json!({ "address": address }));
+        return output.json(&json!({ "address": address, "aliases": ways.aliases, "catchAllOf": ways.catch_alls }));
     }
     output.line(format!("User {address} is removed, with all mailboxes."))?;
     for alias in &ways.aliases {
-        output.line(format!(
-            "The alias {alias} leads there no more: `postrider alias show {alias}` says whom it reaches."
-        ))?;
+        let line = match store.alias(alias).await? {
+            Some(_) => format!("The alias {alias} leads to its other users only."),
+            None => format!("The alias {alias} is removed: it led to nobody else."),
+        };
+        output.line(line)?;
     }
     for domain in &ways.catch_alls {
         output.line(format!(
