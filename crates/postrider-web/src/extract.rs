@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
 use crate::problem::Problem;
+use crate::wording::plain;
 
 /// A parameter's value is no longer.
 const VALUE_BYTES_MAX: usize = 512;
@@ -65,7 +66,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
             Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 Err(Problem::body_too_large(format!("No body is longer than {} bytes.", crate::BODY_BYTES_MAX)))
             }
-            Err(rejection) => Err(Problem::bad_body(format!("The body cannot be read: {}.", rejection.body_text()))),
+            Err(rejection) => {
+                Err(Problem::bad_body(format!("The body cannot be read: {}.", plain(&rejection.body_text()))))
+            }
         }
     }
 }
@@ -90,6 +93,12 @@ impl Parameters {
             }
         }
         Ok(Self { pairs })
+    }
+
+    /// Those of these names that are given and restrict something.
+    pub(crate) fn given(&self, names: &[&str]) -> impl Iterator<Item = (&str, &str)> {
+        let given = self.pairs.iter().filter(|(name, value)| names.contains(&name.as_str()) && !value.is_empty());
+        given.map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     pub(crate) fn text(&mut self, name: &str) -> Option<String> {

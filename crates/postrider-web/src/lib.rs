@@ -14,6 +14,7 @@ mod problem;
 mod requests;
 mod scope;
 mod streams;
+mod wording;
 
 pub mod view;
 

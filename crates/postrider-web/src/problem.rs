@@ -63,6 +63,8 @@ const FORBIDDEN_ORIGIN: Kind =
     Kind { name: "forbidden-origin", status: StatusCode::FORBIDDEN, title: "Requests from there are not answered" };
 const INSUFFICIENT_SCOPE: Kind =
     Kind { name: "insufficient-scope", status: StatusCode::FORBIDDEN, title: "The token is not for this" };
+const LIMITED_TOKEN: Kind =
+    Kind { name: "limited-token", status: StatusCode::FORBIDDEN, title: "The token may not give more than it has" };
 const TOO_MANY_REQUESTS: Kind =
     Kind { name: "too-many-requests", status: StatusCode::TOO_MANY_REQUESTS, title: "Too many requests" };
 const NOT_FOUND: Kind = Kind { name: "not-found", status: StatusCode::NOT_FOUND, title: "Not found" };
@@ -125,6 +127,13 @@ impl Problem {
         let detail = "Your token sends in the name of some domains only, and the sender, or one whom the message says that it is \
                       from, is at none of them. A message that comes whole has one From field.";
         Self::new(&SENDER_NOT_ALLOWED, detail, Extra::None)
+    }
+
+    /// A token that sends from some domains only would lift that limit.
+    pub(crate) fn limited_token() -> Self {
+        let detail = "Your token sends in the name of some domains only, and gives no other token more: name domains, and only \
+                      those of yours, or ask an administrator without such a limit.";
+        Self::new(&LIMITED_TOKEN, detail, Extra::None)
     }
 
     /// RFC 6750 section 3.1.

@@ -27,14 +27,14 @@ use postrider_store::{DeliveryRecord, EmailDetail, EmailRecord};
 use serde::Serialize;
 
 pub use audit::{AuditEntryView, AuditPageView};
-pub use cursor::Cursor;
+pub use cursor::{Cursor, FilterMark};
 pub use dns::{DkimKeyView, DkimView, DnsRecordView, DnsState, DnsView, TxtRecordView};
 pub use page::EmailPageView;
 pub use queue::QueueDomainPageView;
 pub use settings::{SettingView, SettingsView};
 pub use submission::{RecipientView, SubmittedView};
 pub use suppression::SuppressionPageView;
-pub use timeline::TimelineView;
+pub use timeline::{TimelineSources, TimelineView};
 pub use token::TokenView;
 pub use webhook::{CallPageView, CallView, EndpointView};
 pub use why::{Running, WhyView, waiting_domains};

@@ -60,11 +60,11 @@ impl Principal {
         }
     }
 
-    /// Tells whose a thing is that requests name, whatever the token is called.
+    /// Tells whose a thing is that requests name, whatever the token is called. Who needs no token is the one who has `API_TOKEN` once
+    /// that is set: what is sent again then is known.
     pub(crate) fn owner(&self) -> String {
         match &self.actor {
-            Actor::Local => "local".to_owned(),
-            Actor::Administrator => "administrator".to_owned(),
+            Actor::Local | Actor::Administrator => "administrator".to_owned(),
             Actor::Token(token) => token.id.to_string(),
         }
     }

@@ -6,18 +6,40 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use postrider_store::{EmailPage, ListOrder, ListPlace, ListStart};
+use ring::digest::{Context, SHA256};
 
-/// Version, bits, page, total, place.
-const CURSOR_BYTES: usize = 1 + 1 + 4 + 8 + 12;
+/// Version, bits, filter, page, total, place.
+const CURSOR_BYTES: usize = 1 + 1 + 4 + 4 + 8 + 12;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const BIT_BACKWARDS: u8 = 1;
 const BIT_OLDEST: u8 = 2;
 const BIT_AT_LEAST: u8 = 4;
 
+/// Tells lists of one filter from those of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FilterMark([u8; 4]);
+
+impl FilterMark {
+    /// Of a filter as it was asked for: names and values.
+    pub(crate) fn of<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut pairs: Vec<_> = pairs.into_iter().collect();
+        pairs.sort_unstable();
+        let mut context = Context::new(&SHA256);
+        for text in pairs.into_iter().flat_map(|(name, value)| [name, value]) {
+            context.update(&(text.len() as u64).to_be_bytes());
+            context.update(text.as_bytes());
+        }
+        let digest = context.finish();
+        Self(digest.as_ref().first_chunk().copied().unwrap_or_default())
+    }
+}
+
 /// Where a page begins, and what was found out about the whole list when its first page was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
+    /// Of the list that it is a place in.
+    pub filter: FilterMark,
     pub order: ListOrder,
     /// The page ends before the place instead of beginning behind it.
     pub is_backwards: bool,
@@ -44,8 +66,13 @@ impl Cursor {
 
     /// The cursors of the next page and of the one before, as `found` was answered for page `page`. A page that was read from
     /// `self` on was not counted anew.
-    pub fn around(found: &EmailPage, order: ListOrder, page: u64) -> (Option<Self>, Option<Self>) {
+    pub fn around(
+        found: &EmailPage,
+        (filter, order): (FilterMark, ListOrder),
+        page: u64,
+    ) -> (Option<Self>, Option<Self>) {
         let cursor = |place, is_backwards, page: u64| Self {
+            filter,
             order,
             is_backwards,
             place,
@@ -67,6 +94,7 @@ impl fmt::Display for Cursor {
             | bit(self.total_is_at_least, BIT_AT_LEAST);
         let mut bytes = Vec::with_capacity(CURSOR_BYTES);
         bytes.extend([VERSION, bits]);
+        bytes.extend(self.filter.0);
         bytes.extend(self.page.to_be_bytes());
         bytes.extend(self.total.to_be_bytes());
         bytes.extend(self.place.0);
@@ -80,11 +108,12 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const WRONG: &str = "it is none that was given here; begin anew without one";
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| WRONG)?;
-        let [VERSION, bits, p0, p1, p2, p3, rest @ ..] = bytes.as_slice() else { return Err(WRONG) };
+        let [VERSION, bits, f0, f1, f2, f3, p0, p1, p2, p3, rest @ ..] = bytes.as_slice() else { return Err(WRONG) };
         let (total, place) = rest.split_first_chunk::<8>().ok_or(WRONG)?;
         let place = <[u8; 12]>::try_from(place).map_err(|_| WRONG)?;
         let is_set = |bit| bits & bit != 0;
         Ok(Self {
+            filter: FilterMark([*f0, *f1, *f2, *f3]),
             order: if is_set(BIT_OLDEST) { ListOrder::Oldest } else { ListOrder::Newest },
             is_backwards: is_set(BIT_BACKWARDS),
             place: ListPlace(place),
@@ -105,12 +134,17 @@ mod tests {
             [(ListOrder::Newest, false, true), (ListOrder::Oldest, true, false)]
         {
             let place = ListPlace([7; 12]);
-            let cursor = Cursor { order, is_backwards, place, page: 3, total: 10_000, total_is_at_least };
+            let filter = FilterMark::of([("q", "a"), ("tag", "b")]);
+            assert_eq!(filter, FilterMark::of([("tag", "b"), ("q", "a")]));
+            let cursor = Cursor { filter, order, is_backwards, place, page: 3, total: 10_000, total_is_at_least };
             let text = cursor.to_string();
             assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{text}");
             assert_eq!(text.parse(), Ok(cursor));
             assert!(text[1..].parse::<Cursor>().is_err());
         }
+        let marks = [&[][..], &[("q", "a")], &[("q", "b")], &[("qa", "")], &[("tag", "a")]]
+            .map(|pairs| FilterMark::of(pairs.to_vec()));
+        assert!((1..marks.len()).all(|n| !marks[..n].contains(&marks[n])), "{marks:?}");
         for text in ["", "x", "AAAA", &"A".repeat(35), "é"] {
             assert!(text.parse::<Cursor>().is_err(), "{text}");
         }

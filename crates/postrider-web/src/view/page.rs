@@ -4,7 +4,7 @@ use postrider_store::{EmailPage, ListOrder};
 use serde::Serialize;
 
 use super::EmailView;
-use super::cursor::Cursor;
+use super::cursor::{Cursor, FilterMark};
 
 /// A page of a list of e-mails.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -37,9 +37,9 @@ struct EmailPagination {
 }
 
 impl EmailPageView {
-    /// What the store answered when it was asked for page `page` with `limit` e-mails a page.
-    pub fn new(found: EmailPage, order: ListOrder, page: u64, limit: u64) -> Self {
-        let (next, previous) = Cursor::around(&found, order, page);
+    /// What the store answered when it was asked for page `page`, with `limit` e-mails a page, of the list of a filter.
+    pub fn new(found: EmailPage, list: (FilterMark, ListOrder), page: u64, limit: u64) -> Self {
+        let (next, previous) = Cursor::around(&found, list, page);
         let pagination = EmailPagination {
             page,
             limit,
@@ -55,6 +55,6 @@ impl EmailPageView {
 
     /// What the store answered for a cursor.
     pub fn of_cursor(found: EmailPage, cursor: &Cursor, limit: u64) -> Self {
-        Self::new(cursor.counted(found), cursor.order, u64::from(cursor.page), limit)
+        Self::new(cursor.counted(found), (cursor.filter, cursor.order), u64::from(cursor.page), limit)
     }
 }

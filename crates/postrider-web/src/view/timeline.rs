@@ -4,7 +4,7 @@ use postrider_core::bounce::Feedback;
 use postrider_core::{
     Attachment, Attempt, AuthenticationResult, Direction, EmailStatus, ObjectId, SourceDecision, Timestamp,
 };
-use postrider_store::{CallAttempt, CallRecord, CallState, EmailDetail, EventKind};
+use postrider_store::{AuditEntry, AuditOutcome, CallAttempt, CallRecord, CallState, EmailDetail, EventKind};
 use serde::Serialize;
 
 /// What happened to an e-mail, in the order in which it happened.
@@ -16,6 +16,21 @@ pub struct TimelineView {
     entries: Vec<TimelineEntry>,
     /// Calls to webhook endpoints that are not among the entries: `/api/webhooks/deliveries?email=` lists all.
     webhooks_left_out: u64,
+    /// Orders that are not among the entries: `/api/audit?target=` lists all.
+    orders_left_out: u64,
+}
+
+/// What stands elsewhere of what happened to an e-mail.
+#[derive(Debug, Default)]
+pub struct TimelineSources {
+    /// Calls about the e-mail, the last one first, of which there are `calls_total`.
+    pub calls: Vec<CallRecord>,
+    pub calls_total: u64,
+    /// What was asked to be done with it, the last first, of which there are `orders_total`.
+    pub orders: Vec<AuditEntry>,
+    pub orders_total: u64,
+    /// Whether whoever looks may know who asked.
+    pub shows_actors: bool,
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -40,6 +55,17 @@ enum Happening {
     },
     /// It was read.
     Parsed { message_id: Option<String>, subject: Option<String>, attachments: Vec<Attachment> },
+    /// Somebody asked for it to be retried, held, released, cancelled, sent to others or deleted.
+    Order {
+        /// As `/api/audit` shows it.
+        entry: ObjectId,
+        /// Who; `null` for those who may not read the audit log.
+        actor: Option<String>,
+        /// A noun and a verb: `email.hold`.
+        action: String,
+        /// `null`: it is under way, or nobody lived to say.
+        outcome: Option<AuditOutcome>,
+    },
     /// The address was chosen that an attempt leaves from.
     SourceIp { recipient: String, attempt: u32, decision: SourceDecision },
     /// It was tried to deliver it; the time is that of the beginning.
@@ -59,16 +85,18 @@ enum Happening {
 }
 
 impl TimelineView {
-    /// `calls` are those about the e-mail, the last one first, of which there are `calls_total`.
-    pub fn new(detail: EmailDetail, calls: Vec<CallRecord>, calls_total: u64) -> Self {
+    pub fn new(detail: EmailDetail, sources: TimelineSources) -> Self {
+        let TimelineSources { calls, calls_total, orders, orders_total, shows_actors } = sources;
         let webhooks_left_out = calls_total.saturating_sub(calls.len() as u64);
+        let orders_left_out = orders_total.saturating_sub(orders.len() as u64);
         let (id, status) = (detail.email.id, detail.email.status);
         let mut entries = taken(&detail);
+        entries.extend(orders.into_iter().rev().map(|entry| ordered(entry, shows_actors)));
         entries.extend(tried(&detail));
         entries.extend(calls.into_iter().rev().flat_map(told));
         // What happened in the same millisecond stays in the order above: causes before what they cause.
         entries.sort_by_key(|entry| entry.at);
-        Self { id, status, entries, webhooks_left_out }
+        Self { id, status, entries, webhooks_left_out, orders_left_out }
     }
 }
 
@@ -84,6 +112,14 @@ fn taken(detail: &EmailDetail) -> Vec<TimelineEntry> {
     let parsed =
         Happening::Parsed { message_id: email.message_id, subject: email.subject, attachments: email.attachments };
     [accepted, parsed].into_iter().map(|what| TimelineEntry { at: email.created_at, what }).collect()
+}
+
+fn ordered(entry: AuditEntry, shows_actor: bool) -> TimelineEntry {
+    let AuditEntry { id, at, actor, action, outcome, .. } = entry;
+    TimelineEntry {
+        at,
+        what: Happening::Order { entry: id, actor: shows_actor.then_some(actor.name), action, outcome },
+    }
 }
 
 /// The attempts, and what came of them later.

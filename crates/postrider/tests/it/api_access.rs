@@ -168,6 +168,36 @@ async fn a_token_is_shown_once_and_opens_until_it_is_revoked() {
 }
 
 #[tokio::test]
+async fn who_is_limited_to_domains_cannot_lift_that() {
+    let postrider = world().await;
+    let limited = json!({ "name": "shop", "scopes": ["admin"], "domains": ["shop.example", "news.example"] });
+    let (own, text) = make(&postrider, limited).await;
+    let (other, _) = make(&postrider, json!({ "name": "all", "scopes": ["send"] })).await;
+    let tried = async |method: &str, path: String, body: Value| {
+        let response = ask(&postrider, method, &path, Some(&text), Some(body)).await;
+        let problem = (response.status == 403).then(|| response.json()["type"].as_str().unwrap().to_owned());
+        assert!(problem.is_none_or(|problem| problem.ends_with(":limited-token")), "{}", response.text());
+        response.status
+    };
+    let to = |id: &str| format!("/api/tokens/{id}");
+    for (body, status) in [
+        (json!({ "name": "x", "scopes": ["send"] }), 403),
+        (json!({ "name": "x", "scopes": ["admin"], "domains": [] }), 403),
+        (json!({ "name": "x", "scopes": ["send"], "domains": ["shop.example", "else.example"] }), 403),
+        (json!({ "name": "x", "scopes": ["send"], "domains": ["shop.example"] }), 201),
+        // One that sends nothing sends from nowhere.
+        (json!({ "name": "x", "scopes": ["read"] }), 201),
+    ] {
+        assert_eq!(tried("POST", "/api/tokens".to_owned(), body.clone()).await, status, "{body}");
+    }
+    assert_eq!(tried("PATCH", to(&own), json!({ "domains": [] })).await, 403);
+    assert_eq!(tried("PATCH", to(&own), json!({ "domains": ["shop.example"], "name": "smaller" })).await, 200);
+    assert_eq!(tried("PATCH", to(&own), json!({ "domains": ["shop.example", "news.example"] })).await, 403);
+    assert_eq!(tried("PATCH", to(&other), json!({ "name": "renamed" })).await, 200, "nobody gets more by it");
+    assert_eq!(tried("PATCH", to(&other), json!({ "scopes": ["read", "send"] })).await, 403);
+}
+
+#[tokio::test]
 async fn what_makes_no_token_is_refused_by_name() {
     let postrider = world().await;
     for (body, parameter) in [

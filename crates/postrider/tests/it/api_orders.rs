@@ -64,6 +64,39 @@ async fn one_email_is_held_released_and_cancelled() {
 }
 
 #[tokio::test]
+async fn orders_are_in_the_timeline() {
+    const API_TOKEN: &str = "the-administrator-s3cret";
+    let site = Site::new().await.set("API_TOKEN", API_TOKEN);
+    let _mx = site.mx("example.org", Script::new().on("MAIL", "451 4.3.0 Later")).await;
+    let postrider = site.start().await;
+    let id =
+        postrider.send("a@client.test", &["b@example.org"], &mail::plain("a@client.test", "b@example.org", "x")).await;
+    postrider.wait_for_deferred(id, 1).await;
+    let ask = async |request: HttpRequest, token: &str| postrider.request(request.bearer(token)).await;
+    let reader = HttpRequest::post("/api/tokens").json(&json!({ "name": "reader", "scopes": ["read"] }));
+    let reader = ask(reader, API_TOKEN).await.json()["token"].as_str().unwrap().to_owned();
+    for (action, status) in [("hold", 200), ("hold", 409), ("cancel", 200)] {
+        let request = HttpRequest::post(&format!("/api/emails/{id}/{action}"));
+        assert_eq!(ask(request, API_TOKEN).await.status, status, "{action}");
+    }
+    let orders = async |token: &str| {
+        let timeline = ask(HttpRequest::get(&format!("/api/emails/{id}/timeline")), token).await.json();
+        let entries = timeline["entries"].as_array().unwrap().clone();
+        assert_eq!((&entries[0]["type"], &timeline["ordersLeftOut"]), (&json!("accepted"), &json!(0)));
+        entries.into_iter().filter(|entry| entry["type"] == "order").collect::<Vec<_>>()
+    };
+    let told: Vec<_> = orders(API_TOKEN)
+        .await
+        .iter()
+        .map(|order| ["actor", "action", "outcome"].map(|name| order[name].as_str().unwrap().to_owned()).join(" "))
+        .collect();
+    assert_eq!(told, ["API_TOKEN email.hold done", "API_TOKEN email.hold refused", "API_TOKEN email.cancel done"]);
+    // Who did it is for those who may read the audit log.
+    let seen = orders(&reader).await;
+    assert!(seen.len() == 3 && seen.iter().all(|order| order["actor"] == Value::Null), "{seen:?}");
+}
+
+#[tokio::test]
 async fn many_emails_are_changed_by_ids_or_by_filter() {
     let world = world().await;
     let bulk = async |action: &str, body: Value| world.post(&format!("/api/emails/bulk/{action}"), Some(body)).await;

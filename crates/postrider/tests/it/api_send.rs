@@ -190,6 +190,12 @@ async fn what_is_for_people_here_is_kept_and_what_cannot_be_is_told() {
         "recipients-refused",
     );
     assert!(held["recipients"][0]["error"].as_str().unwrap().contains("held for later"), "{held}");
+    let past = with(json!({ "expiresAt": postrider.now().to_rfc3339() }));
+    let past_problem = problem(&post(&postrider, &past).await, 422, "message-refused");
+    assert!(past_problem["detail"].as_str().unwrap().contains("expiresAt"), "{past_problem}");
+    let batch = postrider.request(HttpRequest::post("/api/emails/batch").json(&json!([past, plain()]))).await.json();
+    assert_eq!((&batch["accepted"], &batch["refused"]), (&json!(1), &json!(1)));
+    assert!(batch["results"][0]["problem"]["detail"].as_str().unwrap().contains("has expired"), "{batch}");
     let held = taken(&postrider, &with(json!({ "notBefore": soon }))).await;
     let email = postrider.email(id_of(&held)).await.email;
     assert_eq!((email.status, email.next_attempt_at.unwrap().to_rfc3339()), (EmailStatus::Queued, soon));
@@ -253,7 +259,9 @@ async fn what_cannot_be_meant_is_refused_and_says_what_is_wrong() {
         json!({ "metadata": { "a": 1 } }),
         json!({ "attachments": [{ "path": "/etc/passwd" }] }),
     ] {
-        problem(&post(&postrider, &with(change)).await, 400, "bad-body");
+        let wrong = problem(&post(&postrider, &with(change)).await, 400, "bad-body");
+        let detail = wrong["detail"].as_str().unwrap();
+        assert!(!detail.contains("struct") && !detail.contains("u64"), "{detail}");
     }
     for body in ["", "{", "[]", "null", "{\"from\": \"a@client.test\"}"] {
         let request = HttpRequest::post("/api/emails").body("application/json", body);
@@ -299,8 +307,9 @@ async fn without_memory_it_is_to_come_again() {
 #[tokio::test]
 async fn a_message_comes_as_it_is() {
     let (postrider, mx) = world().await;
-    let message =
-        b"From: a@client.test\r\nX-Postrider-Tags: b\r\nSubject: raw\n\nBody\r\n.\nwith ends\rof all kinds".to_vec();
+    let message = b"Bcc: c@example.org,\r\n hidden@example.org\r\nFrom: a@client.test\r\nX-Postrider-Tags: b\r\n\
+          Authentication-Results: mx.client.test; dmarc=pass\r\nSubject: raw\n\nBody\r\n.\nwith ends\rof all kinds"
+        .to_vec();
     let query = "from=bounce@client.test&to=b@example.org&to=c%40example.org&tag=a&metadata=order%3D17&priority=-2\
         &expiresAt=2099-01-01T00:00:00Z";
     let request = HttpRequest::post(&format!("/api/emails?{query}")).body("message/rfc822", message);
@@ -316,6 +325,7 @@ async fn a_message_comes_as_it_is() {
         "{text}"
     );
     assert!(text.contains(&format!("Message-ID: <{id}@mx.client.test>\r\n")), "{text}");
+    assert!(!text.contains("hidden") && !text.contains("Authentication-Results"), "{text}");
     let shown = postrider.get(&format!("/api/emails/{id}")).await.json();
     assert_eq!((&shown["tags"], &shown["priority"]), (&json!(["a", "b"]), &json!(-2)));
     assert_eq!(shown["metadata"], json!({ "order": "17" }));

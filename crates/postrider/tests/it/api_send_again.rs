@@ -74,6 +74,20 @@ async fn a_request_that_comes_again_is_told_the_same_and_sends_nothing() {
     assert_eq!(postrider.emails().await.len(), 3);
 }
 
+/// Who needed no token has one from then on, and it is the same request.
+#[tokio::test]
+async fn a_key_stays_the_same_when_a_token_is_asked_for() {
+    const TOKEN: &str = "the-administrator-s3cret";
+    let (postrider, _mx) = world().await;
+    let first = postrider.request(keyed("/api/emails", "k1", &plain("one"))).await;
+    assert_eq!(first.status, 202, "{}", first.text());
+    let mut site = postrider.shut_down().await;
+    site.change("API_TOKEN", TOKEN);
+    let postrider = site.start().await;
+    let again = postrider.request(keyed("/api/emails", "k1", &plain("one")).bearer(TOKEN)).await;
+    assert_eq!((again.header("idempotency-replayed"), again.json()), (Some("true"), first.json()));
+}
+
 #[tokio::test]
 async fn what_was_refused_may_come_again() {
     let (postrider, _mx) = world().await;

@@ -10,7 +10,7 @@ use postrider_store::{EmailFilter, ListOrder, ListRequest, ListStart};
 use crate::AppState;
 use crate::extract::Parameters;
 use crate::problem::Problem;
-use crate::view::{Cursor, EmailPageView};
+use crate::view::{Cursor, EmailPageView, FilterMark};
 
 pub(in crate::api) const LIMIT_DEFAULT: u64 = 20;
 pub(in crate::api) const LIMIT_MAX: u64 = 100;
@@ -33,10 +33,14 @@ const PARAMETERS: &[&str] = &[
     "to",
 ];
 
+/// Those that say which e-mails are listed.
+const FILTER: &[&str] = &["status", "direction", "sender", "recipient", "domain", "tag", "q", "from", "to"];
+
 /// What a query asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) filter: EmailFilter,
+    pub(crate) mark: FilterMark,
     pub(crate) order: ListOrder,
     pub(crate) page: u64,
     /// In place of the page.
@@ -71,12 +75,12 @@ pub(crate) struct Request {
     responses((status = 200, description = "A page of the list.", body = EmailPageView))
 )]
 pub(in crate::api) async fn list(State(state): State<AppState>, uri: Uri) -> Result<Json<EmailPageView>, Problem> {
-    let Request { filter, order, page, cursor, limit } = Request::parse(&uri, state.clock.now(), LIMIT_DEFAULT)?;
+    let Request { filter, mark, order, page, cursor, limit } = Request::parse(&uri, state.clock.now(), LIMIT_DEFAULT)?;
     let start = cursor.as_ref().map_or(ListStart::Page(page), Cursor::start);
     let found = state.store.find(ListRequest { order, start, ..ListRequest::newest(filter, limit) }).await?;
     Ok(Json(match &cursor {
         Some(cursor) => EmailPageView::of_cursor(found, cursor, limit),
-        None => EmailPageView::new(found, order, page, limit),
+        None => EmailPageView::new(found, (mark, order), page, limit),
     }))
 }
 
@@ -84,6 +88,7 @@ impl Request {
     /// `limit`: e-mails of a page, where nothing is said of it.
     pub(crate) fn parse(uri: &Uri, now: Timestamp, limit: u64) -> Result<Self, Problem> {
         let mut parameters = Parameters::of(uri)?;
+        let mark = FilterMark::of(parameters.given(FILTER));
         let cursor: Option<Cursor> = parameters.parsed("cursor")?;
         let page = parameters.read("page", |value| number(value, PAGE_MAX))?;
         let order = parameters.read("sort", order)?;
@@ -94,9 +99,15 @@ impl Request {
             if order.is_some_and(|order| order != cursor.order) {
                 return Err(Problem::bad_parameter("sort", "The cursor was given for the other order."));
             }
+            if cursor.filter != mark {
+                let detail = "The cursor was given for another filter: give the same status, direction, sender, recipient, domain, \
+                              tag, q, from and to as then, or begin anew without a cursor.";
+                return Err(Problem::bad_parameter("cursor", detail));
+            }
         }
         let query: Option<Query> = parameters.parsed("q")?;
         let request = Self {
+            mark,
             page: page.unwrap_or(1),
             order: cursor.map(|cursor| cursor.order).or(order).unwrap_or_default(),
             cursor,
@@ -160,7 +171,8 @@ mod tests {
     }
 
     fn asking_for(filter: EmailFilter) -> Request {
-        Request { filter, order: ListOrder::Newest, page: 1, cursor: None, limit: 20 }
+        let mark = FilterMark::of([]);
+        Request { filter, mark, order: ListOrder::Newest, page: 1, cursor: None, limit: 20 }
     }
 
     #[test]
@@ -180,7 +192,8 @@ mod tests {
             from: Some(Timestamp::from_millis(1_795_305_600_000)),
             to: Some(Timestamp::from_millis(1_795_354_780_123)),
         };
-        assert_eq!(request, Ok(Request { page: 3, limit: 100, order: ListOrder::Oldest, ..asking_for(filter) }));
+        let mark = request.as_ref().unwrap().mark;
+        assert_eq!(request, Ok(Request { mark, page: 3, limit: 100, order: ListOrder::Oldest, ..asking_for(filter) }));
     }
 
     #[test]
@@ -194,6 +207,7 @@ mod tests {
     #[test]
     fn a_cursor_stands_in_place_of_a_page() {
         let cursor = Cursor {
+            filter: FilterMark::of([]),
             order: ListOrder::Oldest,
             is_backwards: false,
             place: postrider_store::ListPlace([1; 12]),
@@ -206,6 +220,26 @@ mod tests {
         assert!(parse(&format!("cursor={cursor}&sort=createdAt")).is_ok());
         assert!(parse(&format!("cursor={cursor}&sort=-createdAt")).is_err());
         assert!(parse(&format!("cursor={cursor}&page=2")).is_err());
+    }
+
+    #[test]
+    fn a_cursor_is_good_for_its_filter() {
+        let mark = parse("q=older:1h&tag=a").unwrap().mark;
+        let cursor = Cursor {
+            filter: mark,
+            order: ListOrder::Newest,
+            is_backwards: false,
+            place: postrider_store::ListPlace([1; 12]),
+            page: 2,
+            total: 30,
+            total_is_at_least: false,
+        };
+        // Also where the same is said in another order, or later, or with pages of another length.
+        assert_eq!(parse(&format!("limit=7&tag=a&cursor={cursor}&q=older:1h&status=")).unwrap().cursor, Some(cursor));
+        for filter in ["q=older:2h&tag=a", "q=older:1h", "", "q=older:1h&tag=a&status=sent"] {
+            let problem = parse(&format!("{filter}&cursor={cursor}")).unwrap_err();
+            assert!(format!("{problem:?}").contains(r#"Parameter("cursor")"#), "{filter}: {problem:?}");
+        }
     }
 
     #[test]

@@ -5,9 +5,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use postrider_store::tokens::{Token, TokenSettings};
 
-use super::Said;
+use super::{Said, check_limit};
 use crate::AppState;
 use crate::audit::Audit;
+use crate::auth::Caller;
 use crate::extract::JsonBody;
 use crate::problem::Problem;
 use crate::view::TokenView;
@@ -23,6 +24,7 @@ use crate::view::TokenView;
 )]
 pub(in crate::api) async fn create(
     State(state): State<AppState>,
+    caller: Caller,
     audit: Audit,
     JsonBody(said): JsonBody<Said>,
 ) -> Result<(StatusCode, Json<TokenView>), Problem> {
@@ -36,6 +38,7 @@ pub(in crate::api) async fn create(
     said.apply(&mut settings)?;
     let now = state.clock.now();
     let (mut token, text) = Token::new(settings, now)?;
+    check_limit(&caller, None, &token.settings)?;
     audit.target(token.id);
     audit.after(&token.settings);
     token.save(state.store.as_ref(), now).await?;

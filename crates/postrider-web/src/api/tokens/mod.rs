@@ -10,6 +10,7 @@ use postrider_core::{Domain, ObjectId, Timestamp};
 use postrider_store::tokens::{Scope, TokenError, TokenSettings};
 use serde::{Deserialize, Deserializer};
 
+use crate::auth::Caller;
 use crate::problem::Problem;
 
 /// What of a token is said in a request; what is not said stays as it is.
@@ -60,6 +61,23 @@ impl Said {
         }
         Ok(())
     }
+}
+
+/// Refuses what would lift a limit of who asks: a token that sends from some domains only makes none, itself included, that
+/// sends from others. `before`: the token as it was.
+fn check_limit(
+    Caller(principal): &Caller,
+    before: Option<&TokenSettings>,
+    after: &TokenSettings,
+) -> Result<(), Problem> {
+    let own = principal.sender_domains();
+    let is_within = !after.domains.is_empty() && after.domains.iter().all(|domain| own.contains(domain));
+    let is_as_before =
+        before.is_some_and(|before| (&before.scopes, &before.domains) == (&after.scopes, &after.domains));
+    if own.is_empty() || !after.has(Scope::Send) || is_within || is_as_before {
+        return Ok(());
+    }
+    Err(Problem::limited_token())
 }
 
 /// What is there, also where it is `null`.

@@ -4,9 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use postrider_store::tokens::{Token, last_use};
 
-use super::{Said, no_such_token};
+use super::{Said, check_limit, no_such_token};
 use crate::AppState;
 use crate::audit::Audit;
+use crate::auth::Caller;
 use crate::extract::{Id, JsonBody};
 use crate::problem::Problem;
 use crate::view::TokenView;
@@ -23,6 +24,7 @@ use crate::view::TokenView;
 )]
 pub(in crate::api) async fn update(
     State(state): State<AppState>,
+    caller: Caller,
     audit: Audit,
     Id(id): Id,
     JsonBody(said): JsonBody<Said>,
@@ -34,7 +36,9 @@ pub(in crate::api) async fn update(
     said.apply(&mut settings)?;
     // One that has expired may be renamed and still be so.
     let checked_at = if settings.expires_at == token.settings.expires_at { token.created_at } else { now };
-    token.settings = settings.checked(checked_at)?;
+    let settings = settings.checked(checked_at)?;
+    check_limit(&caller, Some(&token.settings), &settings)?;
+    token.settings = settings;
     audit.after(&token.settings);
     token.save(state.store.as_ref(), now).await?;
     state.guard.forget_tokens();

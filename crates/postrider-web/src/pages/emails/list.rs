@@ -127,14 +127,14 @@ fn owned((name, value): (&str, &str)) -> (String, String) {
 
 /// The page, and the cursors of the next one and the one before.
 async fn find(state: &AppState, asked: Request) -> Result<(EmailPage, (Option<Cursor>, Option<Cursor>)), Problem> {
-    let Request { filter, order, page, cursor, limit } = asked;
+    let Request { filter, mark, order, page, cursor, limit } = asked;
     let start = cursor.as_ref().map_or(ListStart::Page(page), Cursor::start);
     let found = state.store.find(ListRequest { order, start, ..ListRequest::newest(filter, limit) }).await?;
     let (found, page) = match &cursor {
         Some(cursor) => (cursor.counted(found), u64::from(cursor.page)),
         None => (found, page),
     };
-    let around = Cursor::around(&found, order, page);
+    let around = Cursor::around(&found, (mark, order), page);
     Ok((found, around))
 }
 

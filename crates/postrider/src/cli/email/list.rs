@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use postrider_core::query::Query;
 use postrider_core::{Direction, Domain, EmailStatus, Timestamp};
 use postrider_store::{EmailFilter, ListOrder, ListRequest, ListStart, Store};
-use postrider_web::view::EmailPageView;
+use postrider_web::view::{EmailPageView, FilterMark};
 
 use super::recipients;
 use crate::cli::failure::Failure;
@@ -67,7 +67,7 @@ pub(super) async fn run(store: &dyn Store, args: ListArgs, output: &mut Output) 
         ListRequest { order, start: ListStart::Page(page), ..ListRequest::newest(args.into_filter()?, limit) };
     let found = store.find(request).await?;
     if output.is_json() {
-        return output.json(&EmailPageView::new(found, order, page, limit));
+        return output.json(&EmailPageView::new(found, (FilterMark::default(), order), page, limit));
     }
     let mut table = Table::new(&["ID", "ACCEPTED", "STATUS", "FROM", "TO", "SUBJECT"]);
     for email in &found.emails {

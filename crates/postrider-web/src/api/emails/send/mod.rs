@@ -23,6 +23,7 @@ use crate::auth::Caller;
 use crate::extract::Parameters;
 use crate::problem::{Document, Problem};
 use crate::view::{RecipientView, SubmittedView};
+use crate::wording::plain;
 use body::EmailBody;
 use idempotency::{Keyed, Outcome};
 use upload::Upload;
@@ -139,7 +140,7 @@ fn composed(bytes: &Bytes) -> Result<Submission, Problem> {
 }
 
 fn unreadable(error: &serde_json::Error) -> Problem {
-    Problem::bad_body(format!("The body cannot be read: {error}."))
+    Problem::bad_body(format!("The body cannot be read: {}.", plain(&error.to_string())))
 }
 
 /// Of a body in JSON: base64 makes four bytes of three.
