@@ -220,7 +220,7 @@ async fn memory_is_named() {
     const MEMORY_BYTES: usize = 1 << 20;
     let gate = Gate::new();
     let site = Site::new().await.limit(|limits| limits.memory_bytes_max = MEMORY_BYTES);
-    let mx = site.mx("example.org", Script::new().on(".", Answer::after(&gate, "250 2.0.0 Taken"))).await;
+    let _mx = site.mx("example.org", Script::new().on(".", Answer::after(&gate, "250 2.0.0 Taken"))).await;
     let postrider = site.start().await;
     let mut lease = postrider.app().control().lease_memory();
     assert!(lease.resize(MEMORY_BYTES));
@@ -229,7 +229,6 @@ async fn memory_is_named() {
         store_email(&postrider, "c@example.org", Instructions::default()).await,
     ];
     // One goes on all the same, or nothing would ever be sent; the other waits until that one is through.
-    mx.wait_for_line("C: <data>", 1).await;
     let waiting = eventually("one to wait", async || {
         postrider.pass(Duration::from_secs(1)).await;
         for id in ids {
