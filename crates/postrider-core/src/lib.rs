@@ -11,6 +11,7 @@ pub mod delivery;
 pub mod dkim;
 pub mod dsn;
 pub mod envelope;
+pub mod history;
 pub mod id;
 pub mod instructions;
 pub mod log;

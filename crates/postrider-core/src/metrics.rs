@@ -59,6 +59,8 @@ metrics! {
     STORE_READ_SECONDS = "postrider_store_read_seconds", Kind::Gauge, [];
     /// What is stored, as far as the engine can tell.
     STORE_SIZE_BYTES = "postrider_store_size_bytes", Kind::Gauge, [];
+    /// What the disk that the embedded store is on has left.
+    STORE_FREE_BYTES = "postrider_store_free_bytes", Kind::Gauge, [];
     /// E-mails by status, each once. It is the store's: the same at all nodes.
     QUEUE_EMAILS = "postrider_queue_emails", Kind::Gauge, ["status"];
     /// Age of the oldest e-mail that is queued, sending or deferred; 0 where there is none. The same at all nodes.

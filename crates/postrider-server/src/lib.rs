@@ -19,6 +19,7 @@ mod dnssec;
 mod generations;
 mod handshake;
 mod hearing;
+mod history;
 mod http;
 mod imap;
 mod limits;

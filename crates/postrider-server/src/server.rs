@@ -24,6 +24,7 @@ use crate::deliver::route::Router;
 use crate::directory::Recipients;
 use crate::dkim::{self, Signers};
 use crate::dnssec::Dnssec;
+use crate::history::Recorder;
 use crate::http::HttpClient;
 use crate::imap;
 use crate::limits::Limits;
@@ -79,6 +80,7 @@ pub struct Server {
     draining: watch::Sender<bool>,
     queue_loop: tokio::task::JoinHandle<()>,
     tls_reports: Option<Arc<Reporter>>,
+    history: Arc<Recorder>,
 }
 
 impl Server {
@@ -279,8 +281,10 @@ impl Server {
         tokio::spawn(watch_certificate(context.clone()));
         tokio::spawn(requests::sweep(context.store.clone(), clock.clone(), context.draining.clone()));
         tokio::spawn(webhooks.run(queue.clone(), context.draining.clone()));
+        let history = Recorder::new(context.stats.tally.clone(), context.store.clone(), clock.clone());
+        tokio::spawn(history.clone().run(context.draining.clone()));
         let queue_loop = tokio::spawn(queue.run());
-        Ok(Self { context, control: Arc::new(control), sessions, draining, queue_loop, tls_reports })
+        Ok(Self { context, control: Arc::new(control), sessions, draining, queue_loop, tls_reports, history })
     }
 
     /// What may be asked of the server while it runs.
@@ -313,10 +317,14 @@ impl Server {
         };
         tokio::join!(sessions, queue.stop(clock.sleep(patience)));
         self.queue_loop.abort();
-        if let Some(reports) = self.tls_reports {
-            // What a store that does not answer would keep is lost: it is a count.
-            let _ = timeout(self.context.clock.as_ref(), LAST_COUNTS_PATIENCE, reports.flush()).await;
-        }
+        let reports = async {
+            if let Some(reports) = self.tls_reports {
+                reports.flush().await;
+            }
+        };
+        let counts = async { tokio::join!(self.history.flush(), reports) };
+        // What a store that does not answer would keep is lost: it is a count.
+        let _ = timeout(self.context.clock.as_ref(), LAST_COUNTS_PATIENCE, counts).await;
     }
 }
 

@@ -1,5 +1,6 @@
-//! What this process has done since its start, counted: for `/metrics`, and in part for `/api/smtp/stats`.
+//! What this process has done since its start, counted: for `/metrics`, in part for `/api/smtp/stats`, and for the history.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use postrider_core::metrics;
@@ -8,6 +9,8 @@ use postrider_core::{Attempt, Category, Timestamp};
 use postrider_store::{CallNext, ClaimedDelivery, Next};
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+
+use crate::history::Tally;
 
 /// The values of labels.
 const SUCCEEDED: &str = "succeeded";
@@ -19,11 +22,12 @@ const GIVEN_UP: &str = "given-up";
 #[derive(Debug)]
 pub(crate) struct Stats {
     registry: Registry,
+    pub(crate) tally: Arc<Tally>,
     sessions_open: IntGaugeVec,
     sessions_total: IntCounterVec,
     sessions_refused: IntCounterVec,
-    pub(crate) messages_accepted: IntCounter,
-    pub(crate) messages_refused: IntCounter,
+    messages_accepted: IntCounter,
+    messages_refused: IntCounter,
     pub(crate) bytes_received: IntCounter,
     pub(crate) recipients_refused: IntCounter,
     pub(crate) auth_successes: IntCounter,
@@ -69,6 +73,7 @@ impl Stats {
             webhook_calls.with_label_values(&[result]);
         }
         Self {
+            tally: Arc::default(),
             sessions_open: metrics::SESSIONS_OPEN.gauges(&registry),
             sessions_total: metrics::SESSIONS.counters(&registry),
             sessions_refused: metrics::SESSIONS_REFUSED.counters(&registry),
@@ -114,6 +119,16 @@ impl Stats {
         self.sessions_refused.with_label_values(&[listener]).inc();
     }
 
+    /// A message came whole, and was kept or not.
+    pub(crate) fn message_ended(&self, is_kept: bool, now: Timestamp) {
+        if is_kept {
+            self.messages_accepted.inc();
+            self.tally.accepted(now);
+        } else {
+            self.messages_refused.inc();
+        }
+    }
+
     /// A message is on disk.
     pub(crate) fn kept(&self, took: Duration) {
         self.accept_seconds.observe(took.as_secs_f64());
@@ -121,6 +136,7 @@ impl Stats {
 
     /// An attempt has ended.
     pub(crate) fn attempted(&self, delivery: &ClaimedDelivery, attempt: &Attempt, next: Next, now: Timestamp) {
+        self.tally.attempted(delivery.queued_at, attempt, next, now);
         let result = match next {
             Next::Sent => DELIVERED,
             Next::Retry { .. } => DEFERRED,

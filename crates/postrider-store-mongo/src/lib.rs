@@ -20,6 +20,7 @@ mod engine;
 mod failure;
 mod files;
 mod guard;
+mod history;
 mod list;
 mod mailbox_notices;
 mod mailboxes;
@@ -201,7 +202,7 @@ impl Store for MongoStore {
         let write = counters.update_one(doc! { "_id": "health" }, doc! { "$inc": { "writes": 1_i64 } }).upsert(true);
         self.engine.command(write).await?;
         let size_bytes = u64::try_from(number(&stats, "storageSize") + number(&stats, "indexSize")).ok();
-        Ok(StoreHealth { engine: "mongodb", size_bytes, latency })
+        Ok(StoreHealth { engine: "mongodb", size_bytes, free_bytes: None, latency })
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {

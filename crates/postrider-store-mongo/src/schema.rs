@@ -11,7 +11,7 @@ use crate::failure::{is_duplicate, store_error};
 
 /// The version of this program's schema, kept in the document `schema` of `meta`. Each step from one version to the next
 /// stands in [`prepare`] or in [`crate::users::upgrade`], and may be carried out twice.
-pub(crate) const VERSION: i64 = 8;
+pub(crate) const VERSION: i64 = 9;
 
 /// E-mails, in the shape that other programs read.
 pub(crate) const EMAILS: &str = "emails";
@@ -45,6 +45,10 @@ pub(crate) const DIGESTS: &str = "digests";
 pub(crate) const SUBSCRIPTIONS: &str = "subscriptions";
 /// Who changed what.
 pub(crate) const AUDIT: &str = "audit";
+/// What was done when.
+pub(crate) const HISTORY: &str = "history";
+/// What was sent from which address when.
+pub(crate) const ADDRESS_HISTORY: &str = "addressHistory";
 pub(crate) const METADATA: &str = "metadata";
 /// Mailboxes that are gone, and whose entries are still to go.
 pub(crate) const REMOVALS: &str = "removals";
@@ -86,6 +90,8 @@ const COLLECTIONS: &[&str] = &[
     CALLS,
     REQUESTS,
     AUDIT,
+    HISTORY,
+    ADDRESS_HISTORY,
     META,
 ];
 
@@ -182,6 +188,8 @@ pub(crate) fn indexes() -> Vec<(&'static str, Vec<Document>)> {
         ),
         (REQUESTS, vec![doc! { "name": "old", "key": { "at": 1 } }]),
         (AUDIT, vec![doc! { "name": "newest", "key": { "at": -1, "_id": -1 } }]),
+        (HISTORY, vec![doc! { "name": "spans", "key": { "step": 1, "at": 1 } }]),
+        (ADDRESS_HISTORY, vec![doc! { "name": "hours", "key": { "at": 1 } }]),
         (SUPPRESSIONS, vec![doc! { "name": "newest", "key": { "createdAt": -1, "_id": -1 } }]),
     ]
 }

@@ -11,6 +11,7 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 use postrider_core::bounce::Feedback;
+use postrider_core::history::Step;
 use postrider_core::mailbox::{MailboxName, UidSet};
 use postrider_core::submission::RequestKey;
 use postrider_core::{Address, Domain, ObjectId, Timestamp};
@@ -33,6 +34,7 @@ pub trait Store:
     + Suppressions
     + Notes
     + AuditLog
+    + History
     + Transfer
     + Send
     + Sync
@@ -451,4 +453,23 @@ pub trait AuditLog: Send + Sync {
 
     /// Forgets up to `count` entries that are older, and not fewer where there are as many. Returns how many.
     async fn sweep_audit(&self, before: Timestamp, count: usize) -> Result<u64>;
+}
+
+/// The history: what was done when. Whoever counts hands in, again and again, all that it has counted of a span so far: what is
+/// handed in twice counts once, and no two write the same. What this tells is for people who look: it is no part of any e-mail.
+#[async_trait]
+pub trait History: Send + Sync {
+    /// Writes parts; those that are there are replaced. After an error some of them may have been written: hand them in again.
+    async fn put_history(&self, traffic: Vec<TrafficPart>, addresses: Vec<AddressPart>) -> Result<()>;
+
+    /// What was done in each span of this length that begins from `from` on and before `to`, all parts added up, by time. Spans of
+    /// which there are no parts are left out.
+    async fn history(&self, step: Step, from: Timestamp, to: Timestamp) -> Result<Vec<TrafficSpan>>;
+
+    /// What was sent from each address in the hours that begin from `from` on and before `to`, by address.
+    async fn address_history(&self, from: Timestamp, to: Timestamp) -> Result<Vec<AddressHistory>>;
+
+    /// Forgets up to `count` parts of traffic and as many of addresses whose spans begin before that, and not fewer where there are as
+    /// many. Returns how many.
+    async fn sweep_history(&self, before: Timestamp, count: usize) -> Result<u64>;
 }

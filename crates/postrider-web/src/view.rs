@@ -5,6 +5,7 @@ mod audit;
 mod cursor;
 pub mod directory;
 mod dns;
+pub mod history;
 mod page;
 mod queue;
 mod settings;

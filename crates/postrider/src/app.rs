@@ -22,7 +22,7 @@ use tracing::{error, info};
 use crate::administration::Office;
 use crate::engine::Engine;
 use crate::recent_log::RecentLog;
-use crate::retention::keep_audit;
+use crate::retention;
 
 /// How long API requests may take to end when all else has.
 const API_PATIENCE: Duration = Duration::from_millis(500);
@@ -81,7 +81,7 @@ pub struct App {
     store: Arc<dyn Store>,
     server: Server,
     api: Option<Api>,
-    retention: Option<JoinHandle<()>>,
+    retention: JoinHandle<()>,
 }
 
 #[derive(Debug)]
@@ -131,7 +131,7 @@ impl App {
             };
             serve_api(listener, web)
         });
-        let retention = settings.audit_retention_days.map(|days| keep_audit(store.clone(), ports.clock.clone(), days));
+        let retention = retention::keep(store.clone(), ports.clock.clone(), settings.audit_retention_days);
         Ok(Self { settings, store, server, api, retention })
     }
 
@@ -163,9 +163,7 @@ impl App {
                 api.task.abort();
             }
         }
-        if let Some(retention) = self.retention {
-            retention.abort();
-        }
+        self.retention.abort();
         if let Err(error) = self.store.close().await {
             error!(%error, "the store could not be closed in order; what was acknowledged is safe");
         }

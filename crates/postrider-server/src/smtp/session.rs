@@ -258,7 +258,7 @@ impl Session {
             }
             Event::MessageRefused { reply } => {
                 info!(%reply, "message refused");
-                self.context.stats.messages_refused.inc();
+                self.context.stats.message_ended(false, self.context.clock.now());
                 self.forget_transaction();
             }
             Event::Reset => self.forget_transaction(),
@@ -489,8 +489,7 @@ impl Session {
     async fn message(&mut self, raw: BytesMut) {
         let taken = self.take(raw).await;
         let is_kept = taken.as_ref().is_ok_and(|taken| taken.outcomes.iter().any(Result::is_ok));
-        let stats = &self.context.stats;
-        if is_kept { &stats.messages_accepted } else { &stats.messages_refused }.inc();
+        self.context.stats.message_ended(is_kept, self.context.clock.now());
         match taken {
             Err(reply) => self.wire.respond(Verdict::Reject(reply)),
             Ok(Taken { id, outcomes, .. }) if self.policy.listener.is_lmtp() => {

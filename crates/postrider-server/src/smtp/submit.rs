@@ -60,8 +60,7 @@ impl Submissions {
         submission: Submission,
     ) -> Result<Submitted, SubmissionError> {
         let taken = self.try_to_take(context, submission).await;
-        let stats = &context.stats;
-        if taken.is_ok() { &stats.messages_accepted } else { &stats.messages_refused }.inc();
+        context.stats.message_ended(taken.is_ok(), context.clock.now());
         taken
     }
 

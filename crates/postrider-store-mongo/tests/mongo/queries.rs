@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use mongodb::bson::{Bson, Document, doc};
+use postrider_core::history::{AddressTraffic, Step, Traffic};
 use postrider_core::query::Query;
 use postrider_core::{Domain, EmailStatus};
 
@@ -56,6 +57,8 @@ async fn no_query_scans_a_collection() {
         "name",
         "changed",
         "deleted",
+        "spans",
+        "hours",
     ] {
         assert!(used(name), "nothing uses the index {name}: {:#?}", explained.keys());
     }
@@ -99,6 +102,7 @@ async fn everything(store: &MongoStore) {
     store.import(exported).await.unwrap();
     outbox(store).await;
     mailboxes::everything(store).await;
+    history(store).await;
     store.sweep().await.unwrap();
     store.health().await.unwrap();
     store.leave(node).await.unwrap();
@@ -135,6 +139,16 @@ async fn outbox(store: &MongoStore) {
     let sweep = OutboxSweep { events_before: NOW, delivered_before: NOW, given_up_before: NOW, count: 10 };
     store.sweep_outbox(sweep).await.unwrap();
     store.drop_calls(endpoint).await.unwrap();
+}
+
+async fn history(store: &MongoStore) {
+    let part = ObjectId::new(NOW);
+    let traffic = TrafficPart { step: Step::Minute, at: NOW, part, traffic: Traffic::default() };
+    let address = AddressPart { at: NOW, ip: [192, 0, 2, 1].into(), part, traffic: AddressTraffic::default() };
+    store.put_history(vec![traffic], vec![address]).await.unwrap();
+    store.history(Step::Minute, NOW, NOW + LEASE).await.unwrap();
+    store.address_history(NOW, NOW + LEASE).await.unwrap();
+    store.sweep_history(NOW + LEASE, 10).await.unwrap();
 }
 
 /// More than a claim looks at one by one.
@@ -242,6 +256,7 @@ async fn every_index_has_its_reason() {
         collections,
         [
             "accounts",
+            "addressHistory",
             "addresses",
             "aliases",
             "attempts",
@@ -255,6 +270,7 @@ async fn every_index_has_its_reason() {
             "entries",
             "events",
             "expunged",
+            "history",
             "localDomains",
             "mailboxes",
             "meta",

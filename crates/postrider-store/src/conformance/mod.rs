@@ -17,6 +17,7 @@ mod filing;
 mod finding;
 mod fixtures;
 mod flags;
+mod history;
 mod lists;
 mod mailbox_model;
 mod mailbox_random;
@@ -210,6 +211,12 @@ checks! { $
         what_somebody_did_is_known_and_how_it_ended
         the_log_comes_in_pages_and_by_filter
         old_entries_are_forgotten
+    }
+    history {
+        what_all_counted_is_added_up
+        what_is_handed_in_again_counts_once
+        what_left_from_each_address_is_added_up
+        old_history_is_forgotten
     }
     suppressions {
         addresses_are_listed_once

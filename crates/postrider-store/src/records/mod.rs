@@ -2,6 +2,7 @@
 
 mod audit;
 mod directory;
+mod history;
 mod lists;
 mod mailboxes;
 mod outbox;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use audit::*;
 pub use directory::*;
+pub use history::*;
 pub use lists::*;
 pub use mailboxes::*;
 pub use outbox::*;
@@ -490,6 +492,8 @@ pub struct StoreHealth {
     pub engine: &'static str,
     /// What is stored, in bytes, as far as the engine can tell.
     pub size_bytes: Option<u64>,
+    /// What the disk that it is on has left, where that is this machine's.
+    pub free_bytes: Option<u64>,
     /// How long a small read took.
     #[serde(skip)]
     pub latency: Duration,

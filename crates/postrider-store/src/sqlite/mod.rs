@@ -14,6 +14,7 @@ mod claims;
 mod codes;
 mod directory;
 mod failure;
+mod history;
 mod list;
 mod mailboxes;
 mod notes;
@@ -37,6 +38,7 @@ mod writer;
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -74,6 +76,7 @@ pub struct SqliteStore {
     is_alone: bool,
     /// The nodes that this store registered: one that is not in the database any more has lost its claims.
     registered: Arc<Mutex<HashSet<NodeId>>>,
+    folder: PathBuf,
 }
 
 impl SqliteStore {
@@ -111,6 +114,7 @@ impl SqliteStore {
             claim_walk: Mutex::default(),
             is_alone,
             registered: Arc::default(),
+            folder: options.path.clone(),
         })
     }
 
@@ -150,7 +154,8 @@ impl Store for SqliteStore {
             Ok(())
         });
         write.await?;
-        Ok(StoreHealth { engine: "sqlite", size_bytes: Some(size_bytes), latency })
+        let free_bytes = free_bytes(&self.folder);
+        Ok(StoreHealth { engine: "sqlite", size_bytes: Some(size_bytes), free_bytes, latency })
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {
@@ -319,4 +324,10 @@ fn size_bytes(connection: &Connection) -> Result<u64> {
     let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
     let page_bytes: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
     Ok(u64::try_from(pages.saturating_mul(page_bytes)).unwrap_or(0))
+}
+
+/// What users without privileges may still write on the disk that a folder is on.
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let space = rustix::fs::statvfs(folder).ok()?;
+    Some(space.f_bavail.saturating_mul(space.f_frsize))
 }

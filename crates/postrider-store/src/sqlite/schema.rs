@@ -10,7 +10,7 @@ use crate::error::StoreError;
 /// Each step leads from the version that is its position to the next. Steps are never changed, only added.
 const MIGRATIONS: &[&str] = &[
     VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9, VERSION_10,
-    VERSION_11, VERSION_12, VERSION_13, VERSION_14,
+    VERSION_11, VERSION_12, VERSION_13, VERSION_14, VERSION_15,
 ];
 
 /// The version of this program's schema, kept in `PRAGMA user_version`.
@@ -255,6 +255,32 @@ CREATE TABLE audit (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX audit_at ON audit (at);
+";
+
+/// What was done when.
+const VERSION_15: &str = "
+CREATE TABLE history (
+    step INTEGER NOT NULL,      -- the length of the span, in seconds
+    at INTEGER NOT NULL,        -- when it begins
+    part BLOB NOT NULL,         -- each process that counts has parts of its own
+    accepted INTEGER NOT NULL,
+    delivered INTEGER NOT NULL,
+    deferred INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    latencies TEXT,             -- JSON: how many deliveries took how long
+    PRIMARY KEY (step, at, part)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE address_history (
+    at INTEGER NOT NULL,        -- when the hour begins
+    ip TEXT NOT NULL,
+    part BLOB NOT NULL,
+    delivered INTEGER NOT NULL,
+    deferred INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    origins TEXT,               -- JSON: attempts by who chose the address
+    PRIMARY KEY (at, ip, part)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The suppression list.

@@ -46,6 +46,9 @@ fn looked_up(state: &AppState, health: Option<StoreHealth>, queue: Option<QueueS
         if let Some(bytes) = health.size_bytes {
             metrics::STORE_SIZE_BYTES.fractional_gauge(&registry).set(bytes as f64);
         }
+        if let Some(bytes) = health.free_bytes {
+            metrics::STORE_FREE_BYTES.fractional_gauge(&registry).set(bytes as f64);
+        }
     }
     if let Some(queue) = queue {
         let emails = metrics::QUEUE_EMAILS.gauges(&registry);

@@ -11,6 +11,7 @@ mod domains;
 pub(crate) mod emails;
 pub(crate) mod events;
 mod health;
+pub(crate) mod history;
 mod ip_selection;
 mod log;
 mod metrics;
@@ -42,10 +43,12 @@ fn described() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(openapi::frame())
         .routes(open(routes!(health::health)))
         .routes(read(routes!(metrics::metrics)))
+        .routes(read(routes!(history::show::show)))
         .routes(read(routes!(queue::stats::stats)))
         .routes(read(routes!(queue::domains::list)))
         .routes(read(routes!(smtp::stats::stats)))
         .routes(read(routes!(ip_selection::stats::stats)))
+        .routes(read(routes!(ip_selection::addresses::addresses)))
         .routes(admin(routes!(ip_selection::clear_cache::clear_cache)))
         .routes(admin(routes!(ip_selection::test::test)))
         .routes(read(routes!(emails::list::list)))

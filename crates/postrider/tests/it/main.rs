@@ -39,6 +39,7 @@ mod directory_cli;
 mod dkim;
 mod dmarc;
 mod dns_cli;
+mod history;
 mod imap_append;
 mod imap_clients;
 mod imap_compress;

@@ -1,0 +1,3 @@
+//! `/api/history`: what was done when.
+
+pub(crate) mod show;
