@@ -1,7 +1,8 @@
 // What pages do beyond being read: forms that call the API, live regions, keys, completion. Pages work without it, but for changes.
 //
 // Nothing here knows a page. What a page wants is said in its attributes:
-//   data-live                 a region (with an id) that is fetched anew when something happens
+//   data-live                 a region (with an id) that is fetched anew when something happens to mail
+//   data-live="asked"         ... only after a form of the page has changed something
 //   data-live-email="ID"      ... only when it happens to this e-mail;  data-live-seconds="N"  also every so often
 //   data-api="METHOD /path"   a form that calls the API; {name} in the path is taken from its fields
 //   data-confirm="text"       asks first; with data-dry-run the call is made with dryRun, and {member} is taken from its answer
@@ -277,7 +278,7 @@ function restart() {
   soon();
 }
 
-if ($('[data-live]')) {
+if ($('[data-live]:not([data-live="asked"])')) {
   follow();
   // A page that nobody sees asks for nothing, and catches up when it is seen again.
   page.addEventListener('visibilitychange', () => {

@@ -15,7 +15,6 @@ pub(super) struct Address {
 }
 
 impl Address {
-    #[cfg_attr(not(test), expect(dead_code, reason = "no page makes one yet"))]
     pub(super) fn new(path: impl Into<String>) -> Self {
         Self { path: path.into(), pairs: Vec::new() }
     }

@@ -7,10 +7,12 @@
 //! To add a page: a template that extends `layout.html`, a file here with its handler, a line in [`frame::PLACES`] and a route below.
 
 mod address;
+mod administration;
 mod assets;
 mod emails;
 mod format;
 mod frame;
+mod paging;
 mod problem;
 mod sign_in;
 
@@ -33,8 +35,22 @@ pub(crate) fn routes() -> Router<AppState> {
     let read = Router::new()
         .route("/", get(async || Redirect::temporary("/emails")))
         .route("/emails", get(emails::list::list))
+        .route("/domains", get(administration::domains::list))
+        .route("/domains/{domain}", get(administration::domain::show))
+        .route("/domains/{domain}/dns", get(administration::domain::dns))
+        .route("/users", get(administration::users::list))
+        .route("/users/aliases", get(administration::aliases::list))
+        .route("/users/{address}", get(administration::user::show))
+        .route("/suppressions", get(administration::suppressions::list))
         .route(SIGN_OUT_PATH, post(sign_in::sign_out));
-    open.merge(of_scope(read, Scope::Read))
+    let admin = Router::new()
+        .route("/webhooks", get(administration::webhooks::list))
+        .route("/webhooks/deliveries", get(administration::deliveries::list))
+        .route("/webhooks/deliveries/{id}", get(administration::deliveries::show))
+        .route("/tokens", get(administration::tokens::list))
+        .route("/settings", get(administration::settings::show))
+        .route("/audit", get(administration::audit::list));
+    open.merge(of_scope(read, Scope::Read)).merge(of_scope(admin, Scope::Admin))
 }
 
 fn of_scope(routes: Router<AppState>, scope: Scope) -> Router<AppState> {

@@ -65,6 +65,7 @@ mod mongodb_nodes;
 mod mongodb_outage;
 mod mongodb_reader;
 mod nodes;
+mod pages_administration;
 mod process;
 mod quarantine;
 mod queue_orders;

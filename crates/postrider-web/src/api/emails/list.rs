@@ -15,7 +15,7 @@ use crate::view::{Cursor, EmailPageView, FilterMark};
 pub(in crate::api) const LIMIT_DEFAULT: u64 = 20;
 pub(in crate::api) const LIMIT_MAX: u64 = 100;
 /// Pages behind this one are reached with cursors, or with `to`.
-pub(in crate::api) const PAGE_MAX: u64 = 1_000_000;
+pub(crate) const PAGE_MAX: u64 = 1_000_000;
 
 const PARAMETERS: &[&str] = &[
     "page",
@@ -129,7 +129,7 @@ impl Request {
     }
 }
 
-pub(in crate::api) fn number(text: &str, max: u64) -> Result<u64, String> {
+pub(crate) fn number(text: &str, max: u64) -> Result<u64, String> {
     let allowed = || format!("{text:?} is no number from 1 to {max}");
     text.parse().ok().filter(|number| (1..=max).contains(number)).ok_or_else(allowed)
 }

@@ -1,0 +1,110 @@
+//! `GET /audit`: who changed what, by API, page or command line.
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::Uri;
+use postrider_core::Timestamp;
+use postrider_store::{AuditEntry, AuditFilter, AuditOutcome};
+
+use crate::AppState;
+use crate::extract::Parameters;
+use crate::pages::address::Address;
+use crate::pages::format::When;
+use crate::pages::frame::{Frame, Page, Visit};
+use crate::pages::paging::{Paging, ROWS, page_of};
+use crate::problem::Problem;
+
+const PLACE: &str = "/audit";
+
+#[derive(Template)]
+#[template(path = "administration/audit.html")]
+pub(in crate::pages) struct AuditPage {
+    frame: Frame,
+    asked: Asked,
+    rows: Vec<Row>,
+    paging: Paging,
+}
+
+/// What the form says.
+#[derive(Default)]
+struct Asked {
+    actor: String,
+    action: String,
+    target: String,
+    from: String,
+    to: String,
+}
+
+impl Asked {
+    fn is_nothing(&self) -> bool {
+        [&self.actor, &self.action, &self.target, &self.from, &self.to].iter().all(|text| text.is_empty())
+    }
+}
+
+struct Row {
+    entry: AuditEntry,
+    at: When,
+    details: String,
+}
+
+impl Row {
+    fn outcome(&self) -> &'static str {
+        self.entry.outcome.map_or("no end known", AuditOutcome::as_str)
+    }
+
+    fn class(&self) -> &'static str {
+        match self.entry.outcome {
+            Some(AuditOutcome::Done) => "good",
+            Some(AuditOutcome::Failed) => "bad",
+            Some(AuditOutcome::Refused) | None => "wait",
+        }
+    }
+}
+
+pub(in crate::pages) async fn list(
+    State(state): State<AppState>,
+    visit: Visit,
+    uri: Uri,
+) -> Result<Page<AuditPage>, Problem> {
+    let here = Address::of(&uri);
+    let mut parameters = Parameters::of(&uri)?;
+    let said = |name: &str| here.get(name).unwrap_or_default().to_owned();
+    let asked = Asked {
+        actor: said("actor"),
+        action: said("action"),
+        target: said("target"),
+        from: said("from"),
+        to: said("to"),
+    };
+    let page = page_of(&mut parameters)?;
+    let time = |text: &str| {
+        let allowed = || "it is a time as 2026-11-22T13:39:40Z, or a date as 2026-11-22".to_owned();
+        Timestamp::parse_rfc3339(text).ok_or_else(allowed)
+    };
+    let filter = AuditFilter {
+        from: parameters.read("from", time)?,
+        to: parameters.read("to", time)?,
+        actor: parameters.text("actor"),
+        action: parameters.text("action"),
+        target: parameters.text("target"),
+    };
+    parameters.finish(&["page", "actor", "action", "target", "from", "to"])?;
+    let found = state.store.audit_entries(&filter, page, ROWS).await?;
+    let row = |mut entry: AuditEntry| Row {
+        at: When::new(entry.at, visit.now),
+        details: entry.details.take().map(|text| indented(&text)).unwrap_or_default(),
+        entry,
+    };
+    Ok(Page(AuditPage {
+        frame: visit.frame("Audit", PLACE),
+        asked,
+        rows: found.entries.into_iter().map(row).collect(),
+        paging: Paging::new(&here, page, found.total),
+    }))
+}
+
+/// JSON as people read it.
+pub(super) fn indented(json: &str) -> String {
+    let parsed = serde_json::from_str::<serde_json::Value>(json);
+    parsed.ok().and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or_else(|| json.to_owned())
+}
