@@ -24,6 +24,7 @@ pub mod query;
 pub mod queue;
 pub mod retry;
 mod schema;
+pub mod simulation;
 pub mod source;
 pub mod spf;
 pub mod submission;

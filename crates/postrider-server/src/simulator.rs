@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::BytesMut;
 use postrider_core::Clock;
+use postrider_core::simulation::Behaviour;
 use postrider_wire::smtp::reply::Reply;
 use postrider_wire::smtp::server::{Event, ServerConfig, Session, Verdict};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,8 +20,6 @@ use tracing::{debug, warn};
 use crate::listen::ACCEPT_RETRY;
 use crate::stream::Stream;
 
-/// No answer is held back for longer, whatever the address says.
-const SLOW_SECONDS_MAX: u64 = 3600;
 /// Addresses whose deferrals are counted.
 const COUNTED_MAX: usize = 10_000;
 
@@ -38,20 +36,6 @@ struct Shared {
     config: Arc<ServerConfig>,
     /// How often each sender and recipient with `defer+CODExN` was deferred since it was last accepted.
     deferrals: Mutex<HashMap<(String, String), u32>>,
-}
-
-/// What the local part of an address asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Behaviour {
-    Accept,
-    Refuse(Reply),
-    /// `times`: then it is accepted; `None`: never.
-    Defer {
-        reply: Reply,
-        times: Option<u32>,
-    },
-    Slow(Duration),
-    Drop,
 }
 
 impl Simulator {
@@ -142,9 +126,8 @@ impl Shared {
     async fn answer(&self, sender: &str, recipient: &str) -> Option<Verdict> {
         match Behaviour::of(recipient) {
             Behaviour::Accept => Some(Verdict::Accept),
-            Behaviour::Refuse(reply) => Some(Verdict::Reject(reply)),
-            Behaviour::Defer { reply, times: None } => Some(Verdict::Reject(reply)),
-            Behaviour::Defer { reply, times: Some(times) } => {
+            Behaviour::Refuse { code } | Behaviour::Defer { code, times: None } => Some(Verdict::Reject(refusal(code))),
+            Behaviour::Defer { code, times: Some(times) } => {
                 let key = (sender.to_owned(), recipient.to_owned());
                 let mut deferrals = self.deferrals.lock().unwrap_or_else(PoisonError::into_inner);
                 if deferrals.len() >= COUNTED_MAX {
@@ -156,41 +139,13 @@ impl Shared {
                     return Some(Verdict::Accept);
                 }
                 *count += 1;
-                Some(Verdict::Reject(reply))
+                Some(Verdict::Reject(refusal(code)))
             }
             Behaviour::Slow(duration) => {
                 self.clock.sleep(duration).await;
                 Some(Verdict::Accept)
             }
             Behaviour::Drop => None,
-        }
-    }
-}
-
-impl Behaviour {
-    /// Reads `bounce+550`, `defer+451`, `defer+451x2`, `slow+5`, `drop`; anything else is accepted.
-    fn of(recipient: &str) -> Self {
-        let local = recipient.rsplit_once('@').map_or(recipient, |(local, _)| local).to_ascii_lowercase();
-        let (verb, detail) = local.split_once('+').unwrap_or((&local, ""));
-        match verb {
-            "bounce" => {
-                let code = detail.parse().ok().filter(|code| (500..600).contains(code)).unwrap_or(550);
-                Self::Refuse(refusal(code))
-            }
-            "defer" => {
-                let (code, times) = match detail.split_once('x') {
-                    Some((code, times)) => (code, times.parse().ok()),
-                    None => (detail, None),
-                };
-                let code = code.parse().ok().filter(|code| (400..500).contains(code)).unwrap_or(451);
-                Self::Defer { reply: refusal(code), times }
-            }
-            "slow" => {
-                let seconds = detail.parse().unwrap_or(5);
-                Self::Slow(Duration::from_secs(u64::min(seconds, SLOW_SECONDS_MAX)))
-            }
-            "drop" => Self::Drop,
-            _ => Self::Accept,
         }
     }
 }
@@ -215,24 +170,6 @@ fn refusal(code: u16) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_local_part_decides() {
-        let code = |behaviour| match behaviour {
-            Behaviour::Refuse(reply) => (reply.code, None),
-            Behaviour::Defer { reply, times } => (reply.code, times),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(code(Behaviour::of("bounce+550@example.org")), (550, None));
-        assert_eq!(code(Behaviour::of("Bounce+554@example.org")), (554, None));
-        assert_eq!(code(Behaviour::of("bounce@example.org")), (550, None));
-        assert_eq!(code(Behaviour::of("defer+451@example.org")), (451, None));
-        assert_eq!(code(Behaviour::of("defer+421x2@example.org")), (421, Some(2)));
-        assert_eq!(code(Behaviour::of("defer+999@example.org")), (451, None));
-        assert_eq!(Behaviour::of("slow+7@example.org"), Behaviour::Slow(Duration::from_secs(7)));
-        assert_eq!(Behaviour::of("drop@example.org"), Behaviour::Drop);
-        assert_eq!(Behaviour::of("bouncer@example.org"), Behaviour::Accept);
-    }
 
     #[tokio::test]
     async fn defers_as_often_as_asked_and_begins_anew() {

@@ -11,6 +11,7 @@ mod extract;
 mod hardening;
 mod pages;
 mod problem;
+mod queue_look;
 mod requests;
 mod scope;
 mod streams;
@@ -36,6 +37,7 @@ pub use crate::administration::{Administration, AdministrationError};
 use crate::auth::Guard;
 pub use crate::auth::RateLimits;
 use crate::problem::Problem;
+use crate::queue_look::QueueLook;
 use crate::requests::RequestStats;
 use crate::streams::Streams;
 
@@ -75,6 +77,15 @@ pub(crate) struct AppState {
     pub(crate) summaries: Arc<api::Summaries>,
     /// Requests with a key that are under way.
     pub(crate) under_way: Arc<api::UnderWay>,
+    pub(crate) queue_look: Arc<QueueLook>,
+}
+
+impl AppState {
+    /// To be called when deliveries were changed by an order.
+    pub(crate) fn queue_changed(&self) {
+        self.control.kick_queue();
+        self.queue_look.forget();
+    }
 }
 
 /// The API and the pages as one service.
@@ -92,6 +103,7 @@ pub fn router(web: Web) -> Router {
         streams: Arc::default(),
         summaries: Arc::new(api::Summaries::new()),
         under_way: Arc::default(),
+        queue_look: Arc::default(),
     };
     // The order of the layers, from the outside in: every answer gets the security headers, those of refused and of
     // timed-out requests too.

@@ -9,6 +9,7 @@
 //   data-done="text"          said afterwards; data-then="/path/{id}" goes there; data-show="member" shows it once
 //   data-type, data-empty     of a field: how its value is read, and whether an empty one is null
 //   data-bulk                 a form for the rows that are selected, or for all that match
+//   data-tail="/path"         rows that an event stream adds to; each is a copy of the template data-tail-row, its data-slots filled
 
 const page = document;
 const $ = (selector, within = page) => within.querySelector(selector);
@@ -289,6 +290,80 @@ if ($('[data-live]:not([data-live="asked"])')) {
     setInterval(() => { if (page.visibilityState === 'visible') soon(); }, seconds * 1000);
   }
 }
+
+// ---- Tails: rows that a stream adds to, the newest last ----
+
+const TAIL_ROWS_MAX = 2000;
+
+function fill(row, record) {
+  for (const slot of $$('[data-slot]', row)) {
+    const value = record[slot.dataset.slot];
+    if (value === null || value === undefined) { slot.remove(); continue; }
+    if (slot.dataset.slotHref !== undefined) { slot.setAttribute('href', slot.dataset.slotHref + encodeURIComponent(value)); continue; }
+    if (slot.dataset.slotClass !== undefined) slot.classList.add(value);
+    if (slot.tagName === 'TIME') {
+      slot.dateTime = slot.title = value;
+      slot.textContent = value.slice(11, 23);
+    } else if (typeof value === 'object') {
+      slot.textContent = Object.entries(value).map(([name, text]) => `${name}=${text}`).join(' ');
+    } else {
+      slot.textContent = value;
+    }
+  }
+  return row;
+}
+
+function tail(list) {
+  const box = list.closest('.tail');
+  const pause = $(`[data-tail-pause="#${list.id}"]`);
+  const template = $(list.dataset.tailRow).content;
+  const address = new URL(list.dataset.tail, location.href);
+  let stream;
+  let isPaused = false;
+
+  const toEnd = () => { box.scrollTop = box.scrollHeight; };
+
+  const add = ({ records, missed }) => {
+    // Who reads what was before is left where they are.
+    const isAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 60;
+    if (missed) tell('Some records came too fast, or before the server was started anew: they are not shown.');
+    if (records.length) $('[data-tail-empty]', list)?.remove();
+    list.append(...records.map((record) => fill(page.importNode(template, true), record)));
+    while (list.childElementCount > TAIL_ROWS_MAX) list.firstElementChild.remove();
+    if (isAtEnd) toEnd();
+  };
+
+  const close = () => { stream?.close(); stream = undefined; };
+  const open = () => {
+    close();
+    if (isPaused || page.visibilityState !== 'visible') return;
+    const opened = stream = new EventSource(address);
+    opened.addEventListener('open', () => showLive('on'));
+    opened.addEventListener('error', () => {
+      showLive('off');
+      if (opened.readyState === 2) setTimeout(() => { if (stream === opened) open(); }, 5000);
+    });
+    opened.addEventListener(list.dataset.tailEvent, (event) => {
+      address.searchParams.set('after', event.lastEventId);
+      add(JSON.parse(event.data));
+    });
+  };
+
+  if (pause) {
+    pause.hidden = false;
+    pause.addEventListener('click', () => {
+      isPaused = !isPaused;
+      pause.setAttribute('aria-pressed', String(isPaused));
+      pause.textContent = isPaused ? 'Go on' : 'Pause';
+      if (!isPaused) toEnd();
+      open();
+    });
+  }
+  page.addEventListener('visibilitychange', open);
+  toEnd();
+  open();
+}
+$$('[data-tail]').forEach(tail);
 
 // ---- Times ----
 

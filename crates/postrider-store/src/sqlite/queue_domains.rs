@@ -22,6 +22,11 @@ const DOMAINS_SQL: &str = "
     WHERE substr(domain, 1, length(?1)) = ?1
     GROUP BY domain HAVING depth > 0";
 
+/// All that waits for a domain is gone through, so it must be in the index.
+const WAITING_SQL: &str = "
+    SELECT min(due_at), min(email) FROM deliveries INDEXED BY deliveries_claimable
+    WHERE domain = ?1 AND owner IS NULL AND status <= 1";
+
 /// The most first. `page` counts from 1.
 pub(super) fn page(
     connection: &Connection,
@@ -31,16 +36,15 @@ pub(super) fn page(
 ) -> Result<QueueDomainPage, StoreError> {
     let transaction = connection.unchecked_transaction()?;
     let prefix = filter.prefix.as_deref().unwrap_or_default().to_ascii_lowercase();
-    let total: i64 = transaction
-        .prepare_cached(&format!("SELECT count(*) FROM ({DOMAINS_SQL})"))?
-        .query_row([&prefix], |row| row.get(0))?;
     let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let skipped = number(page.saturating_sub(1).saturating_mul(limit));
-    let mut statement =
-        transaction.prepare_cached(&format!("{DOMAINS_SQL} ORDER BY depth DESC, domain LIMIT ?2 OFFSET ?3"))?;
+    // All of them are gone through once, to be counted and sorted.
+    let sql = format!("SELECT *, count(*) OVER () FROM ({DOMAINS_SQL}) ORDER BY depth DESC, domain LIMIT ?2 OFFSET ?3");
+    let mut statement = transaction.prepare_cached(&sql)?;
     let mut rows = statement.query((&prefix, number(limit), skipped))?;
-    let mut domains = Vec::new();
+    let (mut domains, mut total) = (Vec::new(), 0_i64);
     while let Some(row) = rows.next()? {
+        total = row.get(7)?;
         let name = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
         let count = |column: usize| Ok::<_, StoreError>(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0));
         let is_deferred = count(5)? > 0;
@@ -56,17 +60,17 @@ pub(super) fn page(
             last_error: if is_deferred { last_error(&transaction, name)? } else { None },
         });
     }
+    if domains.is_empty() && skipped > 0 {
+        let sql = format!("SELECT count(*) FROM ({DOMAINS_SQL})");
+        total = transaction.prepare_cached(&sql)?.query_row([&prefix], |row| row.get(0))?;
+    }
     Ok(QueueDomainPage { domains, total: u64::try_from(total).unwrap_or(0) })
 }
 
 /// When the next delivery that nobody has taken on is due, and when the oldest e-mail of all was accepted.
 fn times(connection: &Connection, domain: &str) -> rusqlite::Result<(Option<Timestamp>, Option<Timestamp>)> {
-    let (due_at, waiting): (Option<i64>, Option<i64>) = connection
-        .prepare_cached(
-            "SELECT min(due_at), min(email) FROM deliveries INDEXED BY deliveries_claimable
-             WHERE domain = ?1 AND owner IS NULL AND status <= 1",
-        )?
-        .query_row([domain], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (due_at, waiting): (Option<i64>, Option<i64>) =
+        connection.prepare_cached(WAITING_SQL)?.query_row([domain], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let owned: Option<i64> = connection
         .prepare_cached(
             "SELECT min(email) FROM deliveries INDEXED BY deliveries_owned
@@ -91,4 +95,22 @@ fn times(connection: &Connection, domain: &str) -> rusqlite::Result<(Option<Time
 fn last_error(connection: &Connection, domain: &str) -> rusqlite::Result<Option<String>> {
     let mut statement = connection.prepare_cached("SELECT error FROM domain_errors WHERE domain = ?1")?;
     statement.query_row([domain], |row| row.get(0)).optional()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{SqliteOptions, SqliteStore};
+
+    use super::*;
+
+    #[test]
+    fn what_waits_is_answered_from_the_index_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(SqliteStore::open(SqliteOptions::new(folder.path())).unwrap());
+        let connection = Connection::open(folder.path().join("postrider.db")).unwrap();
+        let plan: String = connection
+            .query_row(&format!("EXPLAIN QUERY PLAN {WAITING_SQL}"), ["example.org"], |row| row.get("detail"))
+            .unwrap();
+        assert!(plan.contains("USING COVERING INDEX deliveries_claimable"), "{plan}");
+    }
 }

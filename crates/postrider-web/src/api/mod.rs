@@ -29,6 +29,7 @@ use utoipa_axum::routes;
 
 pub(crate) use emails::send::UnderWay;
 pub(crate) use events::summary::Summaries;
+pub(crate) use log::filter as log_filter;
 
 use crate::AppState;
 use crate::scope::{admin, open, read, send};

@@ -30,14 +30,17 @@ pub(super) struct Place {
 
 /// All pages that one goes to, in the order of the way there.
 pub(super) const PLACES: &[Place] = &[
+    Place { path: "/queue", title: "Queue", scope: Scope::Read },
     Place { path: "/emails", title: "E-mails", scope: Scope::Read },
     Place { path: "/webhooks", title: "Webhooks", scope: Scope::Admin },
     Place { path: "/domains", title: "Domains", scope: Scope::Read },
     Place { path: "/users", title: "Users", scope: Scope::Read },
     Place { path: "/suppressions", title: "Suppressions", scope: Scope::Read },
     Place { path: "/tokens", title: "Tokens", scope: Scope::Admin },
+    Place { path: "/simulator", title: "Simulator", scope: Scope::Read },
     Place { path: "/settings", title: "Settings", scope: Scope::Admin },
     Place { path: "/audit", title: "Audit", scope: Scope::Admin },
+    Place { path: "/log", title: "Log", scope: Scope::Admin },
 ];
 
 /// A request for a page.

@@ -12,9 +12,12 @@ mod assets;
 mod emails;
 mod format;
 mod frame;
+mod log;
 mod paging;
 mod problem;
+mod queue;
 mod sign_in;
+mod simulator;
 
 use axum::response::Redirect;
 use axum::routing::{get, post};
@@ -34,6 +37,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route(SIGN_IN_PATH, get(sign_in::form).post(sign_in::sign_in));
     let read = Router::new()
         .route("/", get(async || Redirect::temporary("/emails")))
+        .route("/queue", get(queue::queue))
         .route("/emails", get(emails::list::list))
         .route("/domains", get(administration::domains::list))
         .route("/domains/{domain}", get(administration::domain::show))
@@ -42,6 +46,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/users/aliases", get(administration::aliases::list))
         .route("/users/{address}", get(administration::user::show))
         .route("/suppressions", get(administration::suppressions::list))
+        .route("/simulator", get(simulator::simulator))
         .route(SIGN_OUT_PATH, post(sign_in::sign_out));
     let admin = Router::new()
         .route("/webhooks", get(administration::webhooks::list))
@@ -49,7 +54,8 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/webhooks/deliveries/{id}", get(administration::deliveries::show))
         .route("/tokens", get(administration::tokens::list))
         .route("/settings", get(administration::settings::show))
-        .route("/audit", get(administration::audit::list));
+        .route("/audit", get(administration::audit::list))
+        .route("/log", get(log::log));
     open.merge(of_scope(read, Scope::Read)).merge(of_scope(admin, Scope::Admin))
 }
 

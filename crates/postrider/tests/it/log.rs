@@ -196,3 +196,40 @@ async fn nobody_takes_all_streams() {
     drop(own.pop());
     eventually("room for one", async || (world.follow("", "").await.status == 200).then_some(())).await;
 }
+
+#[tokio::test]
+async fn the_page_shows_records_and_goes_on_with_them() {
+    let world = world().await;
+    let id = world.send(HOSTILE, "yes@example.org").await;
+    world.wait_for(&format!("?email={id}"), 2).await;
+    let page = async |query: &str| {
+        let request = HttpRequest::get(&format!("/log{query}")).header("accept", "text/html").bearer(TOKEN);
+        let response = request.send(world.site.api()).await;
+        (response.status, response.text())
+    };
+    let (status, all) = page("").await;
+    assert_eq!(status, 200, "{all}");
+    assert!(all.contains("<strong>accepted</strong>") && all.contains("<strong>listening</strong>"), "{all}");
+    assert!(all.contains("&#60;script&#62;alert(1)") && !all.contains("<script>alert"), "{all}");
+    let (_, of_email) = page(&format!("?email={id}")).await;
+    assert_eq!(of_email.matches("class=\"status info\"").count(), 2, "{of_email}");
+    assert!(of_email.contains(&format!("href=\"/emails/{id}\"")), "{of_email}");
+
+    // It goes on where the page ends, with the same filter.
+    let tail = of_email.split("data-tail=\"").nth(1).unwrap().split('"').next().unwrap().replace("&amp;", "&");
+    assert!(tail.starts_with("/api/log/follow?after=") && tail.ends_with(&format!("&email={id}")), "{tail}");
+    let mut follower = world.follow(&tail["/api/log/follow".len()..], "").await;
+    assert_eq!(follower.status, 200);
+    let delete = HttpRequest::delete(&format!("/api/emails/{id}")).bearer(TOKEN).send(world.site.api()).await;
+    assert_eq!(delete.status, 204);
+    let told = follower.next().await;
+    assert_eq!(messages(told.data["records"].as_array().unwrap()), ["an e-mail was deleted by request"]);
+
+    let (_, warnings) = page("?level=error").await;
+    assert!(
+        warnings.contains("Nothing that matches was logged.") && warnings.contains("value=\"error\" selected"),
+        "{warnings}"
+    );
+    let (status, wrong) = page("?level=%22%3E%3Cscript%3E").await;
+    assert!(status == 400 && wrong.contains("level is wrong") && !wrong.contains("\"><script>"), "{wrong}");
+}

@@ -66,6 +66,8 @@ mod mongodb_outage;
 mod mongodb_reader;
 mod nodes;
 mod pages_administration;
+mod pages_queue;
+mod pages_simulator;
 mod process;
 mod quarantine;
 mod queue_orders;

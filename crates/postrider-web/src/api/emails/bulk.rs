@@ -186,7 +186,7 @@ async fn order(state: &AppState, ids: &[ObjectId], order: Order, done: &mut Done
     }
     (done.changed, done.recalled, done.sending) = (total.changed, total.recalled, total.sending);
     if !total.is_nothing() {
-        state.control.kick_queue();
+        state.queue_changed();
     }
     Ok(())
 }

@@ -71,7 +71,7 @@ async fn give(
     let selection = Selection { emails: vec![id], ..Selection::default() };
     let ordered = state.store.order(selection, order, state.clock.now()).await?;
     if !ordered.is_nothing() {
-        state.control.kick_queue();
+        state.queue_changed();
         let (changed, recalled) = (ordered.changed, ordered.recalled);
         tracing::info!(email = %id, ?order, changed, recalled, "an order was given by request");
         return show::find(state, id).await.map(Json);

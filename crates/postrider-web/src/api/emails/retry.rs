@@ -28,7 +28,7 @@ pub(in crate::api) async fn retry(
     let selection = Selection { emails: vec![id], ..Selection::default() };
     let ordered = state.store.order(selection, Order::Retry, state.clock.now()).await?;
     if ordered.changed > 0 {
-        state.control.kick_queue();
+        state.queue_changed();
         tracing::info!(email = %id, deliveries = ordered.changed, "deliveries are tried again by request");
         return show::find(&state, id).await.map(Json);
     }

@@ -8,10 +8,10 @@ use postrider_core::LogFilter;
 use crate::extract::Parameters;
 use crate::problem::Problem;
 
-/// The parameters that both share.
+/// The parameters of a filter.
 const FILTER: [&str; 3] = ["level", "q", "email"];
 
-fn filter(parameters: &mut Parameters) -> Result<LogFilter, Problem> {
+pub(crate) fn filter(parameters: &mut Parameters) -> Result<LogFilter, Problem> {
     let (level, email) = (parameters.parsed("level")?, parameters.parsed("email")?);
     Ok(LogFilter::new(level, email, parameters.text("q").as_deref()))
 }

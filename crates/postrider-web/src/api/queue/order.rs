@@ -120,7 +120,7 @@ async fn give(
     }
     audit.note("result", &ordered);
     if !ordered.is_nothing() {
-        state.control.kick_queue();
+        state.queue_changed();
         let (changed, recalled) = (ordered.changed, ordered.recalled);
         tracing::info!(?order, changed, recalled, "an order was given by request");
     }
