@@ -154,6 +154,8 @@ async fn walk(postrider: &TestPostrider, token: &str) -> BTreeMap<String, String
         if !response.header("content-type").is_some_and(|kind| kind.starts_with("text/html")) {
             continue;
         }
+        // With "no-referrer", browsers say "Origin: null" of the pages' own forms, and nobody could sign in.
+        assert_eq!(response.header("referrer-policy"), Some("same-origin"), "{path}");
         let html = response.text();
         for element in elements(&html).iter().filter(|element| element.name == "a") {
             let Some(to) = element.get("href").filter(|to| to.starts_with('/')) else { continue };
