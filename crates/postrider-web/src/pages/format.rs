@@ -84,6 +84,17 @@ impl fmt::Display for Grouped {
     }
 }
 
+/// So many things, by the word for one and that for several.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Counted(pub(super) u64, pub(super) &'static str, pub(super) &'static str);
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(count, one, several) = self;
+        write!(f, "{} {}", Grouped(*count), if *count == 1 { one } else { several })
+    }
+}
+
 /// Bytes in the unit that people read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Size(pub(super) u64);
@@ -128,6 +139,12 @@ mod tests {
         for (number, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(Grouped(number).to_string(), expected);
         }
+    }
+
+    #[test]
+    fn one_thing_is_not_several() {
+        let users = |count| Counted(count, "user", "users").to_string();
+        assert_eq!([0, 1, 2, 1234].map(users), ["0 users", "1 user", "2 users", "1,234 users"]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where a page of a list stands, by number, and the ways to its neighbours.
 
 use super::address::Address;
-use super::format::Grouped;
+use super::format::{Counted, Grouped};
 use crate::api::emails::list::{PAGE_MAX, number};
 use crate::extract::Parameters;
 use crate::problem::Problem;
@@ -32,6 +32,13 @@ impl Paging {
             // From behind the end the way leads to the last page.
             previous: (page > 1).then(|| to((page - 1).min(pages))),
         }
+    }
+}
+
+impl Paging {
+    /// How many there are, by the words for one and for several.
+    pub(super) fn counted(&self, one: &'static str, several: &'static str) -> Counted {
+        Counted(self.total.0, one, several)
     }
 }
 

@@ -392,10 +392,10 @@ async fn lists_are_searched_and_come_in_pages() {
     let second = text("/suppressions?page=2").await;
     assert!(second.contains("gone09@") && !second.contains("rel=\"next\"") && second.contains("Page 2 of 2"));
     let found = text("/suppressions?q=GONE07&reason=manual").await;
-    assert!(found.contains("1 addresses") && found.contains("gone07@") && !found.contains("gone08@"));
+    assert!(found.contains("1 address,") && found.contains("gone07@") && !found.contains("gone08@"));
     assert!(text("/suppressions?q=nobody").await.contains("Nothing matches"));
     let changed = text("/audit?action=suppression.add&target=gone07").await;
-    assert!(changed.contains("1 changes") && changed.contains("suppression.add") && changed.contains("local"));
+    assert!(changed.contains("1 change,") && changed.contains("suppression.add") && changed.contains("local"));
     let settings = text("/settings?q=ALLOWED_DOMAINS").await;
     assert!(settings.contains("<code>local.test</code>") && settings.contains("environment"), "{settings}");
     assert!(!text("/settings?set=only").await.contains("s-RETRY_FACTOR"));

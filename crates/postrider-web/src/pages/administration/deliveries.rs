@@ -12,13 +12,16 @@ use super::webhooks::{PLACE, count};
 use crate::AppState;
 use crate::extract::{Id, Parameters};
 use crate::pages::address::Address;
-use crate::pages::format::{Grouped, When};
+use crate::pages::format::{Counted, Grouped, When};
 use crate::pages::frame::{Frame, Page, Visit};
 use crate::pages::paging::{Paging, ROWS, page_of};
 use crate::problem::Problem;
 
 /// What the address says where calls of any state are asked for. Without it, those are shown that somebody should look at.
 const ALL: &str = "all";
+
+const GIVEN_UP: &str = "call that was given up";
+const GIVEN_UP_SEVERAL: &str = "calls that were given up";
 
 const PARAMETERS: &[&str] = &["page", "state", "endpoint", "type", "email", "from", "to"];
 
@@ -33,7 +36,7 @@ pub(in crate::pages) struct DeliveriesPage {
     paging: Paging,
     /// The same filter, for the API to replay what was given up of it.
     replay: Address,
-    given_up: Grouped,
+    given_up: Counted,
 }
 
 /// A link that restricts the list.
@@ -55,6 +58,10 @@ struct Row {
 impl Row {
     fn class(&self) -> &'static str {
         class_of(self.call.state)
+    }
+
+    fn tries(&self) -> Counted {
+        Counted(u64::from(self.call.tries), "try", "tries")
     }
 
     /// How the last try ended.
@@ -115,7 +122,7 @@ pub(in crate::pages) async fn list(
         others: others(&here),
         rows: found.calls.into_iter().map(row).collect(),
         paging: Paging::new(&here, page, found.total),
-        given_up: Grouped(store.calls(&given_up, 1, 0).await?.total),
+        given_up: Counted(store.calls(&given_up, 1, 0).await?.total, GIVEN_UP, GIVEN_UP_SEVERAL),
         replay,
     }))
 }

@@ -10,7 +10,7 @@ use super::user::user_address;
 use crate::AppState;
 use crate::extract::DomainInPath;
 use crate::pages::address::Address;
-use crate::pages::format::{Grouped, When};
+use crate::pages::format::{Counted, Grouped, When};
 use crate::pages::frame::{Frame, Page, Visit};
 use crate::problem::Problem;
 use crate::view::directory::DomainView;
@@ -64,7 +64,7 @@ pub(in crate::pages) struct DnsPage {
     records: Vec<Record>,
     keys: Vec<Key>,
     /// Records that are not as they should be.
-    troubles: usize,
+    troubles: Counted,
 }
 
 struct Record(DnsRecordView);
@@ -129,9 +129,11 @@ pub(in crate::pages) async fn dns(
         signs_from: key.signs_from.map(|at| When::new(at, visit.now)),
         key,
     };
+    let is_trouble = |record: &&DnsRecordView| matches!(record.state, DnsState::Wrong | DnsState::Missing);
+    let troubles = Counted(records.iter().filter(is_trouble).count() as u64, "record is", "records are");
     Ok(Page(DnsPage {
         frame: visit.frame(format!("DNS of {name}"), PLACE),
-        troubles: records.iter().filter(|record| matches!(record.state, DnsState::Wrong | DnsState::Missing)).count(),
+        troubles,
         name,
         records: records.into_iter().map(Record).collect(),
         keys: keys.into_iter().map(key).collect(),

@@ -7,13 +7,14 @@ use axum::http::Uri;
 use crate::AppState;
 use crate::extract::Parameters;
 use crate::pages::address::Address;
+use crate::pages::format::Counted;
 use crate::pages::frame::{Frame, Page, Visit};
 use crate::problem::Problem;
 use crate::view::{SettingView, SettingsView};
 
 const PLACE: &str = "/settings";
 
-/// Where a value is from that nobody set.
+/// How the origin of a value ends that nobody set.
 const DEFAULT_ORIGIN: &str = "default";
 
 #[derive(Template)]
@@ -24,8 +25,29 @@ pub(in crate::pages) struct SettingsPage {
     is_set_only: bool,
     all: Address,
     set_only: Address,
-    settings: Vec<SettingView>,
+    rows: Vec<Row>,
+    counted: Counted,
     warnings: Vec<String>,
+}
+
+struct Row {
+    setting: SettingView,
+    /// What it means: pieces, of which every other is code.
+    doc: Vec<String>,
+}
+
+impl Row {
+    fn new(setting: SettingView) -> Self {
+        Self { doc: setting.doc.split('`').map(str::to_owned).collect(), setting }
+    }
+
+    fn is_default(&self) -> bool {
+        is_default(&self.setting)
+    }
+}
+
+fn is_default(setting: &SettingView) -> bool {
+    setting.origin.ends_with(DEFAULT_ORIGIN)
 }
 
 pub(in crate::pages) async fn show(
@@ -46,7 +68,7 @@ pub(in crate::pages) async fn show(
     let has_part = |text: &str| text.to_lowercase().contains(&part);
     settings.retain(|setting| has_part(&setting.name) || has_part(&setting.doc));
     if set.is_some() {
-        settings.retain(|setting| setting.origin != DEFAULT_ORIGIN);
+        settings.retain(|setting| !is_default(setting));
     }
     Ok(Page(SettingsPage {
         frame: visit.frame("Settings", PLACE),
@@ -54,7 +76,8 @@ pub(in crate::pages) async fn show(
         is_set_only: set.is_some(),
         all: here.without(&["set"]),
         set_only: here.with("set", "only"),
-        settings,
+        counted: Counted(settings.len() as u64, "setting", "settings"),
+        rows: settings.into_iter().map(Row::new).collect(),
         warnings,
     }))
 }

@@ -8,7 +8,7 @@ use postrider_store::tokens::{Scope, Token, last_uses};
 use super::listed;
 use crate::AppState;
 use crate::extract::Parameters;
-use crate::pages::format::When;
+use crate::pages::format::{Counted, When};
 use crate::pages::frame::{Frame, Page, Visit};
 use crate::problem::Problem;
 
@@ -20,6 +20,7 @@ pub(in crate::pages) struct TokensPage {
     frame: Frame,
     scopes: [Scope; 3],
     rows: Vec<Row>,
+    counted: Counted,
 }
 
 struct Row {
@@ -62,6 +63,7 @@ pub(in crate::pages) async fn list(
             token,
         }
     };
+    let counted = Counted(tokens.len() as u64, "token", "tokens");
     let rows = tokens.into_iter().map(row).collect();
-    Ok(Page(TokensPage { frame: visit.frame("Tokens", PLACE), scopes: Scope::ALL, rows }))
+    Ok(Page(TokensPage { frame: visit.frame("Tokens", PLACE), scopes: Scope::ALL, rows, counted }))
 }

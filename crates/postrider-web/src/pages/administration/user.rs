@@ -11,7 +11,7 @@ use super::{address_of, listed};
 use crate::AppState;
 use crate::extract::AddressInPath;
 use crate::pages::address::Address;
-use crate::pages::format::{Grouped, Size, When};
+use crate::pages::format::{Counted, Grouped, Size, When};
 use crate::pages::frame::{Frame, Page, Visit};
 use crate::problem::Problem;
 
@@ -55,13 +55,13 @@ pub(in crate::pages) async fn show(
     let usage = store.usage(user.id).await?;
     let ways = ways_to(store, &user.address).await?;
     let mailboxes = store.mailboxes(user.id).await?;
+    let kept = Counted(usage.messages, "message", "messages");
     let removal = if ways.is_empty() {
-        format!("Remove {} with {} messages, for good?", user.address, Grouped(usage.messages))
+        format!("Remove {} with {kept}, for good?", user.address)
     } else {
         format!(
-            "Remove {} with {} messages, for good? Mail for {} reaches nobody else by it, or its other users only.",
+            "Remove {} with {kept}, for good? Mail for {} then reaches its other users only, or nobody.",
             user.address,
-            Grouped(usage.messages),
             listed_ways(&ways.aliases, &ways.catch_alls)
         )
     };

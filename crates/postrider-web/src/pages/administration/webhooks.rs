@@ -10,7 +10,7 @@ use postrider_store::{CallFilter, CallState, EventKind, Store, StoreError};
 use super::listed;
 use crate::AppState;
 use crate::extract::Parameters;
-use crate::pages::format::{Grouped, When};
+use crate::pages::format::{Counted, Grouped, When};
 use crate::pages::frame::{Frame, Page, Visit};
 use crate::problem::Problem;
 
@@ -22,6 +22,7 @@ pub(in crate::pages) struct WebhooksPage {
     frame: Frame,
     kinds: [EventKind; 5],
     rows: Vec<Row>,
+    counted: Counted,
     waiting: Grouped,
     given_up: Grouped,
 }
@@ -59,10 +60,12 @@ pub(in crate::pages) async fn list(
         changed: When::new(endpoint.updated_at, visit.now),
         settings: endpoint.settings,
     };
+    let endpoints = Endpoint::all(store).await?;
     Ok(Page(WebhooksPage {
         frame: visit.frame("Webhooks", PLACE),
         kinds: EventKind::ALL,
-        rows: Endpoint::all(store).await?.into_iter().map(row).collect(),
+        counted: Counted(endpoints.len() as u64, "endpoint", "endpoints"),
+        rows: endpoints.into_iter().map(row).collect(),
         waiting: Grouped(count(store, CallState::Waiting).await?),
         given_up: Grouped(count(store, CallState::GivenUp).await?),
     }))
