@@ -409,7 +409,7 @@ page.addEventListener('click', async (event) => {
 // ---- Keys ----
 
 const rows = () => $$('[data-row]');
-const rowLink = (row) => $('a', row);
+const rowLink = (row) => $('a, summary, button', row);
 
 function step(by) {
   const all = rows();
