@@ -446,3 +446,29 @@ fn state_code(state: CallState) -> u8 {
 fn kind(text: &str) -> Result<EventKind> {
     text.parse().map_err(corrupt)
 }
+
+#[cfg(test)]
+mod tests {
+    use postrider_core::ObjectId;
+
+    use super::super::{SqliteOptions, SqliteStore};
+    use super::*;
+
+    /// However many calls are kept: an e-mail's timeline shows those about it.
+    #[test]
+    fn calls_about_an_email_are_found_by_an_index() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(SqliteStore::open(SqliteOptions::new(folder.path())).unwrap());
+        let connection = Connection::open(folder.path().join("postrider.db")).unwrap();
+        let (matches, values) = conditions(&CallFilter { email: Some(ObjectId::default()), ..CallFilter::default() });
+        for sql in [
+            format!("SELECT count(*) FROM calls WHERE {matches}"),
+            format!("SELECT {COLUMNS} FROM calls WHERE {matches} ORDER BY seq DESC"),
+        ] {
+            let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let steps = plan.query_map(params_from_iter(&values), |row| row.get::<_, String>("detail")).unwrap();
+            let steps: Vec<String> = steps.map(|step| step.unwrap()).collect();
+            assert!(steps.len() == 1 && steps[0].contains("calls_by_email"), "{sql}: {steps:?}");
+        }
+    }
+}
