@@ -95,7 +95,7 @@ pub(super) async fn health(State(state): State<AppState>, caller: Option<Extensi
     (code, Json(Health { status, store, queue, listeners, version: state.version, uptime_seconds })).into_response()
 }
 
-pub(super) async fn in_time<T>(
+pub(crate) async fn in_time<T>(
     state: &AppState,
     answer: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {

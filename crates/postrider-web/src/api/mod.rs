@@ -10,7 +10,7 @@ mod deliveries;
 mod domains;
 pub(crate) mod emails;
 pub(crate) mod events;
-mod health;
+pub(crate) mod health;
 pub(crate) mod history;
 mod ip_selection;
 mod log;

@@ -54,7 +54,6 @@ fn span(length: Duration) -> String {
 
 /// A length of time as people say it.
 #[derive(Debug, Clone, Copy)]
-#[cfg_attr(not(test), expect(dead_code, reason = "no page shows one yet"))]
 pub(super) struct Lasting(pub(super) Duration);
 
 impl fmt::Display for Lasting {

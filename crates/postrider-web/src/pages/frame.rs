@@ -30,8 +30,10 @@ pub(super) struct Place {
 
 /// All pages that one goes to, in the order of the way there.
 pub(super) const PLACES: &[Place] = &[
+    Place { path: "/", title: "Overview", scope: Scope::Read },
     Place { path: "/queue", title: "Queue", scope: Scope::Read },
     Place { path: "/emails", title: "E-mails", scope: Scope::Read },
+    Place { path: "/source-ips", title: "Source IPs", scope: Scope::Read },
     Place { path: "/webhooks", title: "Webhooks", scope: Scope::Admin },
     Place { path: "/domains", title: "Domains", scope: Scope::Read },
     Place { path: "/users", title: "Users", scope: Scope::Read },
@@ -101,6 +103,11 @@ pub(super) struct Frame {
 impl Frame {
     pub(super) fn is_here(&self, place: &Place) -> bool {
         place.path == self.path
+    }
+
+    /// Whether who looks may go there.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.places.iter().any(|place| place.path == path)
     }
 
     pub(super) fn asset(&self, name: &'static str) -> Asset {

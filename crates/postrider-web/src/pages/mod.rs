@@ -9,17 +9,20 @@
 mod address;
 mod administration;
 mod assets;
+mod chart;
 mod emails;
 mod format;
 mod frame;
 mod log;
+mod overview;
 mod paging;
+mod plot;
 mod problem;
 mod queue;
 mod sign_in;
 mod simulator;
+mod source_ips;
 
-use axum::response::Redirect;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 use postrider_store::tokens::Scope;
@@ -36,8 +39,9 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/static/{name}", get(assets::serve))
         .route(SIGN_IN_PATH, get(sign_in::form).post(sign_in::sign_in));
     let read = Router::new()
-        .route("/", get(async || Redirect::temporary("/emails")))
         .route("/queue", get(queue::queue))
+        .route("/", get(overview::show))
+        .route("/source-ips", get(source_ips::show))
         .route("/emails", get(emails::list::list))
         .route("/domains", get(administration::domains::list))
         .route("/domains/{domain}", get(administration::domain::show))

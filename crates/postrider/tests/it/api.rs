@@ -311,9 +311,9 @@ async fn the_page_lists_emails_and_runs_nothing_of_theirs() {
     let (postrider, _mx) = world().await;
     let message = mail::plain("a@client.test", "c@local.test", "<script>alert(1)</script>");
     postrider.send("a@client.test", &["c@local.test"], &message).await;
-    let page = postrider.get("/").await;
+    let page = postrider.get("/emails").await;
     assert_eq!(page.status, 200);
-    assert!(page.text().contains("&lt;script&gt;") && !page.text().contains("<script>alert"), "{}", page.text());
+    assert!(page.text().contains("&#60;script&#62;") && !page.text().contains("<script>alert"), "{}", page.text());
     assert!(page.header("content-security-policy").is_some());
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
 }

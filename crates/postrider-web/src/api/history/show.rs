@@ -30,7 +30,7 @@ pub(in crate::api) async fn show(State(state): State<AppState>, uri: Uri) -> Res
 }
 
 /// The one parameter.
-pub(in crate::api) fn span(uri: &Uri) -> Result<Span, Problem> {
+pub(crate) fn span(uri: &Uri) -> Result<Span, Problem> {
     let mut parameters = Parameters::of(uri)?;
     let span = parameters.parsed("span")?.unwrap_or_default();
     parameters.finish(&["span"])?;
@@ -38,7 +38,7 @@ pub(in crate::api) fn span(uri: &Uri) -> Result<Span, Problem> {
 }
 
 /// Every step of a span.
-pub(crate) async fn steps(state: &AppState, span: Span) -> Result<Vec<TrafficSpan>, Problem> {
+async fn steps(state: &AppState, span: Span) -> Result<Vec<TrafficSpan>, Problem> {
     let now = state.clock.now();
     let (from, to) = span.bounds(now);
     Ok(filled(span, now, state.store.history(span.step(), from, to).await?))
