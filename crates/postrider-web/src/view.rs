@@ -36,8 +36,10 @@ pub use settings::{SettingView, SettingsView};
 pub use submission::{RecipientView, SubmittedView};
 pub use suppression::SuppressionPageView;
 pub use timeline::{TimelineSources, TimelineView};
+pub(crate) use timeline::{Happening, TimelineEntry};
 pub use token::TokenView;
 pub use webhook::{CallPageView, CallView, EndpointView};
+pub(crate) use why::DeliveryWhyView;
 pub use why::{Running, WhyView, waiting_domains};
 
 /// Where a page stands in its list.

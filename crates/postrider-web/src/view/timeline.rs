@@ -13,11 +13,11 @@ use serde::Serialize;
 pub struct TimelineView {
     id: ObjectId,
     status: EmailStatus,
-    entries: Vec<TimelineEntry>,
+    pub(crate) entries: Vec<TimelineEntry>,
     /// Calls to webhook endpoints that are not among the entries: `/api/webhooks/deliveries?email=` lists all.
-    webhooks_left_out: u64,
+    pub(crate) webhooks_left_out: u64,
     /// Orders that are not among the entries: `/api/audit?target=` lists all.
-    orders_left_out: u64,
+    pub(crate) orders_left_out: u64,
 }
 
 /// What stands elsewhere of what happened to an e-mail.
@@ -34,16 +34,16 @@ pub struct TimelineSources {
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-struct TimelineEntry {
-    at: Timestamp,
+pub(crate) struct TimelineEntry {
+    pub(crate) at: Timestamp,
     #[serde(flatten)]
-    what: Happening,
+    pub(crate) what: Happening,
 }
 
 /// One thing that happened.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
-enum Happening {
+pub(crate) enum Happening {
     /// It was taken, and is on disk from then on.
     Accepted {
         direction: Direction,

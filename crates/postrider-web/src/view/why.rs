@@ -18,26 +18,26 @@ use serde::Serialize;
 pub struct WhyView {
     id: ObjectId,
     status: EmailStatus,
-    summary: String,
+    pub(crate) summary: String,
     /// Whether a running server was asked. Otherwise all is from the record.
     live: bool,
-    deliveries: Vec<DeliveryWhyView>,
+    pub(crate) deliveries: Vec<DeliveryWhyView>,
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct DeliveryWhyView {
-    recipient: String,
-    status: EmailStatus,
+pub(crate) struct DeliveryWhyView {
+    pub(crate) recipient: String,
+    pub(crate) status: EmailStatus,
     reason: WhyReason,
     /// The reason for people, with what is known of it.
-    sentence: String,
+    pub(crate) sentence: String,
     /// Since when this is so, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<Timestamp>,
     /// When it goes on at the earliest, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    until: Option<Timestamp>,
+    pub(crate) until: Option<Timestamp>,
     facts: WhyFacts,
 }
 

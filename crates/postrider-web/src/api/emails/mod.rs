@@ -9,13 +9,13 @@ pub(super) mod raw;
 pub(super) mod retry;
 pub(super) mod send;
 pub(super) mod show;
-pub(super) mod timeline;
-pub(super) mod why;
+pub(crate) mod timeline;
+pub(crate) mod why;
 
 use postrider_core::ObjectId;
 
 use crate::problem::Problem;
 
-pub(super) fn no_such_email(id: ObjectId) -> Problem {
+pub(crate) fn no_such_email(id: ObjectId) -> Problem {
     Problem::not_found(format!("There is no e-mail {id}; it may have been deleted."))
 }

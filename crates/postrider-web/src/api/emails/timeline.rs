@@ -3,11 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 use postrider_store::tokens::Scope;
-use postrider_store::{AuditFilter, CallFilter};
+use postrider_store::{AuditFilter, CallFilter, EmailDetail};
 
 use super::no_such_email;
 use crate::AppState;
-use crate::auth::Caller;
+use crate::auth::{Caller, Principal};
 use crate::extract::EmailId;
 use crate::problem::Problem;
 use crate::view::{TimelineSources, TimelineView};
@@ -34,6 +34,12 @@ pub(in crate::api) async fn timeline(
     Caller(caller): Caller,
 ) -> Result<Json<TimelineView>, Problem> {
     let detail = state.store.email(id).await?.ok_or_else(|| no_such_email(id))?;
+    collect(&state, &caller, detail).await.map(Json)
+}
+
+/// All that is on record of it.
+pub(crate) async fn collect(state: &AppState, caller: &Principal, detail: EmailDetail) -> Result<TimelineView, Problem> {
+    let id = detail.email.id;
     let about_it = CallFilter { email: Some(id), ..CallFilter::default() };
     let calls = state.store.calls(&about_it, 1, CALLS_MAX).await?;
     // From its acceptance on: so that no more of the log is looked through.
@@ -47,5 +53,5 @@ pub(in crate::api) async fn timeline(
         orders_total: orders.total,
         shows_actors: caller.has(Scope::Admin),
     };
-    Ok(Json(TimelineView::new(detail, sources)))
+    Ok(TimelineView::new(detail, sources))
 }

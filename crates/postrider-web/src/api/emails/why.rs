@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use postrider_store::EmailDetail;
 
 use super::no_such_email;
 use crate::AppState;
@@ -20,14 +21,19 @@ use crate::view::{Running, WhyView, waiting_domains};
 )]
 pub(in crate::api) async fn why(State(state): State<AppState>, EmailId(id): EmailId) -> Result<Json<WhyView>, Problem> {
     let detail = state.store.email(id).await?.ok_or_else(|| no_such_email(id))?;
+    explain(&state, &detail).await.map(Json)
+}
+
+/// From the record, and from what this server has taken on.
+pub(crate) async fn explain(state: &AppState, detail: &EmailDetail) -> Result<WhyView, Problem> {
     let now = state.clock.now();
     let nodes = state.store.nodes(now).await?;
-    let domains = waiting_domains(&detail);
+    let domains = waiting_domains(detail);
     let lines = state.control.domain_lines(&domains);
     let running = Running {
         node: state.control.node(),
-        places: state.control.delivery_places(id),
+        places: state.control.delivery_places(detail.email.id),
         lines: domains.into_iter().zip(lines).collect(),
     };
-    Ok(Json(WhyView::new(&detail, &nodes, Some(&running), now)))
+    Ok(WhyView::new(detail, &nodes, Some(&running), now))
 }

@@ -1,0 +1,102 @@
+//! `GET /emails/{id}/html`: the HTML of a message, to be shown in a frame. It is a stranger's: nothing of it runs, and nothing is
+//! fetched until somebody asks for it.
+//!
+//! The frame is sandboxed twice, by the page that shows it and by this answer, for whoever opens it alone. Files that came with the
+//! message are put into it, so that it needs nothing from here either.
+
+use axum::extract::State;
+use axum::http::{HeaderValue, Uri, header};
+use axum::response::{Html, IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use postrider_core::Content;
+
+use crate::AppState;
+use crate::api::emails::no_such_email;
+use crate::extract::{EmailId, Parameters};
+use crate::problem::Problem;
+
+/// No scripts, no forms, no plugins, no way back to the page around it. Links open elsewhere, when somebody follows them.
+const CLOSED: &str = "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; style-src 'unsafe-inline'; \
+     img-src data:; font-src data:; media-src data:; form-action 'none'; frame-ancestors 'self'";
+/// Somebody asked for what the sender wants to be fetched: the sender then sees who reads, and when.
+const WITH_REMOTE: &str = "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; \
+     style-src 'unsafe-inline' http: https:; img-src data: http: https:; font-src data: http: https:; \
+     media-src data: http: https:; form-action 'none'; frame-ancestors 'self'";
+
+/// Put before the message's own HTML: links of it open in a window of their own.
+const PROLOGUE: &str = "<!doctype html><meta charset=\"utf-8\"><base target=\"_blank\">";
+
+/// Files that are put into the message, in bytes of all together; what is more is not shown.
+const INLINE_BYTES_MAX: usize = 10 << 20;
+
+pub(in crate::pages) async fn html(
+    State(state): State<AppState>,
+    EmailId(id): EmailId,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let mut parameters = Parameters::of(&uri)?;
+    let with_remote = parameters.parsed::<bool>("remote")?.unwrap_or_default();
+    parameters.finish(&["remote"])?;
+    let message = state.store.raw(id).await?.ok_or_else(|| no_such_email(id))?;
+    // A large message takes long to decode: other requests go on meanwhile.
+    let shown = tokio::task::spawn_blocking(move || whole(&message.raw)).await.map_err(|error| {
+        tracing::error!(email.id = %id, %error, "a message could not be opened");
+        Problem::internal("The message could not be opened. Its source can be read.")
+    })?;
+    let shown = shown.ok_or_else(|| Problem::not_found("The message has no HTML."))?;
+    let policy = HeaderValue::from_static(if with_remote { WITH_REMOTE } else { CLOSED });
+    let framed = HeaderValue::from_static("SAMEORIGIN");
+    Ok(([(header::CONTENT_SECURITY_POLICY, policy), (header::X_FRAME_OPTIONS, framed)], Html(shown)).into_response())
+}
+
+/// The HTML with the files in it that it names (RFC 2392).
+fn whole(raw: &[u8]) -> Option<String> {
+    let content = Content::parse(raw);
+    let mut html = content.html?;
+    let mut left = INLINE_BYTES_MAX;
+    for (n, attachment) in content.attachments.iter().enumerate() {
+        let Some(id) = attachment.content_id.as_deref().filter(|id| !id.is_empty()) else { continue };
+        let name = format!("cid:{id}");
+        if !html.contains(&name) || !is_picture(&attachment.content_type) {
+            continue;
+        }
+        let Some((_, bytes)) = Content::attachment(raw, n) else { continue };
+        let count = html.matches(&name).count();
+        let Some(rest) = bytes.len().checked_mul(count).and_then(|bytes| left.checked_sub(bytes)) else { continue };
+        left = rest;
+        html = html.replace(&name, &format!("data:{};base64,{}", attachment.content_type, STANDARD.encode(bytes)));
+    }
+    Some(format!("{PROLOGUE}{html}"))
+}
+
+/// What may stand in the place of a name: a picture whose type is nothing but a type.
+fn is_picture(content_type: &str) -> bool {
+    let Some(subtype) = content_type.strip_prefix("image/") else { return false };
+    !subtype.is_empty() && subtype.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_that_came_along_are_in_it() {
+        let raw = b"MIME-Version: 1.0\r\nContent-Type: multipart/related; boundary=b\r\n\r\n--b\r\n\
+            Content-Type: text/html\r\n\r\n<img src=\"cid:logo@x\"><img src='cid:none@x'>\r\n--b\r\n\
+            Content-Type: image/png\r\nContent-ID: <logo@x>\r\nContent-Transfer-Encoding: base64\r\n\r\niVBO\r\n--b--\r\n";
+        let html = whole(raw).unwrap();
+        assert!(html.starts_with(PROLOGUE));
+        assert!(html.contains("<img src=\"data:image/png;base64,iVBO\">"), "{html}");
+        assert!(html.contains("cid:none@x"));
+        assert_eq!(whole(b"Subject: x\r\n\r\ntext\r\n"), None);
+    }
+
+    #[test]
+    fn only_pictures_are() {
+        assert!(is_picture("image/svg+xml") && is_picture("image/png"));
+        for strange in ["text/html", "image/", "image/png\" onerror=1", "image/png;x"] {
+            assert!(!is_picture(strange), "{strange}");
+        }
+    }
+}
