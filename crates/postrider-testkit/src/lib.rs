@@ -4,6 +4,7 @@
 //! The kit uses public interfaces only, and speaks SMTP by its own code, so that it is an independent judge.
 
 mod acme;
+mod browser;
 mod client;
 mod clock;
 mod deflate;
@@ -28,6 +29,7 @@ mod tls;
 mod wait;
 
 pub use acme::{AcmeFault, AcmeServer};
+pub use browser::{Browser, Scheme};
 pub use client::{ClientReply, LineClient, stuffed};
 pub use clock::{ManualClock, RunningClock};
 pub use dns::{Asked, DNS_PORT, DnsServer, Failure, Transport, Zone};

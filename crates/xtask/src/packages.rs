@@ -35,6 +35,9 @@ pub(crate) const TEST_TOOLS: &[Tool] = &[
     Tool { part: Program("fetchmail"), package: "fetchmail" },
     Tool { part: Program("getmail"), package: "getmail6" },
     Tool { part: Program("offlineimap"), package: "offlineimap3" },
+    // The browser that the pages are tested in.
+    Tool { part: Program("chromium"), package: "chromium" },
+    Tool { part: Program("chromedriver"), package: "chromium-driver" },
     // The judge of signatures, and what it needs for Ed25519.
     Tool { part: PythonModule("dkim"), package: "python3-dkim" },
     Tool { part: PythonModule("nacl"), package: "python3-nacl" },

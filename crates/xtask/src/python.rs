@@ -11,8 +11,11 @@ use crate::packages::{self, Part, Tool};
 /// Each with its version. Whoever changes one raises the number in [`FOLDER`].
 const PACKAGES: &[&str] = &["standardwebhooks==1.0.0", "schemathesis==4.32.5"];
 
+/// Of these only files are used: what they need besides is not installed. The first has axe-core, the judge of accessibility.
+const FILES: &[&str] = &["axe-playwright-python==0.1.8"];
+
 /// In the folder for caches.
-const FOLDER: &str = "postrider/python-2";
+const FOLDER: &str = "postrider/python-3";
 
 const TOOLS: &[Tool] = &[Tool { part: Part::PythonModule("ensurepip"), package: "python3-venv" }];
 
@@ -30,7 +33,10 @@ pub(crate) fn install() -> Result<(), String> {
     fs::create_dir_all(folder.parent().unwrap_or(Path::new("."))).map_err(cannot)?;
     // Environments cannot be moved: one that was not finished is made anew.
     let made = run(Command::new(DEBIAN_PYTHON).args(["-m", "venv", "--clear"]).arg(&folder))
-        && run(Command::new(folder.join("bin/python")).args(["-m", "pip", "install", "--quiet"]).args(PACKAGES));
+        && run(Command::new(folder.join("bin/python")).args(["-m", "pip", "install", "--quiet"]).args(PACKAGES))
+        && run(Command::new(folder.join("bin/python"))
+            .args(["-m", "pip", "install", "--quiet", "--no-deps"])
+            .args(FILES));
     if made {
         return Ok(());
     }

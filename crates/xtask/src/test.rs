@@ -14,9 +14,20 @@ use crate::test_server;
 const FUZZ_SECONDS: u32 = 10;
 
 /// The tests of a started server that are run once more on MongoDB: all but those that bring their own, and the thousands of
-/// requests that only look at what the API answers.
-const MONGODB_RUN: &[&str] =
-    &["--package", "postrider", "--test", "it", "--", "--skip", "mongodb_", "--skip", "api_document"];
+/// requests that only look at what the API answers, and what a browser makes of the pages.
+const MONGODB_RUN: &[&str] = &[
+    "--package",
+    "postrider",
+    "--test",
+    "it",
+    "--",
+    "--skip",
+    "mongodb_",
+    "--skip",
+    "api_document",
+    "--skip",
+    "browser_",
+];
 
 /// Installs, tests, fuzzes briefly, and sums up. `arguments` go to `cargo test`; with any, that is all, because then
 /// somebody is after one thing.

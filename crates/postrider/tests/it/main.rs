@@ -17,6 +17,7 @@ mod api_send;
 mod api_send_again;
 mod audit;
 mod bounces;
+mod browser_pages;
 mod certificate;
 mod cli;
 mod client_checks;

@@ -49,7 +49,7 @@ pub(crate) async fn inbox_in(store: &dyn Store, user: &str) -> Vec<Entry> {
 pub(crate) fn python() -> PathBuf {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
-    cache.expect("HOME is set").join("postrider/python-2/bin/python")
+    cache.expect("HOME is set").join("postrider/python-3/bin/python")
 }
 
 /// How long somebody waits for a line of a stream.

@@ -38,7 +38,11 @@ pub(in crate::api) async fn timeline(
 }
 
 /// All that is on record of it.
-pub(crate) async fn collect(state: &AppState, caller: &Principal, detail: EmailDetail) -> Result<TimelineView, Problem> {
+pub(crate) async fn collect(
+    state: &AppState,
+    caller: &Principal,
+    detail: EmailDetail,
+) -> Result<TimelineView, Problem> {
     let id = detail.email.id;
     let about_it = CallFilter { email: Some(id), ..CallFilter::default() };
     let calls = state.store.calls(&about_it, 1, CALLS_MAX).await?;

@@ -119,7 +119,8 @@ struct Can {
 
 impl Can {
     fn of(detail: &EmailDetail) -> Self {
-        let is = |statuses: &[EmailStatus]| detail.deliveries.iter().any(|delivery| statuses.contains(&delivery.status));
+        let is =
+            |statuses: &[EmailStatus]| detail.deliveries.iter().any(|delivery| statuses.contains(&delivery.status));
         let waits = [EmailStatus::Queued, EmailStatus::Deferred, EmailStatus::Sending];
         Self {
             retry: is(&[EmailStatus::Queued, EmailStatus::Deferred, EmailStatus::Failed, EmailStatus::Cancelled]),

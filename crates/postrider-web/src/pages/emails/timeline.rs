@@ -55,7 +55,8 @@ impl Entry {
                 facts.extend(attempt.status.map(|status| ("Answer", status.to_string())));
                 facts.extend(attempt.error.map(|error| ("Error", error)));
                 facts.push(("Took", format!("{} ms", attempt.duration_ms)));
-                let mood = if attempt.status.is_some_and(|status| (200..300).contains(&status)) { "good" } else { "wait" };
+                let mood =
+                    if attempt.status.is_some_and(|status| (200..300).contains(&status)) { "good" } else { "wait" };
                 Self::of(mood, format!("Webhook {event}")).with(facts)
             }
         };
