@@ -285,7 +285,7 @@ fn start_driver() -> (Child, u16) {
     let mut lines = BufReader::new(output).lines();
     let port = lines.find_map(|line| {
         let line = line.ok()?;
-        line.rsplit_once("on port ")?.1.trim_end_matches('.').parse().ok()
+        line.rsplit_once("successfully on port ")?.1.trim_end_matches('.').parse().ok()
     });
     // Somebody must read on, or the driver would wait for that one day.
     std::thread::spawn(move || lines.for_each(drop));
