@@ -183,10 +183,15 @@ impl Browser {
     ///
     /// # Panics
     ///
-    /// When nothing has the focus.
+    /// When nothing takes them.
     pub async fn press(&self, keys: &str) {
-        let focused = self.client.active_element().await.expect("something has the focus");
-        focused.send_keys(keys).await.unwrap_or_else(|error| panic!("keys {keys:?}: {error}"));
+        // What is closed keeps the focus for a moment.
+        let what = format!("something to take the keys {keys:?}");
+        eventually_within(PATIENCE, &what, async || {
+            let focused = self.client.active_element().await.ok()?;
+            focused.send_keys(keys).await.ok()
+        })
+        .await;
     }
 
     /// Runs a script in the page; what it returns.
@@ -196,6 +201,15 @@ impl Browser {
     /// When it fails.
     pub async fn run(&self, script: &str, arguments: &[Value]) -> Value {
         self.client.execute(script, arguments.to_vec()).await.unwrap_or_else(|error| panic!("{script}: {error}"))
+    }
+
+    /// Runs a script that says when it is done: it calls its last argument with what it found.
+    ///
+    /// # Panics
+    ///
+    /// When it fails.
+    pub async fn run_until_done(&self, script: &str) -> Value {
+        self.client.execute_async(script, Vec::new()).await.unwrap_or_else(|error| panic!("{script}: {error}"))
     }
 
     /// Makes the window this large, in pixels of CSS.
@@ -253,7 +267,7 @@ impl Browser {
                 (found) => done(found.violations.flatMap((rule) => rule.nodes.map(
                     (node) => `${rule.id} (${rule.help}): ${node.target.join(' ')} ${node.html}`))),
                 (error) => done([`axe failed: ${error}`]));";
-        let found = self.client.execute_async(script, Vec::new()).await.expect("axe-core answers");
+        let found = self.run_until_done(script).await;
         let found = found.as_array().cloned().unwrap_or_default();
         found.iter().map(|violation| violation.as_str().unwrap_or_default().to_owned()).collect()
     }

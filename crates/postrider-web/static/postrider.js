@@ -254,7 +254,6 @@ function soon() {
 
 function showLive(state) {
   const live = $('#live');
-  live.hidden = false;
   live.dataset.state = state;
   live.textContent = state === 'on' ? 'Live' : 'Not live: the server does not answer; trying again';
 }

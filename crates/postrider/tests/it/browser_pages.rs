@@ -11,6 +11,9 @@ use crate::support::python;
 
 const TOKEN: &str = "s3cret-of-the-administrator";
 
+/// What a page may load in all, with an empty cache.
+const FIRST_LOAD_BYTES_MAX: u64 = 100 << 10;
+
 async fn open(postrider: &TestPostrider) -> Browser {
     Browser::start(&format!("http://{}", postrider.api())).await
 }
@@ -324,35 +327,11 @@ async fn browser_finds_every_page_accessible_in_light_and_dark_and_on_a_phone() 
             browser.resize(width, 900).await;
             browser.go(path).await;
             let shade = if scheme == Scheme::Dark { "dark" } else { "light" };
-            let fault = |what: String| format!("{path}, {shade}, {width} px: {what}");
-            if width == 1280 || scheme == Scheme::Light {
-                browser.picture(&pictures().join(format!("{name}-{width}-{shade}.png"))).await;
-            }
-            faults.extend(browser.accessibility_violations(&axe).await.into_iter().map(fault));
-            let wide =
-                browser.run("return document.documentElement.scrollWidth;", &[]).await.as_u64().unwrap_or_default();
-            if wide > u64::from(width) {
-                faults.push(fault(format!("it is {wide} px wide")));
-            }
-            let shifted = browser
-                .run(
-                    "return performance.getEntriesByType('layout-shift').reduce((all, shift) => all + shift.value, 0);",
-                    &[],
-                )
-                .await;
-            if shifted.as_f64().unwrap_or_default() > 0.0 {
-                faults.push(fault(format!("its layout shifts by {shifted}")));
-            }
-            let loaded = browser
-                .run(
-                    "return [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
-                        .reduce((all, entry) => all + entry.encodedBodySize, 0);",
-                    &[],
-                )
-                .await;
-            if loaded.as_u64().unwrap_or(u64::MAX) >= 100 << 10 {
-                faults.push(fault(format!("it loads {loaded} bytes")));
-            }
+            // Before the picture: for it the browser makes the page as high as it is.
+            let mut found = misfits(&browser, width).await;
+            found.extend(browser.accessibility_violations(&axe).await);
+            browser.picture(&pictures().join(format!("{name}-{width}-{shade}.png"))).await;
+            faults.extend(found.into_iter().map(|what| format!("{path}, {shade}, {width} px: {what}")));
         }
         // What is not there is said with status 404, of which browsers complain.
         let complaints = browser.complaints().await;
@@ -362,4 +341,27 @@ async fn browser_finds_every_page_accessible_in_light_and_dark_and_on_a_phone() 
     }
     browser.close().await;
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// What is wrong with how a page fits: wider than the window, moving while it loads, or too much to load.
+async fn misfits(browser: &Browser, width: u32) -> Vec<String> {
+    let mut found = Vec::new();
+    let wide = browser.run("return document.documentElement.scrollWidth;", &[]).await.as_u64().unwrap_or_default();
+    if wide > u64::from(width) {
+        found.push(format!("it is {wide} px wide"));
+    }
+    let shifts = "const done = arguments[arguments.length - 1];
+        const shifts = [];
+        new PerformanceObserver((list) => shifts.push(...list.getEntries())).observe({ type: 'layout-shift', buffered: true });
+        setTimeout(() => done(shifts.map((shift) => `${shift.value} ${shift.sources.map((source) =>
+            source.node?.outerHTML?.slice(0, 80))}`)), 150);";
+    let shifts = browser.run_until_done(shifts).await.as_array().cloned().unwrap_or_default();
+    found.extend(shifts.into_iter().map(|shift| format!("its layout shifts: {shift}")));
+    let loaded = "return [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
+        .reduce((all, entry) => all + entry.encodedBodySize, 0);";
+    let loaded = browser.run(loaded, &[]).await;
+    if loaded.as_u64().unwrap_or(u64::MAX) >= FIRST_LOAD_BYTES_MAX {
+        found.push(format!("it loads {loaded} bytes"));
+    }
+    found
 }
