@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::Uri;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, Stream};
 use postrider_core::{Clock, ObjectId};
@@ -21,6 +22,7 @@ use tokio::sync::broadcast;
 use super::follow::KEEP_ALIVE;
 use crate::AppState;
 use crate::auth::Caller;
+use crate::extract::Parameters;
 use crate::problem::Problem;
 use crate::streams::Place;
 
@@ -162,7 +164,9 @@ impl Looking {
 pub(in crate::api) async fn follow(
     State(state): State<AppState>,
     caller: Caller,
+    uri: Uri,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    Parameters::of(&uri)?.finish(&["none"])?;
     let place = state.streams.take(&caller)?;
     let receiver = state.summaries.subscribe(&state.store, &state.clock);
     let following = Following { state, caller, receiver, _place: place };
