@@ -198,6 +198,19 @@ fn has_member(document: &Value, body: &Value, name: &str) -> bool {
     true
 }
 
+/// The operation of a path in which a page may have put the name of what it is about.
+fn operation<'d>(document: &'d Value, method: &str, path: &str) -> &'d Value {
+    let is_it = |template: &str| {
+        let (parts, given): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+        parts.len() == given.len()
+            && parts.iter().zip(given).all(|(part, given)| *part == given || part.starts_with('{'))
+    };
+    let paths = document["paths"].as_object().unwrap();
+    let named = paths.get(path).map(|item| &item[method.to_lowercase()]).filter(|operation| operation.is_object());
+    let found = || paths.iter().filter(|(template, _)| is_it(template)).map(|(_, item)| &item[method.to_lowercase()]);
+    named.or_else(|| found().find(|operation| operation.is_object())).unwrap_or(&Value::Null)
+}
+
 #[tokio::test]
 async fn every_form_asks_for_what_the_api_has() {
     let World { postrider, .. } = world().await;
@@ -216,7 +229,7 @@ async fn every_form_asks_for_what_the_api_has() {
             let Some(api) = form.and_then(|form| form.get("data-api")) else { continue };
             let (method, target) = api.split_once(' ').unwrap_or_else(|| panic!("{page}: {api}"));
             let (path, query) = target.split_once('?').unwrap_or((target, ""));
-            let operation = &document["paths"][path][method.to_lowercase()];
+            let operation = operation(&document, method, path);
             assert!(operation.is_object(), "{page}: the API has no {method} {path}");
             routes.insert(format!("{method} {path}"));
             let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
