@@ -27,7 +27,7 @@ const EXAMPLES: &[&str] = &[
     "bounce+550@example.org",
     "bounce+552@example.org",
     "defer+451x2@example.org",
-    "defer+421@example.org",
+    "defer+450@example.org",
     "slow+5@example.org",
     "drop@example.org",
 ];
@@ -129,7 +129,7 @@ mod tests {
         assert!(asked.contains(&Behaviour::Accept) && asked.contains(&Behaviour::Drop));
         assert!(asked.contains(&Behaviour::Refuse { code: 550 }));
         assert!(asked.contains(&Behaviour::Defer { code: 451, times: Some(2) }));
-        assert!(asked.contains(&Behaviour::Defer { code: 421, times: None }));
+        assert!(asked.contains(&Behaviour::Defer { code: 450, times: None }));
         assert!(asked.iter().any(|behaviour| matches!(behaviour, Behaviour::Slow(_))));
         assert!(OUTCOMES.iter().all(|(_, status)| status.parse::<EmailStatus>().is_ok()));
     }
