@@ -62,7 +62,7 @@ async fn samples_become_what_the_page_says() {
     }
     let only = html(&postrider, "/simulator?status=failed").await;
     assert!(only.contains(&format!("r-{refused}")) && !only.contains(&format!("r-{taken}")), "{only}");
-    assert!(html(&postrider, "/simulator?status=sending").await.contains("None is so."));
+    assert!(html(&postrider, "/simulator?status=cancelled").await.contains("None is so."));
     let wrong = HttpRequest::get("/simulator?status=lost").header("accept", "text/html").send(postrider.api()).await;
     assert_eq!(wrong.status, 400);
 }
