@@ -1,7 +1,8 @@
-//! Measures how e-mails are found: `cargo run --release -p postrider-store --example search [COUNT [FOLDER]]`.
+//! Measures how e-mails are found: `cargo run --release -p postrider-store --example search [COUNT [FOLDER [keep]]]`.
 //!
 //! Fills a store with small e-mails, a million unless told otherwise, waits until all of them are indexed, and prints how long
-//! lists, queries and statistics take: the median and the longest of some rounds, and the memory before and after.
+//! lists, queries and statistics take: the median and the longest of some rounds, and the memory before and after. With `keep`
+//! it measures nothing: every tenth e-mail is deferred for a day, and the store stays, to start a server on.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -25,6 +26,8 @@ const ROUNDS: usize = 21;
 /// From one e-mail to the next, in milliseconds: a million is a month.
 const INTERVAL_MS: u64 = 2_592;
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 #[tokio::main]
 async fn main() {
     let count = std::env::args().nth(1).map_or(EMAILS, |count| count.parse().unwrap());
@@ -32,9 +35,10 @@ async fn main() {
         std::env::args_os().nth(2).map_or_else(|| std::env::temp_dir().join("postrider-search"), PathBuf::from);
     let _ = std::fs::remove_dir_all(&folder);
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(SqliteOptions::new(&folder)).unwrap());
+    let is_kept = std::env::args().nth(3).is_some_and(|word| word == "keep");
     let started = Instant::now();
     for first in (0..count).step_by(IMPORT_EMAILS as usize) {
-        let emails = (first..count.min(first + IMPORT_EMAILS)).map(|n| email(n, count)).collect();
+        let emails = (first..count.min(first + IMPORT_EMAILS)).map(|n| email(n, count, is_kept)).collect();
         store.import(emails).await.unwrap();
     }
     println!("{count} e-mails: {:.0} s", started.elapsed().as_secs_f64());
@@ -45,6 +49,9 @@ async fn main() {
     println!("database {} MiB, index {} MiB", size("postrider.db"), size("postrider-search.db"));
     store.close().await.unwrap();
     drop(store);
+    if is_kept {
+        return;
+    }
 
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(SqliteOptions::new(&folder)).unwrap());
     println!("resident: {} KiB", resident_kib());
@@ -125,8 +132,8 @@ fn print(name: &str, mut times: Vec<Duration>, found: &str) {
     println!("| {name} | {:.1} ms | {:.1} ms | {found} |", ms(times[ROUNDS / 2]), ms(times[ROUNDS - 1]));
 }
 
-/// Number `n` of so many: the last is of now.
-fn email(n: u64, count: u64) -> StoredEmail {
+/// Number `n` of so many: the last is of now. `many_wait`: every tenth does.
+fn email(n: u64, count: u64, many_wait: bool) -> StoredEmail {
     let at = Timestamp::system() - Duration::from_millis((count - n) * INTERVAL_MS);
     let mut random = Random(n + 1);
     let domain = match n % 10 {
@@ -145,6 +152,7 @@ fn email(n: u64, count: u64) -> StoredEmail {
     }
     raw.push_str("\r\n");
     let (status, outcome) = match n % 100 {
+        _ if many_wait && n % 10 == 4 => (DeliveryStatus::Deferred, Some("greylisted")),
         11 => (DeliveryStatus::Failed, Some("no such user")),
         // What waits is mostly of lately.
         12 if n > count - count / 20 => (DeliveryStatus::Deferred, Some("greylisted")),
@@ -159,7 +167,7 @@ fn email(n: u64, count: u64) -> StoredEmail {
     let delivery = StoredDelivery {
         recipient,
         status,
-        due_at: at,
+        due_at: if many_wait { Timestamp::system() + DAY } else { at },
         queued_at: None,
         delay_notified: false,
         attempts: outcome.map(|text| attempt(at, text)).into_iter().collect(),

@@ -281,8 +281,11 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
+        // SIGTERM: the driver then ends the browser, too. One that is gone already is no matter.
+        if let Ok(None) = self.driver.try_wait() {
+            let _ = Command::new("kill").arg(self.driver.id().to_string()).status();
+            let _ = self.driver.wait();
+        }
     }
 }
 

@@ -16,7 +16,8 @@ const $ = (selector, within = page) => within.querySelector(selector);
 const $$ = (selector, within = page) => [...within.querySelectorAll(selector)];
 const csrfToken = $('meta[name="csrf-token"]')?.content;
 const signIn = () => location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
-const filled = (text, values) => text.replace(/\{([\w.]+)\}/g, (_, name) => say(values[name]));
+// Only what is known is put in: a name that somebody chose may look like a place for something.
+const filled = (text, values) => text.replace(/\{([\w.]+)\}/g, (all, name) => values[name] === undefined ? all : say(values[name]));
 const say = (value) => typeof value === 'number' ? value.toLocaleString('en-US') : String(value ?? '');
 
 // ---- Telling people ----
@@ -24,6 +25,8 @@ const say = (value) => typeof value === 'number' ? value.toLocaleString('en-US')
 let statusTimer;
 function tell(text, isBad = false) {
   const status = $('#status');
+  // In front of a dialog that is open, where one would not see it otherwise.
+  ($('dialog[open]') ?? page.body).append(status);
   status.className = isBad ? 'bad' : '';
   status.setAttribute('role', isBad ? 'alert' : 'status');
   status.textContent = text;
@@ -89,7 +92,11 @@ function valueOf(field) {
     case 'boolean': return text === 'true';
     case 'list': return text.split(/[\s,]+/).filter(Boolean);
     case 'lines': return text.split('\n').map((line) => line.trim()).filter(Boolean);
-    case 'time': return new Date(text).toISOString();
+    case 'time': {
+      const time = new Date(text);
+      if (Number.isNaN(time.valueOf())) throw new Error(`${text} is no time: write it as 2027-01-31T00:00:00Z.`);
+      return time.toISOString();
+    }
     case 'json': return JSON.parse(text);
     default: return text;
   }
@@ -125,6 +132,7 @@ function bulkOf(form, values) {
 }
 
 async function send(form, submitter) {
+  $('#status').textContent = '';
   const setting = (name) => submitter?.dataset[name] ?? form.dataset[name];
   let values = valuesOf(form, submitter);
   if ('bulk' in form.dataset) values = bulkOf(form, values);
@@ -140,8 +148,9 @@ async function send(form, submitter) {
 
   const question = setting('confirm');
   if (question !== undefined) {
-    let known = { ...values, selected: values.ids?.length };
+    let known = { domain: values.domain, selected: values.ids?.length };
     if (setting('dryRun') !== undefined) known = { ...known, ...await call(method, path, { ...body, dryRun: true }) };
+    if (known.matched === 0) throw new Error('Nothing matches, so nothing was changed.');
     if (!await ask(filled(question, known), submitter?.classList.contains('danger'))) return;
   }
   const answer = await call(method, path, content);
@@ -149,19 +158,20 @@ async function send(form, submitter) {
   if (output) output.textContent = JSON.stringify(answer, null, 2);
   const secret = setting('show');
   if (secret !== undefined) await show(setting('showTitle') ?? 'Keep this', setting('showText') ?? '', answer[secret]);
+  form.closest('dialog')?.close();
   tell(filled(setting('done') ?? 'Done.', { ...values, ...answer }));
   const then = setting('then');
   if (then) return location.assign(filled(then, Object.fromEntries(
     Object.entries({ ...values, ...answer }).map(([name, value]) => [name, encodeURIComponent(value)]))));
   if (!output && form.dataset.keep === undefined) form.reset();
-  form.closest('dialog')?.close();
-  $$('tbody input[type="checkbox"]:checked').forEach((box) => { box.checked = false; });
+  $$('td.select input:checked, input[data-select-all]:checked').forEach((box) => { box.checked = false; });
   await refresh();
 }
 
 page.addEventListener('submit', async (event) => {
   const form = event.target;
   const submitter = event.submitter;
+  if (submitter?.formMethod === 'dialog') return;
   if (!form.matches('form[data-api]') && !submitter?.dataset.api) return;
   event.preventDefault();
   const buttons = [...form.elements].filter((field) => field.type === 'submit' && !field.disabled);
@@ -179,7 +189,8 @@ page.addEventListener('submit', async (event) => {
 
 // ---- Live regions ----
 
-const keyOf = (node) => node.nodeType === 1 ? node.id || node.dataset?.key : undefined;
+// Not node.id: of a form that has a field of that name it is the field.
+const keyOf = (node) => node.nodeType === 1 ? node.getAttribute('id') || node.dataset?.key : undefined;
 
 // Makes one tree like another and keeps the nodes that are the same thing: with them focus, selection and what is unfolded.
 function morph(old, fresh) {
@@ -390,7 +401,7 @@ page.addEventListener('click', async (event) => {
   if (target.id === 'keys-button') $('#keys').showModal();
   if (target.dataset.open) $(target.dataset.open).showModal();
   if (target.dataset.selectAll !== undefined) {
-    $$('tbody input[type="checkbox"]').forEach((box) => { box.checked = target.checked; });
+    $$('td.select input').forEach((box) => { box.checked = target.checked; });
   }
   if (target.dataset.copy) {
     const source = $(target.dataset.copy);

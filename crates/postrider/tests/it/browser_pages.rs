@@ -179,7 +179,7 @@ async fn browser_searches_with_completion_and_by_keyboard_alone() {
     // The first is "sending", the second "sent".
     browser.press(&format!("{down}{down}{enter}from:zoe@{enter}")).await;
     browser.wait_for_path("/emails?q=status%3Asent+from%3Azoe%40").await;
-    browser.wait_for_text("caption", "1 e-mails").await;
+    browser.wait_for_text("caption", "1 e-mail").await;
     browser.wait_for_text(&format!("#r-{pear}"), "Pear").await;
     browser.press("j").await;
     browser.press(&enter.to_string()).await;
@@ -200,7 +200,7 @@ async fn browser_shows_hostile_html_and_nothing_of_it_runs_or_is_fetched() {
     let at = tracker.url("/seen");
     let html = format!(
         "<style>body {{ background: url({at}-css); position: fixed }} @import '{at}-import';</style>\
-         <link rel=stylesheet href='{at}-link'><meta http-equiv=refresh content='0;url={at}-refresh'>\
+         <link rel=stylesheet href='{at}-link'><Link rel=preconnect href='{at}'><meta http-equiv=refresh content='0;url={at}-refresh'>\
          <base href='{at}-base'><script>parent.document.title = 'taken'; fetch('{at}-fetch')</script>\
          <img src='{at}-image' onerror=\"top.location = '{at}-onerror'\"><iframe src='{at}-frame'></iframe>\
          <form action='{at}-form'><input name=a autofocus onfocus=\"fetch('{at}-focus')\"><button id=send>Win</button></form>\

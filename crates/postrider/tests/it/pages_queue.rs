@@ -105,7 +105,7 @@ async fn each_destination_is_shown_with_what_keeps_its_mail() {
     assert!(page.find("d-slow.test") < page.find("d-later.test"), "those with the most first");
     // The links of the counts lead to what they count.
     let led = html(&postrider, "/emails?q=domain%3Alater.test%20status%3Adeferred").await;
-    assert!(led.contains("later") && led.contains("1 e-mails"), "{led}");
+    assert!(led.contains("later") && led.contains("1 e-mail"), "{led}");
 
     let filtered = html(&postrider, "/queue?prefix=LATER").await;
     assert!(filtered.contains("d-later.test") && !filtered.contains("d-slow.test"), "{filtered}");

@@ -40,18 +40,23 @@ pub(in crate::pages) async fn html(
     parameters.finish(&["remote"])?;
     let message = state.store.raw(id).await?.ok_or_else(|| no_such_email(id))?;
     // A large message takes long to decode: other requests go on meanwhile.
-    let shown = tokio::task::spawn_blocking(move || whole(&message.raw)).await.map_err(|error| {
+    let shown = tokio::task::spawn_blocking(move || whole(&message.raw, with_remote)).await.map_err(|error| {
         tracing::error!(email.id = %id, %error, "a message could not be opened");
         Problem::internal("The message could not be opened. Its source can be read.")
     })?;
     let shown = shown.ok_or_else(|| Problem::not_found("The message has no HTML."))?;
     let policy = HeaderValue::from_static(if with_remote { WITH_REMOTE } else { CLOSED });
     let framed = HeaderValue::from_static("SAMEORIGIN");
-    Ok(([(header::CONTENT_SECURITY_POLICY, policy), (header::X_FRAME_OPTIONS, framed)], Html(shown)).into_response())
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::X_FRAME_OPTIONS, framed),
+        (header::HeaderName::from_static("x-dns-prefetch-control"), HeaderValue::from_static("off")),
+    ];
+    Ok((headers, Html(shown)).into_response())
 }
 
 /// The HTML with the files in it that it names (RFC 2392).
-fn whole(raw: &[u8]) -> Option<String> {
+fn whole(raw: &[u8], with_remote: bool) -> Option<String> {
     let content = Content::parse(raw);
     let mut html = content.html?;
     let mut left = INLINE_BYTES_MAX;
@@ -67,7 +72,26 @@ fn whole(raw: &[u8]) -> Option<String> {
         left = rest;
         html = html.replace(&name, &format!("data:{};base64,{}", attachment.content_type, STANDARD.encode(bytes)));
     }
+    // A link can have the browser connect to its host, which no policy forbids: that tells already who reads, and when.
+    let html = if with_remote { html } else { without_links(&html) };
     Some(format!("{PROLOGUE}{html}"))
+}
+
+/// With every `<link` made an element that means nothing.
+fn without_links(html: &str) -> String {
+    const LINK: &str = "<link";
+    let mut out = String::with_capacity(html.len());
+    let mut rest = html;
+    while let Some(at) = rest.find('<') {
+        let (before, tag) = rest.split_at(at);
+        out.push_str(before);
+        let is_link = tag.get(..LINK.len()).is_some_and(|start| start.eq_ignore_ascii_case(LINK));
+        let (start, skipped) = if is_link { ("<x-link", LINK.len()) } else { ("<", 1) };
+        out.push_str(start);
+        rest = tag.get(skipped..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    out
 }
 
 /// What may stand in the place of a name: a picture whose type is nothing but a type.
@@ -85,11 +109,17 @@ mod tests {
         let raw = b"MIME-Version: 1.0\r\nContent-Type: multipart/related; boundary=b\r\n\r\n--b\r\n\
             Content-Type: text/html\r\n\r\n<img src=\"cid:logo@x\"><img src='cid:none@x'>\r\n--b\r\n\
             Content-Type: image/png\r\nContent-ID: <logo@x>\r\nContent-Transfer-Encoding: base64\r\n\r\niVBO\r\n--b--\r\n";
-        let html = whole(raw).unwrap();
+        let html = whole(raw, false).unwrap();
         assert!(html.starts_with(PROLOGUE));
         assert!(html.contains("<img src=\"data:image/png;base64,iVBO\">"), "{html}");
         assert!(html.contains("cid:none@x"));
-        assert_eq!(whole(b"Subject: x\r\n\r\ntext\r\n"), None);
+        assert_eq!(whole(b"Subject: x\r\n\r\ntext\r\n", false), None);
+    }
+
+    #[test]
+    fn no_link_has_the_browser_connect() {
+        let hostile = "a < b <LINK rel=preconnect href=//evil><lin\u{e9}><p>x</p><link";
+        assert_eq!(without_links(hostile), "a < b <x-link rel=preconnect href=//evil><lin\u{e9}><p>x</p><x-link");
     }
 
     #[test]
