@@ -4,7 +4,7 @@
 //! `/api/openapi.json`.
 
 mod aliases;
-mod audit;
+pub(crate) mod audit;
 mod config;
 mod deliveries;
 mod domains;

@@ -51,7 +51,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/users/{address}", get(administration::user::show))
         .route("/suppressions", get(administration::suppressions::list))
         .route("/simulator", get(simulator::simulator))
-        .route("/emails/{id}", get(emails::show::show))
+        .route("/emails/{id}", get(emails::show::page))
         .route("/emails/{id}/html", get(emails::html::html))
         .route(SIGN_OUT_PATH, post(sign_in::sign_out));
     let admin = Router::new()

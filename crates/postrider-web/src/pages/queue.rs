@@ -10,8 +10,8 @@ use postrider_store::{QueueDomain, QueueStats};
 use super::address::Address;
 use super::format::{Grouped, When};
 use super::frame::{Frame, Page, Visit};
+use super::paging::page_of;
 use crate::AppState;
-use crate::api::emails::list::{PAGE_MAX, number};
 use crate::extract::Parameters;
 use crate::problem::Problem;
 use crate::queue_look::Part;
@@ -82,7 +82,7 @@ pub(super) async fn queue(
     uri: Uri,
 ) -> Result<Page<impl Template>, Problem> {
     let mut parameters = Parameters::of(&uri)?;
-    let page = parameters.read("page", |value| number(value, PAGE_MAX))?.unwrap_or(1);
+    let page = page_of(&mut parameters)?;
     let prefix = parameters.text("prefix").map(|prefix| prefix.trim().to_ascii_lowercase());
     parameters.finish(&["page", "prefix"])?;
     let part = Part { prefix: prefix.clone(), page, limit: DOMAINS };

@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use postrider_core::{EmailStatus, ObjectId};
-use postrider_testkit::{Answer, Browser, Gate, HttpAnswer, HttpService, Scheme, Script, Site, TestPostrider};
+use postrider_testkit::{
+    Answer, Browser, Gate, HttpAnswer, HttpRequest, HttpService, Scheme, Script, Site, TestPostrider, eventually,
+};
 use serde_json::json;
 
 use crate::support::python;
@@ -258,6 +260,43 @@ async fn browser_replays_a_webhook() {
     browser.wait_for_text("#tab .status", "delivered").await;
     let requests = endpoint.wait_for_requests(2).await;
     assert_eq!(requests[0].header("webhook-id"), requests[1].header("webhook-id"));
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn browser_keeps_what_is_typed_while_mail_comes_and_closes_what_is_to_be_closed() {
+    let site = Site::new().await;
+    let _mx = site.mx("example.net", Script::new()).await;
+    let postrider = site.start_in_real_time().await;
+    let settings = json!({ "url": "https://app.example.org/hook", "types": ["email.failed"] });
+    assert_eq!(postrider.request(HttpRequest::post("/api/webhooks").json(&settings)).await.status, 201);
+    let browser = open(&postrider).await;
+    browser.go("/webhooks").await;
+    browser.wait_for_text("#live", "Live").await;
+    browser.click("tbody summary").await;
+    browser.fill("tbody input[name=description]", "half a sen").await;
+    browser.run("document.addEventListener('postrider:refreshed', () => { window.refreshed = true; });", &[]).await;
+    let id = postrider.send("ann@shop.example", &["bob@example.net"], &message("Meanwhile")).await;
+    let refreshed = "return window.refreshed === true;";
+    eventually("the page to be fetched anew", async || {
+        (browser.run(refreshed, &[]).await == json!(true)).then_some(())
+    })
+    .await;
+    browser.press("tence").await;
+    let typed = browser.run("return document.querySelector('tbody input[name=description]').value;", &[]).await;
+    assert_eq!(typed, json!("half a sentence"));
+    let ticked = "return document.querySelectorAll('tbody input[name=types]:checked').length;";
+    browser.click("tbody form[data-api='PATCH /api/webhooks/{id}'] button").await;
+    browser.wait_for_text("tbody", "paused").await;
+    assert_eq!(browser.run(ticked, &[]).await, json!(1), "an order leaves the other forms as they are");
+
+    browser.go(&format!("/emails/{id}")).await;
+    browser.click("[data-open='#resend']").await;
+    browser.fill("#resend-to", "closed@example.net").await;
+    browser.click("#resend button[formmethod=dialog]").await;
+    let closed = "return !document.querySelector('#resend').open;";
+    eventually("the dialog to close", async || (browser.run(closed, &[]).await == json!(true)).then_some(())).await;
+    assert_eq!(postrider.emails().await.len(), 1, "nothing was sent again");
     browser.close().await;
 }
 

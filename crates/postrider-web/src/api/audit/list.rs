@@ -33,17 +33,22 @@ pub(in crate::api) async fn list(State(state): State<AppState>, uri: Uri) -> Res
     let mut parameters = Parameters::of(&uri)?;
     let page = parameters.read("page", |value| number(value, PAGE_MAX))?.unwrap_or(1);
     let limit = parameters.read("limit", |value| number(value, LIMIT_MAX))?.unwrap_or(LIMIT_DEFAULT);
+    let filter = filter(&mut parameters)?;
+    parameters.finish(&["page", "limit", "actor", "action", "target", "from", "to"])?;
+    Ok(Json(AuditPageView::new(state.store.audit_entries(&filter, page, limit).await?, page, limit)))
+}
+
+/// Which entries are asked for.
+pub(crate) fn filter(parameters: &mut Parameters) -> Result<AuditFilter, Problem> {
     let time = |text: &str| {
         let allowed = || "it is a time as 2026-11-22T13:39:40Z, or a date as 2026-11-22".to_owned();
         Timestamp::parse_rfc3339(text).ok_or_else(allowed)
     };
-    let filter = AuditFilter {
+    Ok(AuditFilter {
         from: parameters.read("from", time)?,
         to: parameters.read("to", time)?,
         actor: parameters.text("actor"),
         action: parameters.text("action"),
         target: parameters.text("target"),
-    };
-    parameters.finish(&["page", "limit", "actor", "action", "target", "from", "to"])?;
-    Ok(Json(AuditPageView::new(state.store.audit_entries(&filter, page, limit).await?, page, limit)))
+    })
 }

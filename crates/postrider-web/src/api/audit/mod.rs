@@ -1,3 +1,3 @@
 //! `/api/audit`: who changed what.
 
-pub(super) mod list;
+pub(crate) mod list;

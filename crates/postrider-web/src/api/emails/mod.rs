@@ -8,7 +8,7 @@ pub(super) mod order;
 pub(super) mod raw;
 pub(super) mod retry;
 pub(super) mod send;
-pub(super) mod show;
+pub(crate) mod show;
 pub(crate) mod timeline;
 pub(crate) mod why;
 

@@ -29,11 +29,15 @@ pub(in crate::api) async fn show(
 /// Reads an e-mail and opens its message.
 pub(super) async fn find(state: &AppState, id: ObjectId) -> Result<EmailDetailView, Problem> {
     let detail = state.store.email(id).await?.ok_or_else(|| no_such_email(id))?;
+    Ok(EmailDetailView::new(detail, open(state, id).await?))
+}
+
+/// Opens the message of an e-mail.
+pub(crate) async fn open(state: &AppState, id: ObjectId) -> Result<Content, Problem> {
     let message = state.store.raw(id).await?.ok_or_else(|| no_such_email(id))?;
     // A large message takes long to decode: other requests go on meanwhile.
-    let content = tokio::task::spawn_blocking(move || Content::parse(&message.raw)).await.map_err(|error| {
+    tokio::task::spawn_blocking(move || Content::parse(&message.raw)).await.map_err(|error| {
         tracing::error!(email.id = %id, error = %error, "a message could not be opened");
-        Problem::internal("The message could not be opened. Its raw form can be read: add /raw to the address.")
-    })?;
-    Ok(EmailDetailView::new(detail, content))
+        Problem::internal("The message could not be opened. It can be read raw: /api/emails/ID/raw.")
+    })
 }

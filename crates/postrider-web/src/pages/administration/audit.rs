@@ -3,10 +3,10 @@
 use askama::Template;
 use axum::extract::State;
 use axum::http::Uri;
-use postrider_core::Timestamp;
-use postrider_store::{AuditEntry, AuditFilter, AuditOutcome};
+use postrider_store::{AuditEntry, AuditOutcome};
 
 use crate::AppState;
+use crate::api::audit::list::filter;
 use crate::extract::Parameters;
 use crate::pages::address::Address;
 use crate::pages::format::When;
@@ -77,17 +77,7 @@ pub(in crate::pages) async fn list(
         to: said("to"),
     };
     let page = page_of(&mut parameters)?;
-    let time = |text: &str| {
-        let allowed = || "it is a time as 2026-11-22T13:39:40Z, or a date as 2026-11-22".to_owned();
-        Timestamp::parse_rfc3339(text).ok_or_else(allowed)
-    };
-    let filter = AuditFilter {
-        from: parameters.read("from", time)?,
-        to: parameters.read("to", time)?,
-        actor: parameters.text("actor"),
-        action: parameters.text("action"),
-        target: parameters.text("target"),
-    };
+    let filter = filter(&mut parameters)?;
     parameters.finish(&["page", "actor", "action", "target", "from", "to"])?;
     let found = state.store.audit_entries(&filter, page, ROWS).await?;
     let row = |mut entry: AuditEntry| Row {

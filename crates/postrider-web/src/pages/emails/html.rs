@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use postrider_core::Content;
+use postrider_core::{Bodies, Summary};
 
 use crate::AppState;
 use crate::api::emails::no_such_email;
@@ -57,20 +57,19 @@ pub(in crate::pages) async fn html(
 
 /// The HTML with the files in it that it names (RFC 2392).
 fn whole(raw: &[u8], with_remote: bool) -> Option<String> {
-    let content = Content::parse(raw);
-    let mut html = content.html?;
+    let Bodies { html, attachments: contents, .. } = Bodies::parse(raw);
+    let mut html = html?;
     let mut left = INLINE_BYTES_MAX;
-    for (n, attachment) in content.attachments.iter().enumerate() {
+    for (attachment, content) in Summary::parse(raw).attachments.iter().zip(contents) {
         let Some(id) = attachment.content_id.as_deref().filter(|id| !id.is_empty()) else { continue };
         let name = format!("cid:{id}");
-        if !html.contains(&name) || !is_picture(&attachment.content_type) {
+        let count = html.matches(&name).count();
+        if count == 0 || !is_picture(&attachment.content_type) {
             continue;
         }
-        let Some((_, bytes)) = Content::attachment(raw, n) else { continue };
-        let count = html.matches(&name).count();
-        let Some(rest) = bytes.len().checked_mul(count).and_then(|bytes| left.checked_sub(bytes)) else { continue };
+        let Some(rest) = content.len().checked_mul(count).and_then(|bytes| left.checked_sub(bytes)) else { continue };
         left = rest;
-        html = html.replace(&name, &format!("data:{};base64,{}", attachment.content_type, STANDARD.encode(bytes)));
+        html = html.replace(&name, &format!("data:{};base64,{}", attachment.content_type, STANDARD.encode(content)));
     }
     // A link can have the browser connect to its host, which no policy forbids: that tells already who reads, and when.
     let html = if with_remote { html } else { without_links(&html) };

@@ -11,9 +11,8 @@ use serde_json::json;
 
 use crate::AppState;
 use crate::api::emails::list::Request;
-use crate::extract::Parameters;
 use crate::pages::address::Address;
-use crate::pages::format::{Grouped, Size, When};
+use crate::pages::format::{Counted, Grouped, Size, When};
 use crate::pages::frame::{Frame, Page, Visit};
 use crate::problem::Problem;
 use crate::view::Cursor;
@@ -41,8 +40,7 @@ struct ListPage {
     /// The filter, for orders that are for all that match.
     filter: Vec<(String, String)>,
     rows: Vec<Row>,
-    total: Grouped,
-    is_one: bool,
+    counted: Counted,
     total_is_at_least: bool,
     is_incomplete: bool,
     next: Option<Address>,
@@ -104,14 +102,13 @@ pub(in crate::pages) async fn list(State(state): State<AppState>, visit: Visit, 
     };
     let page = ListPage {
         frame: visit.frame("E-mails", "/emails"),
-        q: Parameters::of(&uri).ok().and_then(|mut all| all.text("q")).unwrap_or_default(),
+        q: here.get("q").unwrap_or_default().to_owned(),
         error: problem.as_ref().map(|problem| problem.document().detail.to_owned()),
         keys: keys(),
         statuses: statuses(&here, &stats),
         others: others(&here),
         filter: here.pairs().filter(|(name, _)| !matches!(*name, "limit" | "sort")).map(owned).collect(),
-        total: Grouped(found.total),
-        is_one: found.total == 1 && !found.total_is_at_least,
+        counted: Counted(found.total, "e-mail", "e-mails"),
         total_is_at_least: found.total_is_at_least,
         is_incomplete: found.is_incomplete,
         rows: found.emails.into_iter().map(row).collect(),

@@ -11,7 +11,7 @@ use postrider_store::{CallFilter, CallRecord, CallState, DeliveryRecord, EmailDe
 
 use super::timeline::Entry;
 use crate::AppState;
-use crate::api::emails::{no_such_email, timeline, why};
+use crate::api::emails::{no_such_email, show, timeline, why};
 use crate::extract::{EmailId, Parameters};
 use crate::pages::address::Address;
 use crate::pages::format::{Grouped, Size, When};
@@ -165,7 +165,7 @@ impl Source {
     }
 }
 
-pub(in crate::pages) async fn show(
+pub(in crate::pages) async fn page(
     State(state): State<AppState>,
     visit: Visit,
     EmailId(id): EmailId,
@@ -178,7 +178,7 @@ pub(in crate::pages) async fn show(
     let detail = state.store.email(id).await?.ok_or_else(|| no_such_email(id))?;
     let why = why::explain(&state, &detail).await?;
     let content = match tab {
-        Tab::Html | Tab::Text | Tab::Headers => open(&state, id).await?,
+        Tab::Html | Tab::Text | Tab::Headers => show::open(&state, id).await?,
         _ => Content::default(),
     };
     let source = if tab == Tab::Source { Source::of(&raw(&state, id).await?.raw) } else { Source::default() };
@@ -251,15 +251,6 @@ fn tabs(detail: &EmailDetail, here: Tab, uri: &Uri) -> Vec<TabLink> {
 
 async fn raw(state: &AppState, id: ObjectId) -> Result<RawMessage, Problem> {
     state.store.raw(id).await?.ok_or_else(|| no_such_email(id))
-}
-
-async fn open(state: &AppState, id: ObjectId) -> Result<Content, Problem> {
-    let message = raw(state, id).await?;
-    // A large message takes long to decode: other requests go on meanwhile.
-    tokio::task::spawn_blocking(move || Content::parse(&message.raw)).await.map_err(|error| {
-        tracing::error!(email.id = %id, %error, "a message could not be opened");
-        Problem::internal("The message could not be opened. Its source can be read: /emails/ID?tab=source.")
-    })
 }
 
 impl Call {
