@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use crate::delivery::statuses;
+use crate::delivery::{Outcome, statuses};
 use crate::time::Timestamp;
 
 /// How the reason of a delivery begins that failed because its recipient is on the suppression list.
@@ -176,7 +176,18 @@ pub struct DeliveryPlace {
     pub destination: Option<DestinationStatus>,
 }
 
-/// What a server has taken on of a domain's mail.
+/// How the last attempt of a server to a domain ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastResult {
+    pub at: Timestamp,
+    /// The host that was spoken to, or the last that was tried.
+    pub mx: Option<String>,
+    /// What the other side answered, and what that means, or why there was no answer. Of long texts the beginning.
+    pub outcome: Outcome,
+}
+
+/// What a server has taken on of a domain's mail, and what came of what it sent there. Other servers do the same beside it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DomainLine {
@@ -187,4 +198,13 @@ pub struct DomainLine {
     pub claim_wait: Option<ClaimWait>,
     /// Where they go: mostly one.
     pub destinations: Vec<DestinationStatus>,
+    /// How many attempts of this server have ended in the last minute, by what came of them: to five seconds.
+    pub delivered_last_minute: u64,
+    /// Those that are tried again.
+    pub deferred_last_minute: u64,
+    /// Those that failed for good.
+    pub failed_last_minute: u64,
+    /// The last attempt of this server, however long ago; `None` where it has made none since its start, or sent to very many other
+    /// domains since.
+    pub last_result: Option<LastResult>,
 }

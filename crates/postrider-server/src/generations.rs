@@ -24,12 +24,23 @@ impl<K: Eq + Hash, V> Generations<K, V> {
         self.young.get(key)
     }
 
+    /// The value of a key, to be changed; where there is none, the one that `new` makes.
+    pub(crate) fn get_or_insert_with(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
+        let aged = self.old.remove(&key);
+        self.make_room(&key);
+        self.young.entry(key).or_insert_with(|| aged.unwrap_or_else(new))
+    }
+
     pub(crate) fn insert(&mut self, key: K, value: V) {
-        if self.young.len() >= self.count_max / 2 && !self.young.contains_key(&key) {
-            self.old = std::mem::take(&mut self.young);
-        }
+        self.make_room(&key);
         self.old.remove(&key);
         self.young.insert(key, value);
+    }
+
+    fn make_room(&mut self, key: &K) {
+        if self.young.len() >= self.count_max / 2 && !self.young.contains_key(key) {
+            self.old = std::mem::take(&mut self.young);
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -60,6 +71,17 @@ mod tests {
         assert!(map.get(&1).is_none());
         assert!(map.clear() >= 50);
         assert_eq!(map.len(), 0);
+    }
+
+    #[test]
+    fn a_value_is_changed_in_its_place() {
+        let mut map = Generations::new(100);
+        for number in 0..1_000 {
+            *map.get_or_insert_with(number, || 0) += 1;
+            *map.get_or_insert_with(-1, || 0) += 1;
+            assert!(map.len() <= 100);
+        }
+        assert_eq!(map.get(&-1), Some(&1_000));
     }
 
     #[test]

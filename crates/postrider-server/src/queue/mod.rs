@@ -13,6 +13,7 @@ mod lanes;
 mod lease;
 mod predecessor;
 mod recall;
+mod recent;
 mod routing;
 mod settle;
 mod shares;
@@ -46,6 +47,7 @@ use lanes::{LaneLimits, Lanes};
 use lease::Lease;
 pub(crate) use predecessor::NodeFile;
 use recall::Recalled;
+use recent::Recent;
 use unrecorded::Unrecorded;
 use view::Hands;
 
@@ -108,6 +110,8 @@ pub(crate) struct Queue {
     recall_wake: Notify,
     /// What workers and look-ups are at.
     hands: Arc<Hands>,
+    /// What came of the last attempts, by domain.
+    recent: Mutex<Recent>,
     /// In whose name claims are made; the same as the lanes have. Workers of another node's claims stop at once.
     node: watch::Sender<Option<NodeId>>,
     /// Settlements on their way to the store.
@@ -213,6 +217,7 @@ impl Queue {
             recalled: Recalled::default(),
             recall_wake: Notify::new(),
             hands: Arc::default(),
+            recent: Mutex::default(),
             settling: AtomicUsize::new(0),
             drained: Notify::new(),
             stopping: AtomicBool::new(false),

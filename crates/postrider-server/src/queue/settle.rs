@@ -85,6 +85,7 @@ impl Queue {
             let next = self.next(self.expires_at(job, delivery), &mut attempt, now, random);
             log_outcome(job, delivery, &attempt, next);
             self.options.stats.attempted(delivery, &attempt, next, now);
+            self.note_recent(&delivery.recipient.address.domain(), &attempt, next, now);
             let report = self.report_kind(job, delivery, next, peer_reports, now);
             if let Some(kind) = report {
                 let retry_until = matches!(next, Next::Retry { .. }).then(|| self.expires_at(job, delivery));

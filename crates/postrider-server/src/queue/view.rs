@@ -138,8 +138,12 @@ impl Queue {
                 taken_on_max: lanes.holdings.per_domain_max() as u64,
                 claim_wait: if is_stopping || lanes.node().is_none() { Some(ClaimWait::NotSending) } else { wait },
                 destinations,
+                ..DomainLine::default()
             }
         };
-        domains.iter().map(line).collect()
+        let mut lines: Vec<DomainLine> = domains.iter().map(line).collect();
+        drop(lanes);
+        self.tell_recent(domains, &mut lines, now);
+        lines
     }
 }

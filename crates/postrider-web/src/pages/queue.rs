@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::Uri;
 use postrider_core::Domain;
-use postrider_core::queue::{ClaimWait, ConnectionsCause, DestinationStatus, DomainLine, LineWait};
+use postrider_core::queue::{ClaimWait, ConnectionsCause, DestinationStatus, DomainLine, LastResult, LineWait};
 use postrider_store::{QueueDomain, QueueStats};
 
 use super::address::Address;
@@ -27,6 +27,8 @@ struct QueuePage {
     oldest: Option<When>,
     /// Whether this server sends at all.
     is_sending: bool,
+    /// Whether others may send beside it.
+    is_one_of_several: bool,
     prefix: String,
     total: Grouped,
     rows: Vec<Row>,
@@ -52,11 +54,22 @@ struct Row {
     is_held: bool,
     oldest: Option<When>,
     next_attempt: Option<When>,
+    /// What this server has sent there.
+    last_minute: Option<String>,
+    last_reply: Option<LastReply>,
+    /// Of deferred mail, whatever server tried it, where the last reply does not say the same.
     last_error: Option<String>,
     /// Why this server takes on no more.
     claim_wait: Option<&'static str>,
     taken_on: Option<String>,
     destinations: Vec<Destination>,
+}
+
+/// What the last attempt heard, or what stood in its way.
+struct LastReply {
+    text: String,
+    mx: Option<String>,
+    at: When,
 }
 
 struct Count {
@@ -97,6 +110,7 @@ pub(super) async fn queue(
         tiles: tiles(&seen.stats),
         oldest: oldest.map(|at| When::new(at, visit.now)),
         is_sending: state.control.node().is_some(),
+        is_one_of_several: !state.store.is_exclusive(),
         prefix: prefix.unwrap_or_default(),
         total: Grouped(seen.domains.total),
         rows: seen.domains.domains.iter().zip(lines).map(|(found, line)| Row::new(found, line, &visit)).collect(),
@@ -133,7 +147,18 @@ impl Row {
                 Address::new("/emails").with("q", &format!("domain:{domain} status:{}", label.to_ascii_lowercase()))
             }),
         };
-        let DomainLine { taken_on, taken_on_max, claim_wait, destinations } = line;
+        let DomainLine {
+            taken_on,
+            taken_on_max,
+            claim_wait,
+            destinations,
+            delivered_last_minute,
+            deferred_last_minute,
+            failed_last_minute,
+            last_result,
+        } = line;
+        let last_reply = last_result.map(|last| LastReply::new(last, visit));
+        let is_said = |error: &String| last_reply.as_ref().is_some_and(|reply| reply.text == *error);
         Self {
             counts: vec![
                 count("Queued", *queued),
@@ -146,7 +171,9 @@ impl Row {
             is_held: *held > 0,
             oldest: oldest_at.map(when),
             next_attempt: next_attempt_at.map(when),
-            last_error: last_error.clone(),
+            last_minute: last_minute(delivered_last_minute, deferred_last_minute, failed_last_minute),
+            last_error: last_error.clone().filter(|error| !is_said(error)),
+            last_reply,
             claim_wait: claim_wait.map(claim_words),
             taken_on: (taken_on > 0)
                 .then(|| format!("{} of {} taken on here", Grouped(taken_on), Grouped(taken_on_max))),
@@ -193,6 +220,24 @@ impl Destination {
             goes_on: goes_on_at.map(|at| When::new(at, visit.now)),
         }
     }
+}
+
+impl LastReply {
+    fn new(LastResult { at, mx, outcome }: LastResult, visit: &Visit) -> Self {
+        let heard = outcome.error().or_else(|| outcome.reply().map(ToString::to_string));
+        Self { text: heard.unwrap_or_default(), mx, at: When::new(at, visit.now) }
+    }
+}
+
+/// `12 sent, 1 deferred`; `None` where nothing was tried.
+fn last_minute(delivered: u64, deferred: u64, failed: u64) -> Option<String> {
+    let parts = [(delivered, "sent"), (deferred, "deferred"), (failed, "failed")];
+    let parts: Vec<String> = parts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{} {what}", Grouped(count)))
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn cause_words(cause: ConnectionsCause) -> &'static str {

@@ -400,6 +400,14 @@ async fn the_queue_is_shown_by_domain() {
     let later = &page["domains"][1];
     assert_eq!((&later["deferred"], &later["held"], &later["sending"]), (&json!(1), &json!(1), &json!(0)));
     assert_eq!(later["lastError"], "451 4.3.0 Not now");
+    assert_eq!((&slow["deliveredLastMinute"], &slow["deferredLastMinute"]), (&json!(1), &json!(0)));
+    assert_eq!((&later["deferredLastMinute"], &later["failedLastMinute"]), (&json!(2), &json!(0)));
+    assert_eq!((&slow["lastResult"]["mx"], &later["lastResult"]["mx"]), (&json!("mx.slow.test"), &json!("mx.later.test")));
+    assert_eq!(slow["lastResult"]["outcome"]["reply"]["code"], 250);
+    let outcome = &later["lastResult"]["outcome"];
+    let reply = json!({ "code": 451, "enhancedCode": "4.3.0", "text": "Not now" });
+    assert_eq!((&outcome["result"], &outcome["reply"]), (&json!("deferred"), &reply));
+    assert!(time(&later["lastResult"]["at"]) <= postrider.now(), "{later:#}");
     let next = postrider.email(deferred).await.email.next_attempt_at.unwrap();
     assert_eq!(time(&later["nextAttemptAt"]), next);
     assert_eq!(page["pagination"], json!({ "page": 1, "limit": 20, "total": 2, "pages": 1 }));
