@@ -128,6 +128,7 @@ impl Guard {
         let with = match self.find(Credentials::parse(token.trim()), peer).await? {
             Actor::Local => return Ok(None),
             Actor::Administrator => Began::ApiToken,
+            Actor::Token(token) if !token.settings.has(Scope::Read) => return Err(Problem::token_without_pages()),
             Actor::Token(token) => Began::Token(token.id),
         };
         Ok(Some(self.sessions.begin(with, self.clock.now()).await?))

@@ -8,6 +8,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
+use percent_encoding::percent_decode_str;
 use postrider_core::{Address, Domain, ObjectId};
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
@@ -73,6 +74,24 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     }
 }
 
+/// The parameters of a query, in order.
+pub(crate) fn pairs_of(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
+    // What is no UTF-8 would be read as something else, and shown as that.
+    if percent_decode_str(uri.query().unwrap_or_default()).decode_utf8().is_err() {
+        return Err(Problem::bad_parameter("", "The query is not UTF-8: bytes that stand as %XX must be."));
+    }
+    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
+        .map_err(|error| Problem::bad_parameter("", format!("The query cannot be read: {error}.")))?;
+    let is_text = |text: &str| !text.chars().any(|char| char.is_control() && !char.is_whitespace());
+    match pairs.iter().find(|(name, value)| !is_text(name) || !is_text(value)) {
+        None => Ok(pairs),
+        Some((name, _)) => {
+            let name = if is_text(name) { name.as_str() } else { "" };
+            Err(Problem::bad_parameter(name, "A parameter holds a control character, such as NUL (%00): leave it out."))
+        }
+    }
+}
+
 /// The parameters of a query, taken out one by one; what is left over at the end is an error.
 #[derive(Debug)]
 pub(crate) struct Parameters {
@@ -82,8 +101,7 @@ pub(crate) struct Parameters {
 impl Parameters {
     /// Reads the query. A parameter with an empty value counts as not given, as forms send it.
     pub(crate) fn of(uri: &Uri) -> Result<Self, Problem> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
-            .map_err(|error| Problem::bad_parameter("", format!("The query cannot be read: {error}.")))?;
+        let pairs = pairs_of(uri)?;
         for (i, (name, value)) in pairs.iter().enumerate() {
             if value.len() > VALUE_BYTES_MAX {
                 return Err(Problem::bad_parameter(name, format!("{name} is longer than {VALUE_BYTES_MAX} bytes.")));

@@ -142,6 +142,12 @@ impl Problem {
         Self::new(&INSUFFICIENT_SCOPE, detail, Extra::Scope(scope))
     }
 
+    /// Who signs in would see nothing.
+    pub(crate) fn token_without_pages() -> Self {
+        let detail = "This token may send e-mails, and sees no page. Sign in with one that has the scope read or admin.";
+        Self::new(&INSUFFICIENT_SCOPE, detail, Extra::Scope(Scope::Read))
+    }
+
     pub(crate) fn too_many_requests(detail: impl Into<String>, retry_after_seconds: u16) -> Self {
         Self::new(&TOO_MANY_REQUESTS, detail, Extra::RetryAfterSeconds(retry_after_seconds))
     }

@@ -39,8 +39,15 @@ fn found_in_json(found: &str) -> String {
 
 fn expected_in_json(expected: &str) -> &str {
     match expected {
-        "u8" | "u16" | "u32" | "u64" | "u128" | "usize" => "a whole number that is not negative",
-        "i8" | "i16" | "i32" | "i64" | "i128" | "isize" => "a whole number",
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number from 0 to 18446744073709551615",
+        "i8" => "a whole number from -128 to 127",
+        "i16" => "a whole number from -32768 to 32767",
+        "i32" => "a whole number from -2147483648 to 2147483647",
+        "i64" | "isize" => "a whole number from -9223372036854775808 to 9223372036854775807",
+        "u128" | "i128" => "a whole number",
         "f32" | "f64" => "a number",
         "a boolean" => "true or false",
         "a string" | "a borrowed string" | "string" | "str" => "a text",
@@ -93,9 +100,10 @@ mod tests {
         for (json, start) in [
             (r#""x""#, r#"invalid type: the text "x", expected an object"#),
             ("[7]", "invalid length 1, expected an object"),
-            (r#"{"count": -1}"#, "invalid value: the number `-1`, expected a whole number that is not negative"),
-            (r#"{"count": "x"}"#, r#"invalid type: the text "x", expected a whole number that is not negative"#),
-            (r#"{"level": 1000}"#, "invalid value: the number `1000`, expected a whole number"),
+            (r#"{"count": -1}"#, "invalid value: the number `-1`, expected a whole number from 0 to 18446744073709551615"),
+            (r#"{"count": "x"}"#, r#"invalid type: the text "x", expected a whole number from 0 to"#),
+            (r#"{"count": 1e30}"#, "invalid type: the number `1e+30`, expected a whole number from 0 to 18446744073709551615"),
+            (r#"{"level": 1000}"#, "invalid value: the number `1000`, expected a whole number from -128 to 127"),
             (r#"{"share": []}"#, "invalid type: a list, expected a number"),
             (r#"{"isOn": "yes"}"#, r#"invalid type: the text "yes", expected true or false"#),
             (r#"{"name": {}}"#, "invalid type: an object, expected a text"),

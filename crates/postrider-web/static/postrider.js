@@ -6,6 +6,7 @@
 //   data-live-email="ID"      ... only when it happens to this e-mail;  data-live-seconds="N"  also every so often
 //   data-api="METHOD /path"   a form that calls the API; {name} in the path is taken from its fields
 //   data-confirm="text"       asks first; with data-dry-run the call is made with dryRun, and {member} is taken from its answer
+//                             {member|one|several} is the number with the word for it
 //   data-done="text"          said afterwards; data-then="/path/{id}" goes there; data-show="member" shows it once
 //   data-type, data-empty     of a field: how its value is read, and whether an empty one is null
 //   data-bulk                 a form for the rows that are selected, or for all that match
@@ -17,7 +18,8 @@ const $$ = (selector, within = page) => [...within.querySelectorAll(selector)];
 const csrfToken = $('meta[name="csrf-token"]')?.content;
 const signIn = () => location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
 // Only what is known is put in: a name that somebody chose may look like a place for something.
-const filled = (text, values) => text.replace(/\{([\w.]+)\}/g, (all, name) => values[name] === undefined ? all : say(values[name]));
+const filled = (text, values) => text.replace(/\{([\w.]+)(?:\|([^|{}]*)\|([^|{}]*))?\}/g, (all, name, one, several) =>
+  values[name] === undefined ? all : one === undefined ? say(values[name]) : `${say(values[name])} ${values[name] === 1 ? one : several}`);
 const say = (value) => typeof value === 'number' ? value.toLocaleString('en-US') : String(value ?? '');
 
 // ---- Telling people ----
@@ -33,6 +35,11 @@ function tell(text, isBad = false) {
   clearTimeout(statusTimer);
   statusTimer = setTimeout(() => { status.textContent = ''; }, isBad ? 15000 : 6000);
 }
+
+// What was done on the page before this one.
+const TOLD_THERE = 'postrider-told-there';
+const toldThere = sessionStorage.getItem(TOLD_THERE);
+if (toldThere) { sessionStorage.removeItem(TOLD_THERE); tell(toldThere); }
 
 function ask(text, isDanger) {
   const dialog = $('#confirm');
@@ -159,8 +166,9 @@ async function send(form, submitter) {
   const secret = setting('show');
   if (secret !== undefined) await show(setting('showTitle') ?? 'Keep this', setting('showText') ?? '', answer[secret]);
   form.closest('dialog')?.close();
-  tell(filled(setting('done') ?? 'Done.', { ...values, ...answer }));
+  const done = filled(setting('done') ?? 'Done.', { ...values, ...answer });
   const then = setting('then');
+  if (!then) tell(done); else sessionStorage.setItem(TOLD_THERE, done);
   if (then) return location.assign(filled(then, Object.fromEntries(
     Object.entries({ ...values, ...answer }).map(([name, value]) => [name, encodeURIComponent(value)]))));
   if (!output && form.dataset.keep === undefined) form.reset();
@@ -174,16 +182,15 @@ page.addEventListener('submit', async (event) => {
   if (submitter?.formMethod === 'dialog') return;
   if (!form.matches('form[data-api]') && !submitter?.dataset.api) return;
   event.preventDefault();
-  const buttons = [...form.elements].filter((field) => field.type === 'submit' && !field.disabled);
-  buttons.forEach((button) => { button.disabled = true; });
-  form.setAttribute('aria-busy', 'true');
+  // Not by disabling the button: the focus would be lost, and a dialog could not give it back.
+  if (form.ariaBusy) return;
+  form.ariaBusy = 'true';
   try {
     await send(form, submitter);
   } catch (error) {
     tell(error.message, true);
   } finally {
-    buttons.forEach((button) => { button.disabled = false; });
-    form.removeAttribute('aria-busy');
+    form.ariaBusy = null;
   }
 });
 

@@ -208,6 +208,28 @@ fn each_wrong_setting_is_a_line_of_its_own() {
     assert!(lines.len() == 2 && lines.iter().all(|line| line.starts_with("postrider: ")), "{lines:?}");
 }
 
+/// A port that is taken is told with the setting that it comes from.
+#[test]
+fn a_port_that_is_taken_names_its_setting() {
+    let house = House::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let mail = ["SMTP", "SMTP_MX", "SUBMISSION", "SUBMISSIONS", "LMTP", "LMTPS", "IMAP", "IMAPS"];
+    for setting in ["SMTP_PORT", "IMAP_PORT", "API_PORT"] {
+        let mut command = house.command("dev");
+        for name in mail {
+            command.env(format!("{name}_PORT"), "0");
+        }
+        command.env("API_PORT", "0").env("SMTP_HOST", "127.0.0.1").env("API_HOST", "127.0.0.1").env(setting, &port);
+        let output = command.output().unwrap();
+        assert_code(&output, 1);
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.lines().find(|line| line.starts_with("postrider: ")).unwrap_or_default();
+        assert!(said.contains(&format!("127.0.0.1:{port}")), "{said}");
+        assert!(said.contains(&format!("set {setting} to another port, or to 0 to turn this listener off")), "{said}");
+    }
+}
+
 /// A server that would keep mail elsewhere than was meant, or relay for everybody, does not start.
 #[test]
 fn settings_that_would_do_harm_stop_the_start() {

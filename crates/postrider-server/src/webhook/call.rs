@@ -78,7 +78,8 @@ pub(super) async fn make(
         CallNext::Retry { at: now + wait(call.tries, crate::random_fraction()).max(asked_for) }
     };
     let duration_ms = now.since(at).as_millis() as u64;
-    (CallAttempt { at, duration_ms, status: status.map(|status| status.as_u16()), error, body }, next)
+    let (url, status) = (Some(called.url.clone()), status.map(|status| status.as_u16()));
+    (CallAttempt { at, duration_ms, url, status, error, body }, next)
 }
 
 /// What an endpoint said.

@@ -119,7 +119,7 @@ async fn outbox(store: &MongoStore) {
     store.events(Some(&start.cursor), 10).await.unwrap();
     let ask = CallClaimRequest { now: NOW, lock: LEASE, endpoints: vec![(endpoint, 1)] };
     let claimed = store.claim_calls(ask).await.unwrap();
-    let attempt = CallAttempt { at: NOW, duration_ms: 1, status: Some(200), error: None, body: None };
+    let attempt = CallAttempt { at: NOW, duration_ms: 1, url: None, status: Some(200), error: None, body: None };
     let settlement = CallSettlement { id: claimed[0].id, attempt, next: CallNext::Delivered };
     store.settle_calls(vec![settlement]).await.unwrap();
     for filter in [

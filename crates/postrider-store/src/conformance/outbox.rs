@@ -53,6 +53,7 @@ fn tried(id: CallId, seconds: i64, next: CallNext) -> CallSettlement {
     let attempt = CallAttempt {
         at: at(seconds),
         duration_ms: 12,
+        url: (seconds % 2 == 0).then(|| "https://hooks.example/now".to_owned()),
         status: Some(if next == CallNext::Delivered { 204 } else { 500 }),
         error: (next != CallNext::Delivered).then(|| "not \u{e4}".to_owned()),
         body: Some("{}".to_owned()),

@@ -172,6 +172,9 @@ pub struct ClaimedCall {
 pub struct CallAttempt {
     pub at: Timestamp,
     pub duration_ms: u64,
+    /// The URL that was called; `None` where that was not recorded yet, or is not shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// Of the answer (RFC 9110); `None` where there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use askama::filters::HtmlSafe;
+use askama::filters::{Escaper as _, Html, HtmlSafe};
 use postrider_core::Timestamp;
 
 /// A time as people say it, with the exact one on hover. Scripts keep it true while the page stays open.
@@ -28,6 +28,47 @@ impl fmt::Display for When {
 
 /// Made of digits and our own words.
 impl HtmlSafe for When {}
+
+/// A sentence of the API, of which people see times as everywhere on pages: `at 2026-11-22T13:39:40.123Z` becomes `5 min ago`.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    sentence: String,
+    now: Timestamp,
+}
+
+impl Told {
+    pub(super) fn new(sentence: impl Into<String>, now: Timestamp) -> Self {
+        Self { sentence: sentence.into(), now }
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.sentence.as_str();
+        while let Some(found) = rest.find(AT) {
+            let (before, from) = rest.split_at(found);
+            let exact = from.get(AT.len()..AT.len() + EXACT_BYTES);
+            let time = exact.and_then(Timestamp::parse_rfc3339).filter(|time| Some(&*time.to_rfc3339()) == exact);
+            let shown = if time.is_some() { AT.len() + EXACT_BYTES } else { AT.len() };
+            Html.write_escaped_str(&mut *f, before)?;
+            match time {
+                Some(time) => write!(f, " {}", When::new(time, self.now))?,
+                None => f.write_str(AT)?,
+            }
+            rest = &from[shown..];
+        }
+        Html.write_escaped_str(f, rest)
+    }
+}
+
+/// It is escaped where it is written.
+impl HtmlSafe for Told {}
+
+/// Before a time in a sentence.
+const AT: &str = " at ";
+
+/// `2026-11-22T13:39:40.123Z`
+const EXACT_BYTES: usize = 24;
 
 /// `5 min ago`, `in 2 h`. What the module writes in its place later must read the same.
 fn relative(at: Timestamp, now: Timestamp) -> String {
@@ -131,6 +172,25 @@ mod tests {
         }
         let exact = NOW.to_rfc3339();
         assert_eq!(When::new(NOW, NOW).to_string(), format!("<time datetime=\"{exact}\" title=\"{exact}\">now</time>"));
+    }
+
+    #[test]
+    fn a_sentence_tells_times_as_pages_do() {
+        let told = |sentence: &str| Told::new(sentence, NOW).to_string();
+        let before = Timestamp::from_millis(NOW.as_millis() - 120_000);
+        assert_eq!(
+            told(&format!("<b> took it at {before}: 250 at once. It goes on at {NOW}.")),
+            format!(
+                "&#60;b&#62; took it {}: 250 at once. It goes on {}.",
+                When::new(before, NOW),
+                When::new(NOW, NOW)
+            )
+        );
+        for other in ["look at <i>", "at ", " at 2026-11-22T13:39:40+01:00", " at 2026-11-22T13:39:40.1234567890Z"] {
+            assert!(!told(other).contains("<"), "{other}");
+        }
+        assert_eq!(told("ends at "), "ends at ");
+        assert_eq!(told("größer at größer als größerer Größe"), "größer at größer als größerer Größe");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use postrider_store::tokens::Scope;
 use super::assets::Asset;
 use crate::AppState;
 use crate::auth::{Actor, Caller, Principal};
+use crate::extract::pairs_of;
 use crate::problem::Problem;
 
 /// Pages load, run and ask nothing but what this server has, send forms nowhere else, and are shown in no frame.
@@ -58,6 +59,8 @@ impl FromRequestParts<AppState> for Visit {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
         let Caller(principal) = Caller::from_request_parts(parts, state).await?;
+        // Pages say what is wrong with a parameter beside it, and there show it: what is no text is not shown.
+        pairs_of(&parts.uri)?;
         Ok(Self { principal, now: state.clock.now(), version: state.version })
     }
 }

@@ -8,7 +8,7 @@ use postrider_core::queue::{ClaimWait, ConnectionsCause, DestinationStatus, Doma
 use postrider_store::{QueueDomain, QueueStats};
 
 use super::address::Address;
-use super::format::{Grouped, When};
+use super::format::{Counted, Grouped, When};
 use super::frame::{Frame, Page, Visit};
 use super::paging::page_of;
 use crate::AppState;
@@ -205,9 +205,11 @@ impl Destination {
             format!(" ({} for all servers)", Grouped(connections_limit))
         };
         let cause = cause_words(connections_cause);
-        facts.push(format!("{connections} of {connections_max} connections{of_all}: {cause}"));
+        let most = Counted(connections_max, "connection", "connections");
+        facts.push(format!("{connections} of {most}{of_all}: {cause}"));
         facts.extend(
-            messages_per_minute.map(|messages| format!("{} messages a minute at most", Grouped(messages.into()))),
+            messages_per_minute
+                .map(|count| format!("{} a minute at most", Counted(count.into(), "message", "messages"))),
         );
         facts.extend(
             gap_ms.map(|gap| format!("{} ms between two messages, because it said that it is too much", Grouped(gap))),

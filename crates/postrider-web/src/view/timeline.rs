@@ -155,8 +155,8 @@ fn told(call: CallRecord) -> impl Iterator<Item = TimelineEntry> {
     let count = attempts.len();
     attempts.into_iter().enumerate().map(move |(i, attempt)| {
         let state = if i + 1 == count { state } else { CallState::Waiting };
-        // What an endpoint answered is for those who administer endpoints.
-        let attempt = CallAttempt { body: None, ..attempt };
+        // Where an endpoint is, and what it answered, is for those who administer endpoints.
+        let attempt = CallAttempt { url: None, body: None, ..attempt };
         TimelineEntry { at: attempt.at, what: Happening::Webhook { call: id, endpoint, event: kind, attempt, state } }
     })
 }

@@ -215,7 +215,7 @@ impl Judge<'_> {
             (Some(at), Some(last)) if delivery.status == EmailStatus::Deferred => {
                 let category = delivery.category.map(|category| format!(" ({category})")).unwrap_or_default();
                 let sentence = format!(
-                    "Attempt {} at {} did not succeed{category}: {}; the next one is at {at}.",
+                    "Attempt {} at {} did not succeed{category}: {}; the next one is made at {at}.",
                     last.number,
                     last.started_at,
                     error_of(delivery)
@@ -223,7 +223,7 @@ impl Judge<'_> {
                 Verdict::new(WhyReason::BackOff, sentence).since(Some(ended_at(last))).until(due_at)
             }
             (Some(at), _) => {
-                let sentence = format!("It is not to be sent before {at}.");
+                let sentence = format!("It is scheduled, and goes out at {at}, not before.");
                 Verdict::new(WhyReason::Scheduled, sentence).until(due_at)
             }
             (None, _) => self.due(delivery, facts).since(delivery.next_attempt_at),
@@ -282,7 +282,7 @@ impl Judge<'_> {
         }
         let sentence = match node {
             Some(node) => format!(
-                "The server on {} ({}) has taken it on, with a lease until {}; what it waits for there, that server can tell.",
+                "The server on {} ({}) has taken it on, with a lease that ends at {}; what it waits for there, that server can tell.",
                 node.host, node.id, node.lease_until
             ),
             None => {
@@ -306,11 +306,11 @@ fn taken_on_here(delivery: &DeliveryRecord, running: &Running, facts: &mut WhyFa
         let sentence = "The server has it between two steps, or records what came of it.";
         return Verdict::new(WhyReason::Recording, sentence);
     };
-    let since = place.since.map(|at| format!(" since {at}")).unwrap_or_default();
+    let began = place.since.map(|at| format!(", which began at {at}")).unwrap_or_default();
     let verdict = match place.stage {
-        Stage::Dns => Verdict::new(WhyReason::Dns, format!("DNS is asked where its mail goes{since}.")),
+        Stage::Dns => Verdict::new(WhyReason::Dns, format!("DNS is asked where its mail goes{began}.")),
         Stage::SourceIp => {
-            Verdict::new(WhyReason::SourceIp, format!("It is decided from which address it leaves{since}."))
+            Verdict::new(WhyReason::SourceIp, format!("It is decided from which address it leaves{began}."))
         }
         Stage::InLine => {
             facts.ahead = Some(place.ahead);
@@ -327,13 +327,13 @@ fn taken_on_here(delivery: &DeliveryRecord, running: &Running, facts: &mut WhyFa
             }
         }
         Stage::Connecting => {
-            Verdict::new(WhyReason::Connecting, format!("A connection to {host} is opened for it{since}."))
+            Verdict::new(WhyReason::Connecting, format!("A connection to {host} is opened for it{began}."))
         }
         Stage::Memory => Verdict::new(
             WhyReason::Memory,
-            format!("It has a connection to {host}, and waits for room in memory for the message{since}."),
+            format!("It has a connection to {host}, and waits for room in memory for the message{began}."),
         ),
-        Stage::Sending => Verdict::new(WhyReason::Sending, format!("It is being sent to {host}{since}.")),
+        Stage::Sending => Verdict::new(WhyReason::Sending, format!("It is being sent to {host}{began}.")),
     };
     verdict.since(place.since).until(place.until)
 }
@@ -343,12 +343,13 @@ fn line_sentence(destination: &DestinationStatus, wait: LineWait) -> String {
     let host = &destination.host;
     match wait {
         LineWait::Paused => {
-            let until = destination.paused_until.map(|at| format!(" until {at}")).unwrap_or_default();
-            format!("{host} said that it is sent too much, and is sent nothing{until}")
+            let until = destination.paused_until.map(|at| format!("; it is sent to again at {at}")).unwrap_or_default();
+            format!("{host} said that it is sent too much, and is sent nothing now{until}")
         }
         LineWait::RateLimit => match (destination.gap_ms, destination.messages_per_minute) {
             (None, Some(per_minute)) => {
-                format!("{host} is sent {per_minute} messages a minute (SHAPING_FILE, or what is built in)")
+                let messages = if per_minute == 1 { "message" } else { "messages" };
+                format!("{host} is sent {per_minute} {messages} a minute (SHAPING_FILE, or what is built in)")
             }
             (Some(gap), _) => {
                 format!("{host} is sent a message each {gap} ms, because it said that it is sent too much")

@@ -126,6 +126,25 @@ pub(super) fn listeners(settings: &Settings) -> Vec<Listener> {
     mail.chain([api]).chain(acme).filter(|listener| listener.address.port() != 0).collect()
 }
 
+/// How a listener is mended that cannot be bound, whose port comes from `setting`.
+pub(super) fn bind_advice(kind: ErrorKind, setting: &str, port: u16) -> String {
+    // The authority decides for itself where it asks.
+    let off = if setting.starts_with("ACME_") { "" } else { ", or to 0 to turn this listener off" };
+    match kind {
+        ErrorKind::AddrInUse => format!(
+            "another program listens there already, or another Postrider: ss -ltnp 'sport = :{port}' names it. End it, or set {setting} to another port{off}"
+        ),
+        ErrorKind::PermissionDenied => format!(
+            "ports below 1024 need root or CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=); or set {setting} to another port{off}"
+        ),
+        ErrorKind::AddrNotAvailable => {
+            "this machine does not have that address: set SMTP_HOST, API_HOST or ACME_HOST to one that it has"
+                .to_owned()
+        }
+        _ => format!("set {setting} to another port{off}"),
+    }
+}
+
 /// Where a client on this machine reaches the applications' port; `None` where it is turned off.
 pub(super) fn smtp_address(settings: &Settings) -> Option<SocketAddr> {
     address_of(settings, "smtp")

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use postrider::RecentLog;
 use postrider::administration::settings_view;
-use postrider::app::{App, Ports};
+use postrider::app::{App, Ports, StartError};
 use postrider_config::{Loaded, Profile};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::cli::context::Listener;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::cli::{context, demo, dev};
@@ -50,7 +51,8 @@ async fn run_until_signal(
     let mut signals = Signals::new()?;
     let shutdown_timeout = Duration::from_secs(loaded.settings.shutdown_timeout_seconds) + SHUTDOWN_GRACE;
     let ports = Ports { shown_settings: settings_view(&loaded), log, ..Ports::default() };
-    let app = App::start(loaded.settings, ports).await.map_err(|error| Failure::Failed(error.to_string()))?;
+    let listeners = context::listeners(&loaded.settings);
+    let app = App::start(loaded.settings, ports).await.map_err(|error| not_started(&error, &listeners))?;
     if profile == Profile::Dev {
         let demo = demo::ensure(app.store().as_ref(), app.settings()).await;
         let demo = demo.inspect_err(|error| tracing::warn!(error, "there is no demo user")).ok();
@@ -70,6 +72,18 @@ async fn run_until_signal(
             Ok(())
         }
     }
+}
+
+/// Where a listener stands in the way, with the setting that its port comes from.
+fn not_started(error: &StartError, listeners: &[Listener]) -> Failure {
+    let (address, cause) = match error {
+        StartError::Api { address, error } => (address, error),
+        StartError::Server(postrider_server::StartError::Bind { address, error, .. }) => (address, error),
+        _ => return Failure::Failed(error.to_string()),
+    };
+    let listener = listeners.iter().find(|listener| listener.address == *address);
+    let advice = listener.map(|listener| context::bind_advice(cause.kind(), listener.setting, address.port()));
+    Failure::Failed(format!("{error}; {}", advice.unwrap_or_else(|| "choose another port".to_owned())))
 }
 
 enum Event {

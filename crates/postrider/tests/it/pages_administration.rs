@@ -239,6 +239,11 @@ async fn every_form_asks_for_what_the_api_has() {
             }
             let is_field = matches!(element.name.as_str(), "input" | "textarea" | "select" | "button");
             let Some(name) = element.get("name").filter(|_| is_field) else { continue };
+            let is_number = element.get("type") == Some("number");
+            assert!(
+                !is_number || (element.get("min").is_some() && element.get("max").is_some()),
+                "{page}: {name} has no limits"
+            );
             let is_bulk = form.is_some_and(|form| form.get("data-bulk").is_some());
             if path.contains(&format!("{{{name}}}")) || is_bulk {
                 continue;
@@ -331,6 +336,15 @@ async fn a_page_is_for_whom_the_api_is() {
         token["token"].as_str().unwrap().to_owned()
     };
     let (reader, sender) = (token("read").await, token("send").await);
+    let sign_in = async |token: &str| {
+        let form = format!("token={token}&next=%2Fusers").into_bytes();
+        postrider.request(HttpRequest::post("/sign-in").body("application/x-www-form-urlencoded", form)).await
+    };
+    assert_eq!(sign_in(&reader).await.status, 303);
+    let refused = sign_in(&sender).await;
+    assert_eq!(refused.status, 403);
+    assert!(refused.text().contains("This token may send e-mails, and sees no page."), "{}", refused.text());
+    assert!(refused.header("set-cookie").is_none(), "nobody is signed in to see nothing");
     for path in ["/webhooks", "/webhooks/deliveries", "/tokens", "/settings", "/audit"] {
         assert_eq!(get(&postrider, path, &reader).await.status, 403, "{path}");
         assert_eq!(get(&postrider, path, &sender).await.status, 403, "{path}");
@@ -372,6 +386,34 @@ async fn a_page_is_for_whom_the_api_is() {
     ] {
         assert_eq!(get(&postrider, path, API_TOKEN).await.status, 400, "{path}");
     }
+    for path in ["/users?q=%FF", "/emails?q=%E4%F6", "/log?q=a%00b", "/queue?prefix=%1B%5B1m", "/users?%C3=1", "/?%00=1"] {
+        let page = get(&postrider, path, API_TOKEN).await;
+        assert_eq!(page.status, 400, "{path}");
+        let text = page.text();
+        assert!(!text.contains(['\u{fffd}', '\0', '\u{1b}']), "{path}: {text}");
+        assert!(text.contains("UTF-8") || text.contains("control character"), "{path}: {text}");
+    }
+}
+
+/// An endpoint that has moved does not rewrite what was.
+#[tokio::test]
+async fn a_call_shows_the_url_that_was_called() {
+    let World { postrider, _hook, .. } = world().await;
+    let endpoints = postrider.request(HttpRequest::get("/api/webhooks").bearer(API_TOKEN)).await.json();
+    let endpoints = endpoints["webhooks"].as_array().unwrap();
+    let all = endpoints.iter().find(|endpoint| endpoint["url"] == _hook.url("/all")).unwrap();
+    let path = format!("/api/webhooks/{}", all["id"].as_str().unwrap());
+    order(&postrider, "PATCH", &path, json!({ "url": "https://moved.example/hook" })).await;
+    let filter = format!("/webhooks/deliveries?state=given-up&endpoint={}", all["id"].as_str().unwrap());
+    let page = get(&postrider, &filter, API_TOKEN).await.text();
+    assert!(page.contains(&format!("{}<div class=\"soft small\">now https://moved.example/hook", _hook.url("/all"))), "{page}");
+    // Who may read e-mails is told of calls, not of who is called.
+    let call = postrider.request(HttpRequest::get("/api/webhooks/deliveries?state=given-up").bearer(API_TOKEN)).await;
+    let call = &call.json()["deliveries"][0];
+    assert!(call["attempts"][0]["url"].is_string(), "{call:#}");
+    let timeline = format!("/api/emails/{}/timeline", call["email"].as_str().unwrap());
+    let timeline = postrider.request(HttpRequest::get(&timeline).bearer(API_TOKEN)).await.text();
+    assert!(timeline.contains("webhook") && !timeline.contains(&_hook.url("")), "{timeline}");
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ async fn what_rests_says_what_it_came_from() {
 
     let deferred = send(&postrider, "later@no.test").await;
     let back_off = reason(&postrider, deferred, "back-off").await;
-    assert!(sentence(&back_off).contains("451 4.3.0 Not now; the next one is at"), "{back_off:#}");
+    assert!(sentence(&back_off).contains("451 4.3.0 Not now; the next one is made at"), "{back_off:#}");
     let next = postrider.email(deferred).await.email.next_attempt_at.unwrap();
     assert_eq!((time(&back_off["until"]), &back_off["facts"]["category"]), (next, &json!("temporary")));
     assert_eq!((&back_off["facts"]["attempts"], &back_off["facts"]["mx"]), (&json!(1), &json!("mx.no.test")));
@@ -152,7 +152,7 @@ async fn limits_are_named() {
     let first = send(&postrider, "b@example.org").await;
     mx.wait_for_line("C: <data>", 1).await;
     let sending = reason(&postrider, first, "sending").await;
-    assert!(sentence(&sending).contains("being sent to mx.example.org since 2026-"), "{sending:#}");
+    assert!(sentence(&sending).contains("being sent to mx.example.org, which began at 2026-"), "{sending:#}");
     let second = send(&postrider, "b@example.org").await;
     let connections = reason(&postrider, second, "connections").await;
     assert!(sentence(&connections).contains("QUEUE_CONCURRENCY_PER_DOMAIN"), "{connections:#}");
@@ -180,7 +180,7 @@ async fn what_is_asked_of_others_is_named() {
     let _mx = site.mx("example.org", greets).await;
     let postrider = site.set("IP_SELECTION_API_URL", &service.url("/pick")).start().await;
     let dns = reason(&postrider, send(&postrider, "b@mute.test").await, "dns").await;
-    assert!(sentence(&dns).starts_with("DNS is asked where its mail goes since 2026-"), "{dns:#}");
+    assert!(sentence(&dns).starts_with("DNS is asked where its mail goes, which began at 2026-"), "{dns:#}");
     let id = send(&postrider, "b@example.org").await;
     let connecting = reason(&postrider, id, "connecting").await;
     assert!(sentence(&connecting).contains("A connection to mx.example.org is opened for it"), "{connecting:#}");
@@ -332,7 +332,7 @@ async fn another_server_has_it() {
     let other = other.start_on(postrider.clock()).await;
     let elsewhere = reason(&other, id, "other-server").await;
     assert!(node.is_string() && elsewhere["facts"]["node"]["id"] == node, "{elsewhere:#}");
-    assert!(sentence(&elsewhere).contains("with a lease until"), "{elsewhere:#}");
+    assert!(sentence(&elsewhere).contains("with a lease that ends at"), "{elsewhere:#}");
     gate.open();
     reason(&other, id, "sent").await;
 }

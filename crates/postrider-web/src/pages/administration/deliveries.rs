@@ -49,10 +49,36 @@ struct Choice {
 
 struct Row {
     call: CallRecord,
-    /// Where it goes; empty where the endpoint is gone, or is one of the settings.
-    url: String,
+    goes: Goes,
     happened: When,
     next: Option<When>,
+}
+
+/// Where calls go, as far as it is known.
+struct Goes {
+    /// What the last try called; `None` before the first, and where that was not recorded.
+    called: Option<String>,
+    /// Where the endpoint is now; `None` where it is gone, or is one of the settings.
+    now: Option<String>,
+}
+
+impl Goes {
+    fn new(call: &CallRecord, attempts: &[CallAttempt], endpoints: &[Endpoint]) -> Self {
+        let endpoint = || endpoints.iter().find(|endpoint| endpoint.id == call.endpoint);
+        Self {
+            called: attempts.last().and_then(|attempt| attempt.url.clone()),
+            now: call.url.clone().or_else(|| Some(endpoint()?.settings.url.clone())),
+        }
+    }
+
+    fn has_moved(&self) -> bool {
+        self.now.is_some() && self.called.is_some() && self.called != self.now
+    }
+
+    /// Whether a try went to somewhere else than is shown first.
+    fn differs(&self, attempt: &CallAttempt) -> bool {
+        attempt.url.is_some() && attempt.url != self.called
+    }
 }
 
 impl Row {
@@ -101,7 +127,7 @@ pub(in crate::pages) async fn list(
     let given_up = CallFilter { state: Some(CallState::GivenUp), ..filter.clone() };
     let endpoints = Endpoint::all(store).await?;
     let row = |call: CallRecord| Row {
-        url: url_of(&call, &endpoints),
+        goes: Goes::new(&call, &call.attempts, &endpoints),
         happened: When::new(call.at, visit.now),
         next: call.due_at.map(|at| When::new(at, visit.now)),
         call,
@@ -142,11 +168,6 @@ fn filter(parameters: &mut Parameters) -> Result<CallFilter, Problem> {
         from: parameters.read("from", time)?,
         to: parameters.read("to", time)?,
     })
-}
-
-fn url_of(call: &CallRecord, endpoints: &[Endpoint]) -> String {
-    let endpoint = || endpoints.iter().find(|endpoint| endpoint.id == call.endpoint);
-    call.url.clone().or_else(|| Some(endpoint()?.settings.url.clone())).unwrap_or_default()
 }
 
 fn states(here: &Address, taken: Option<CallState>, waiting: u64, given_up: u64) -> Vec<Choice> {
@@ -191,7 +212,7 @@ pub(in crate::pages) struct DeliveryPage {
     frame: Frame,
     call: CallRecord,
     class: &'static str,
-    url: String,
+    goes: Goes,
     happened: When,
     next: Option<When>,
     attempts: Vec<Try>,
@@ -219,11 +240,12 @@ pub(in crate::pages) async fn show(
     let mut call = found.ok_or_else(|| no_such_call(id))?;
     let endpoints = Endpoint::find(state.store.as_ref(), call.endpoint).await?;
     let attempts = std::mem::take(&mut call.attempts);
+    let goes = Goes::new(&call, &attempts, endpoints.as_slice());
     let attempt = |attempt: CallAttempt| Try { at: When::new(attempt.at, visit.now), attempt };
     Ok(Page(DeliveryPage {
         frame: visit.frame("Webhook delivery", PLACE),
         class: class_of(call.state),
-        url: url_of(&call, endpoints.as_slice()),
+        goes,
         happened: When::new(call.at, visit.now),
         next: call.due_at.map(|at| When::new(at, visit.now)),
         attempts: attempts.into_iter().map(attempt).collect(),

@@ -14,7 +14,7 @@ use crate::AppState;
 use crate::api::emails::{no_such_email, show, timeline, why};
 use crate::extract::{EmailId, Parameters};
 use crate::pages::address::Address;
-use crate::pages::format::{Grouped, Size, When};
+use crate::pages::format::{Counted, Grouped, Size, Told, When};
 use crate::pages::frame::{Frame, Page, Visit};
 use crate::problem::Problem;
 use crate::view::WhyView;
@@ -67,7 +67,7 @@ struct ShowPage {
     detail: EmailDetail,
     created: When,
     size: Size,
-    why: WhyView,
+    why: Told,
     deliveries: Vec<Delivery>,
     deliveries_left_out: usize,
     can: Can,
@@ -77,7 +77,7 @@ struct ShowPage {
     content: Content,
     source: Source,
     entries: Vec<Entry>,
-    webhooks_left_out: u64,
+    webhooks_left_out: Counted,
     calls: Vec<Call>,
 }
 
@@ -92,7 +92,7 @@ struct Delivery {
     record: DeliveryRecord,
     next_attempt: Option<When>,
     /// Why it is where it is.
-    sentence: String,
+    sentence: Told,
 }
 
 /// The beginning of a long text, or all of it.
@@ -149,6 +149,10 @@ impl ShowPage {
         Size(attachment.size)
     }
 
+    fn fields_count(&self) -> Counted {
+        Counted(self.content.headers.len() as u64, "field", "fields")
+    }
+
     fn text(&self) -> Source {
         Source::of(self.content.text.as_deref().unwrap_or_default().as_bytes())
     }
@@ -202,7 +206,7 @@ pub(in crate::pages) async fn page(
         size: Size(detail.email.size),
         deliveries: deliveries(&detail, &why, &visit),
         deliveries_left_out: detail.deliveries.len().saturating_sub(DELIVERIES_MAX),
-        why,
+        why: Told::new(why.summary, visit.now),
         can: Can::of(&detail),
         tab,
         tabs: tabs(&detail, tab, &uri),
@@ -210,7 +214,7 @@ pub(in crate::pages) async fn page(
         content,
         source,
         calls: calls.into_iter().map(|call| Call::new(call, &visit)).collect(),
-        webhooks_left_out,
+        webhooks_left_out: Counted(webhooks_left_out, "webhook call", "webhook calls"),
         entries,
         detail,
     };
@@ -229,7 +233,7 @@ fn deliveries(detail: &EmailDetail, why: &WhyView, visit: &Visit) -> Vec<Deliver
     let delivery = |(record, why): (&DeliveryRecord, &crate::view::DeliveryWhyView)| Delivery {
         record: record.clone(),
         next_attempt: record.next_attempt_at.map(|at| When::new(at, visit.now)),
-        sentence: why.sentence.clone(),
+        sentence: Told::new(why.sentence.clone(), visit.now),
     };
     all.map(delivery).collect()
 }

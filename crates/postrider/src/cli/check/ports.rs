@@ -32,7 +32,7 @@ pub(super) async fn check(settings: &Settings, findings: &mut Vec<Finding>) {
             Err(error) => Finding::fail(
                 AREA,
                 format!("{name} cannot listen on {address}: {error}"),
-                advice(error.kind(), setting),
+                context::bind_advice(error.kind(), setting, address.port()),
             ),
         };
         findings.push(finding);
@@ -46,23 +46,8 @@ fn in_use(name: &str, setting: &str, address: SocketAddr, is_ours: bool) -> Find
     Finding::fail(
         AREA,
         format!("{name} cannot listen on {address}: another program does, or a Postrider whose API was not reached"),
-        format!("ss -ltnp 'sport = :{}' names the program; end it, or set {setting}", address.port()),
+        context::bind_advice(ErrorKind::AddrInUse, setting, address.port()),
     )
-}
-
-fn advice(kind: ErrorKind, setting: &str) -> String {
-    match kind {
-        ErrorKind::PermissionDenied => {
-            format!(
-                "ports below 1024 need root or CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=); or set {setting}"
-            )
-        }
-        ErrorKind::AddrNotAvailable => {
-            "this machine does not have that address: set SMTP_HOST, API_HOST or ACME_HOST to one that it has"
-                .to_owned()
-        }
-        _ => format!("set {setting} to another port, or to 0 to turn it off"),
-    }
 }
 
 /// The ports of the Postrider that answers where these settings have the API; none where no such one answers.

@@ -1,12 +1,12 @@
 //! A message that comes whole (`message/rfc822`), with its envelope and what is asked of it in the query.
 
-use axum::extract::Query;
 use axum::http::Uri;
 use bytes::Bytes;
 use postrider_core::trace::HeaderScan;
 use postrider_core::{Address, Instructions, ReversePath, Submission, Timestamp};
 
 use super::body::wrong;
+use crate::extract::pairs_of;
 use crate::problem::Problem;
 
 const PARAMETERS: &str = "from, to (for each recipient), tag and metadata=NAME=VALUE (as often as needed), priority, notBefore, expiresAt, webhookUrl, sourceIp";
@@ -22,8 +22,7 @@ pub(super) struct Envelope {
 
 impl Envelope {
     pub(super) fn of(uri: &Uri) -> Result<Self, Problem> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
-            .map_err(|error| Problem::bad_parameter("", format!("The query cannot be read: {error}.")))?;
+        let pairs = pairs_of(uri)?;
         let mut envelope = Self::default();
         let mut seen: Vec<String> = Vec::new();
         for (name, value) in pairs {
