@@ -144,7 +144,8 @@ impl Problem {
 
     /// Who signs in would see nothing.
     pub(crate) fn token_without_pages() -> Self {
-        let detail = "This token may send e-mails, and sees no page. Sign in with one that has the scope read or admin.";
+        let detail =
+            "This token may send e-mails, and sees no page. Sign in with one that has the scope read or admin.";
         Self::new(&INSUFFICIENT_SCOPE, detail, Extra::Scope(Scope::Read))
     }
 

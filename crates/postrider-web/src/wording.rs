@@ -100,9 +100,15 @@ mod tests {
         for (json, start) in [
             (r#""x""#, r#"invalid type: the text "x", expected an object"#),
             ("[7]", "invalid length 1, expected an object"),
-            (r#"{"count": -1}"#, "invalid value: the number `-1`, expected a whole number from 0 to 18446744073709551615"),
+            (
+                r#"{"count": -1}"#,
+                "invalid value: the number `-1`, expected a whole number from 0 to 18446744073709551615",
+            ),
             (r#"{"count": "x"}"#, r#"invalid type: the text "x", expected a whole number from 0 to"#),
-            (r#"{"count": 1e30}"#, "invalid type: the number `1e+30`, expected a whole number from 0 to 18446744073709551615"),
+            (
+                r#"{"count": 1e30}"#,
+                "invalid type: the number `1e+30`, expected a whole number from 0 to 18446744073709551615",
+            ),
             (r#"{"level": 1000}"#, "invalid value: the number `1000`, expected a whole number from -128 to 127"),
             (r#"{"share": []}"#, "invalid type: a list, expected a number"),
             (r#"{"isOn": "yes"}"#, r#"invalid type: the text "yes", expected true or false"#),

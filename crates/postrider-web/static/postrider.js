@@ -151,7 +151,11 @@ async function send(form, submitter) {
   });
   const body = {};
   for (const [name, value] of Object.entries(values)) put(body, name, value);
-  const content = Object.keys(body).length ? body : undefined;
+  // A form of which nothing is filled in says so: what is missing, the API tells.
+  const hasFields = [...form.elements].some((field) => field.name && !['hidden', 'submit', 'button'].includes(field.type));
+  const content = hasFields || Object.keys(body).length ? body : undefined;
+  const output = $('[data-output]', form);
+  if (output) output.textContent = '';
 
   const question = setting('confirm');
   if (question !== undefined) {
@@ -161,7 +165,6 @@ async function send(form, submitter) {
     if (!await ask(filled(question, known), submitter?.classList.contains('danger'))) return;
   }
   const answer = await call(method, path, content);
-  const output = $('[data-output]', form);
   if (output) output.textContent = JSON.stringify(answer, null, 2);
   const secret = setting('show');
   if (secret !== undefined) await show(setting('showTitle') ?? 'Keep this', setting('showText') ?? '', answer[secret]);
@@ -185,12 +188,15 @@ page.addEventListener('submit', async (event) => {
   // Not by disabling the button: the focus would be lost, and a dialog could not give it back.
   if (form.ariaBusy) return;
   form.ariaBusy = 'true';
+  const row = submitter?.closest('[data-row]');
   try {
     await send(form, submitter);
   } catch (error) {
     tell(error.message, true);
   } finally {
     form.ariaBusy = null;
+    // What was pressed may be gone with what it did: who goes by keyboard stays near.
+    if (page.activeElement === page.body) ((row?.isConnected && rowLink(row)) || $('#content'))?.focus({ preventScroll: true });
   }
 });
 

@@ -180,11 +180,7 @@ mod tests {
         let before = Timestamp::from_millis(NOW.as_millis() - 120_000);
         assert_eq!(
             told(&format!("<b> took it at {before}: 250 at once. It goes on at {NOW}.")),
-            format!(
-                "&#60;b&#62; took it {}: 250 at once. It goes on {}.",
-                When::new(before, NOW),
-                When::new(NOW, NOW)
-            )
+            format!("&#60;b&#62; took it {}: 250 at once. It goes on {}.", When::new(before, NOW), When::new(NOW, NOW))
         );
         for other in ["look at <i>", "at ", " at 2026-11-22T13:39:40+01:00", " at 2026-11-22T13:39:40.1234567890Z"] {
             assert!(!told(other).contains("<"), "{other}");

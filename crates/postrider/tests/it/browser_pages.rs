@@ -300,6 +300,61 @@ async fn browser_keeps_what_is_typed_while_mail_comes_and_closes_what_is_to_be_c
     browser.close().await;
 }
 
+/// Who goes by keyboard: a dialog closes by Escape and gives the focus back, and what was done leaves it nearby.
+#[tokio::test(flavor = "multi_thread")]
+async fn browser_keeps_the_focus_and_says_what_is_missing() {
+    const ESCAPE: &str = "\u{e00c}";
+    const ENTER: &str = "\u{e007}";
+    let service = HttpService::start(IpAddr::V4(Ipv4Addr::LOCALHOST), |_| HttpAnswer::new(500, "broken")).await;
+    let site = Site::new().await.set("ALLOWED_DOMAINS", "local.test").set("IP_SELECTION_ENABLED", "true");
+    let postrider = site.set("IP_SELECTION_API_URL", &service.url("/pick")).start_in_real_time().await;
+    for user in ["ann@local.test", "bob@local.test"] {
+        let user = json!({ "address": user, "password": "pa55word" });
+        assert_eq!(postrider.request(HttpRequest::post("/api/users").json(&user)).await.status, 201);
+    }
+    let browser = open(&postrider).await;
+    browser.go("/users/aliases").await;
+    browser.fill("#add-address", "sales@local.test").await;
+    browser.fill("#add-targets", "ann@local.test").await;
+    browser.press(ENTER).await;
+    browser.wait_for_text("tbody", "ann@local.test").await;
+    browser.click("tbody summary").await;
+    browser.fill("tbody input[name=targets]", "bob@local.test, ann@local.test").await;
+    browser.press(ENTER).await;
+    browser.wait_for_text("tbody td.wide", "bob@local.test, ann@local.test").await;
+    let focused = async || {
+        let script =
+            "const at = document.activeElement; return at === document.body ? '' : at.innerText || at.name || at.id;";
+        browser.run(script, &[]).await.as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(focused().await, "targets", "a form that was sent keeps the focus");
+    browser.run("document.querySelector('tbody button.danger').focus();", &[]).await;
+    browser.press(ENTER).await;
+    browser.wait_for_text("#confirm-text", "Remove the alias sales@local.test?").await;
+    assert_eq!(focused().await, "No, leave it");
+    browser.press(ESCAPE).await;
+    eventually("the focus to be back", async || (focused().await == "Remove").then_some(())).await;
+    browser.press(ENTER).await;
+    browser.click("#confirm-yes").await;
+    browser.wait_for_text("#aliases", "There is no alias yet").await;
+    eventually("the focus to be in the page", async || {
+        let is_there = "return document.activeElement.id === 'content';";
+        (browser.run(is_there, &[]).await == json!(true)).then_some(())
+    })
+    .await;
+    // What was done is told on the page that one is taken to.
+    browser.go("/users/ann@local.test").await;
+    browser.click("form[data-api^=DELETE] button").await;
+    browser.click("#confirm-yes").await;
+    browser.wait_for_path("/users").await;
+    browser.wait_for_text("#status", "The user is removed.").await;
+
+    browser.go("/source-ips").await;
+    browser.click("form[data-api='POST /api/ip-selection/test'] button").await;
+    browser.wait_for_text("#status", "Give sender and recipient, or the id of an e-mail").await;
+    browser.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn browser_reads_pages_without_scripts() {
     let site = Site::new().await.set("API_TOKEN", TOKEN);

@@ -386,7 +386,9 @@ async fn a_page_is_for_whom_the_api_is() {
     ] {
         assert_eq!(get(&postrider, path, API_TOKEN).await.status, 400, "{path}");
     }
-    for path in ["/users?q=%FF", "/emails?q=%E4%F6", "/log?q=a%00b", "/queue?prefix=%1B%5B1m", "/users?%C3=1", "/?%00=1"] {
+    for path in
+        ["/users?q=%FF", "/emails?q=%E4%F6", "/log?q=a%00b", "/queue?prefix=%1B%5B1m", "/users?%C3=1", "/?%00=1"]
+    {
         let page = get(&postrider, path, API_TOKEN).await;
         assert_eq!(page.status, 400, "{path}");
         let text = page.text();
@@ -406,7 +408,10 @@ async fn a_call_shows_the_url_that_was_called() {
     order(&postrider, "PATCH", &path, json!({ "url": "https://moved.example/hook" })).await;
     let filter = format!("/webhooks/deliveries?state=given-up&endpoint={}", all["id"].as_str().unwrap());
     let page = get(&postrider, &filter, API_TOKEN).await.text();
-    assert!(page.contains(&format!("{}<div class=\"soft small\">now https://moved.example/hook", _hook.url("/all"))), "{page}");
+    assert!(
+        page.contains(&format!("{}<div class=\"soft small\">now https://moved.example/hook", _hook.url("/all"))),
+        "{page}"
+    );
     // Who may read e-mails is told of calls, not of who is called.
     let call = postrider.request(HttpRequest::get("/api/webhooks/deliveries?state=given-up").bearer(API_TOKEN)).await;
     let call = &call.json()["deliveries"][0];

@@ -101,10 +101,16 @@ async fn each_destination_is_shown_with_what_keeps_its_mail() {
     assert_eq!((cell(later, "Deferred"), cell(later, "Sending")), ("1".to_owned(), "0".to_owned()));
     assert!(cell(later, "Next attempt").starts_with("in "), "{later}");
     assert!(cell(slow, "Last reply").starts_with("250 ") && slow.contains("mx.slow.test, <time"), "{slow}");
-    assert!(cell(slow, "Last minute").ends_with(" sent") && cell(later, "Last minute") == "1 deferred", "{slow}{later}");
+    assert!(
+        cell(slow, "Last minute").ends_with(" sent") && cell(later, "Last minute") == "1 deferred",
+        "{slow}{later}"
+    );
     // The last reply says it already.
     assert!(!later.contains("Last error: "), "{later}");
-    assert!(cell(later, "Last reply").starts_with("451 4.3.0") && later.contains("&#60;script&#62;alert(1)"), "{later}");
+    assert!(
+        cell(later, "Last reply").starts_with("451 4.3.0") && later.contains("&#60;script&#62;alert(1)"),
+        "{later}"
+    );
     assert!(!page.contains("<script>") && !page.contains("\" onload="), "{page}");
     assert!(page.find("d-slow.test") < page.find("d-later.test"), "those with the most first");
     let is_shared = !postrider.store().is_exclusive();

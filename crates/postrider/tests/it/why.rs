@@ -402,7 +402,10 @@ async fn the_queue_is_shown_by_domain() {
     assert_eq!(later["lastError"], "451 4.3.0 Not now");
     assert_eq!((&slow["deliveredLastMinute"], &slow["deferredLastMinute"]), (&json!(1), &json!(0)));
     assert_eq!((&later["deferredLastMinute"], &later["failedLastMinute"]), (&json!(2), &json!(0)));
-    assert_eq!((&slow["lastResult"]["mx"], &later["lastResult"]["mx"]), (&json!("mx.slow.test"), &json!("mx.later.test")));
+    assert_eq!(
+        (&slow["lastResult"]["mx"], &later["lastResult"]["mx"]),
+        (&json!("mx.slow.test"), &json!("mx.later.test"))
+    );
     assert_eq!(slow["lastResult"]["outcome"]["reply"]["code"], 250);
     let outcome = &later["lastResult"]["outcome"];
     let reply = json!({ "code": 451, "enhancedCode": "4.3.0", "text": "Not now" });

@@ -44,8 +44,7 @@ pub(in crate::api) async fn test(
         }
         _ => {
             return Err(Problem::bad_body(
-                "Name an e-mail, {\"id\": ...}, with or without one of its recipients, or \
-                 {\"sender\": ..., \"recipient\": ...}.",
+                "Give sender and recipient, or the id of an e-mail, with or without one of its recipients.",
             ));
         }
     };
