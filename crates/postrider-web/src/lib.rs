@@ -91,7 +91,9 @@ impl AppState {
 /// The API and the pages as one service.
 pub fn router(web: Web) -> Router {
     let guard = Guard::new(web.api_token.as_deref(), web.rate_limits, web.store.clone(), web.clock.clone());
+    let summaries = Arc::new(api::Summaries::new());
     let state = AppState {
+        queue_look: Arc::new(QueueLook::new(web.clock.clone(), summaries.clone())),
         store: web.store,
         control: web.control,
         administration: web.administration,
@@ -101,9 +103,8 @@ pub fn router(web: Web) -> Router {
         version: web.version,
         requests: Arc::new(RequestStats::new()),
         streams: Arc::default(),
-        summaries: Arc::new(api::Summaries::new()),
+        summaries,
         under_way: Arc::default(),
-        queue_look: Arc::default(),
     };
     // The order of the layers, from the outside in: every answer gets the security headers, those of refused and of
     // timed-out requests too.

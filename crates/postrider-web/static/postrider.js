@@ -266,7 +266,7 @@ async function refresh() {
 
 // At once, but not more often than every second.
 let refreshTimer;
-let refreshedAt = 0;
+let refreshedAt = Date.now();
 function soon() {
   if (refreshTimer) return;
   refreshTimer = setTimeout(() => {
@@ -286,9 +286,9 @@ let events;
 function follow() {
   const email = $('[data-live-email]')?.dataset.liveEmail;
   events = new EventSource('/api/events/summary');
-  let wasLost = false;
-  events.addEventListener('open', () => { showLive('on'); if (wasLost) soon(); wasLost = false; });
-  events.addEventListener('error', () => { wasLost = true; showLive('off'); if (events.readyState === 2) setTimeout(restart, 5000); });
+  // What happened before, while the page was on its way or nothing was heard, nobody tells.
+  events.addEventListener('open', () => { showLive('on'); soon(); });
+  events.addEventListener('error', () => { showLive('off'); if (events.readyState === 2) setTimeout(restart, 5000); });
   events.addEventListener('summary', (event) => {
     const summary = JSON.parse(event.data);
     if (!email || summary.more || summary.emails.includes(email)) soon();

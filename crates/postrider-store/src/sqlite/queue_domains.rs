@@ -1,5 +1,7 @@
 //! The queue by recipient domain: a page of those that have deliveries which are not final.
 
+use std::collections::HashMap;
+
 use postrider_core::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _};
 
@@ -7,20 +9,17 @@ use super::codes;
 use crate::error::StoreError;
 use crate::records::{QueueDomain, QueueDomainFilter, QueueDomainPage};
 
-/// Each domain once. What waits is counted with what nodes have taken on, which is not much, and taken from there.
-const DOMAINS_SQL: &str = "
-    SELECT domain, sum(queued) AS queued, sum(deferred) AS deferred, sum(sending) AS sending, sum(held) AS held,
-        sum(tried) AS tried, sum(queued) + sum(deferred) + sum(sending) + sum(held) AS depth
-    FROM (SELECT domain, queued, deferred, 0 AS sending, 0 AS held, deferred AS tried FROM domain_counters
-              WHERE queued > 0 OR deferred > 0
-          UNION ALL
-          SELECT domain, -(status = 0), -(status = 1), 1, -(status = 2), 0 FROM deliveries INDEXED BY deliveries_owned
-              WHERE owner IS NOT NULL
-          UNION ALL
-          SELECT domain, 0, 0, 0, count(*), 0 FROM deliveries INDEXED BY deliveries_resting
-              WHERE status = 2 AND status BETWEEN 2 AND 4 GROUP BY domain)
-    WHERE substr(domain, 1, length(?1)) = ?1
-    GROUP BY domain HAVING depth > 0";
+/// What waits, by domain, is counted as it comes and goes. With what nodes have taken on, which is taken from there again.
+const COUNTED: &str = "FROM domain_counters WHERE (queued > 0 OR deferred > 0) AND domain >= ?1
+    AND substr(domain, 1, length(?1)) = ?1";
+
+/// What waits for no time: what nodes have taken on, which is not much, and what is held.
+const OTHERS_SQL: &str = "
+    SELECT domain, -(status = 0), -(status = 1), 1, -(status = 2) FROM deliveries INDEXED BY deliveries_owned
+        WHERE owner IS NOT NULL AND substr(domain, 1, length(?1)) = ?1
+    UNION ALL
+    SELECT domain, 0, 0, 0, count(*) FROM deliveries INDEXED BY deliveries_resting
+        WHERE status = 2 AND status BETWEEN 2 AND 4 AND substr(domain, 1, length(?1)) = ?1 GROUP BY domain";
 
 /// All that waits for a domain is gone through, so it must be in the index.
 const WAITING_SQL: &str = "
@@ -36,35 +35,109 @@ pub(super) fn page(
 ) -> Result<QueueDomainPage, StoreError> {
     let transaction = connection.unchecked_transaction()?;
     let prefix = filter.prefix.as_deref().unwrap_or_default().to_ascii_lowercase();
-    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    let skipped = number(page.saturating_sub(1).saturating_mul(limit));
-    // All of them are gone through once, to be counted and sorted.
-    let sql = format!("SELECT *, count(*) OVER () FROM ({DOMAINS_SQL}) ORDER BY depth DESC, domain LIMIT ?2 OFFSET ?3");
-    let mut statement = transaction.prepare_cached(&sql)?;
-    let mut rows = statement.query((&prefix, number(limit), skipped))?;
-    let (mut domains, mut total) = (Vec::new(), 0_i64);
-    while let Some(row) = rows.next()? {
-        total = row.get(7)?;
-        let name = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
-        let count = |column: usize| Ok::<_, StoreError>(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0));
-        let is_deferred = count(5)? > 0;
-        let (next_attempt_at, oldest_at) = times(&transaction, name)?;
-        domains.push(QueueDomain {
-            domain: codes::domain(name)?,
-            queued: count(1)?,
-            deferred: count(2)?,
-            sending: count(3)?,
-            held: count(4)?,
-            oldest_at,
-            next_attempt_at,
-            last_error: if is_deferred { last_error(&transaction, name)? } else { None },
-        });
+    let others = others(&transaction, &prefix)?;
+    let skipped = page.saturating_sub(1).saturating_mul(limit);
+    // The counters alone are sorted by SQLite, which keeps no more of them than are asked for: with ten thousand domains that
+    // takes a tenth of the time of counting both together. One with something beside its counters may stand elsewhere.
+    let asked = skipped.saturating_add(limit).saturating_add(others.len() as u64);
+    let mut counts: Vec<(String, Counts)> = most_waiting(&transaction, &prefix, asked)?;
+    counts.retain(|(domain, _)| !others.contains_key(domain));
+    let counted: i64 =
+        transaction.prepare_cached(&format!("SELECT count(*) {COUNTED}"))?.query_row([&prefix], |row| row.get(0))?;
+    let mut total = counted;
+    for (domain, beside) in others {
+        let waiting = waiting(&transaction, &domain)?;
+        total -= i64::from(waiting.is_some());
+        let all = waiting.unwrap_or_default().and(beside);
+        if all.depth() > 0 {
+            total += 1;
+            counts.push((domain, all));
+        }
     }
-    if domains.is_empty() && skipped > 0 {
-        let sql = format!("SELECT count(*) FROM ({DOMAINS_SQL})");
-        total = transaction.prepare_cached(&sql)?.query_row([&prefix], |row| row.get(0))?;
-    }
+    counts.sort_unstable_by(|a, b| b.1.depth().cmp(&a.1.depth()).then_with(|| a.0.cmp(&b.0)));
+    let at = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let shown = counts.into_iter().skip(at(skipped)).take(at(limit));
+    let domains = shown.map(|(domain, counts)| described(&transaction, &domain, counts)).collect::<Result<_, _>>()?;
     Ok(QueueDomainPage { domains, total: u64::try_from(total).unwrap_or(0) })
+}
+
+/// Deliveries to a domain that are not final.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    queued: i64,
+    deferred: i64,
+    sending: i64,
+    held: i64,
+    /// Those that were tried, taken on or not.
+    tried: i64,
+}
+
+impl Counts {
+    fn waiting(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Self> {
+        let deferred = row.get(first + 1)?;
+        Ok(Self { queued: row.get(first)?, deferred, tried: deferred, ..Self::default() })
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            queued: self.queued + other.queued,
+            deferred: self.deferred + other.deferred,
+            sending: self.sending + other.sending,
+            held: self.held + other.held,
+            tried: self.tried + other.tried,
+        }
+    }
+
+    fn depth(self) -> i64 {
+        self.queued + self.deferred + self.sending + self.held
+    }
+}
+
+/// Those that have most waiting, with nothing taken from that yet.
+fn most_waiting(connection: &Connection, prefix: &str, limit: u64) -> rusqlite::Result<Vec<(String, Counts)>> {
+    let sql = format!("SELECT domain, queued, deferred {COUNTED} ORDER BY queued + deferred DESC, domain LIMIT ?2");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    statement.query_map((prefix, limit), |row| Ok((row.get(0)?, Counts::waiting(row, 1)?)))?.collect()
+}
+
+/// `None`: nothing waits there.
+fn waiting(connection: &Connection, domain: &str) -> rusqlite::Result<Option<Counts>> {
+    connection
+        .prepare_cached(
+            "SELECT queued, deferred FROM domain_counters WHERE domain = ?1 AND (queued > 0 OR deferred > 0)",
+        )?
+        .query_row([domain], |row| Counts::waiting(row, 0))
+        .optional()
+}
+
+/// What is to be added to the counters, or taken from them.
+fn others(connection: &Connection, prefix: &str) -> rusqlite::Result<HashMap<String, Counts>> {
+    let mut statement = connection.prepare_cached(OTHERS_SQL)?;
+    let mut rows = statement.query([prefix])?;
+    let mut others = HashMap::<String, Counts>::new();
+    while let Some(row) = rows.next()? {
+        let counts =
+            Counts { queued: row.get(1)?, deferred: row.get(2)?, sending: row.get(3)?, held: row.get(4)?, tried: 0 };
+        let all = others.entry(row.get(0)?).or_default();
+        *all = all.and(counts);
+    }
+    Ok(others)
+}
+
+fn described(connection: &Connection, domain: &str, counts: Counts) -> Result<QueueDomain, StoreError> {
+    let (next_attempt_at, oldest_at) = times(connection, domain)?;
+    let count = |number: i64| u64::try_from(number).unwrap_or(0);
+    Ok(QueueDomain {
+        domain: codes::domain(domain)?,
+        queued: count(counts.queued),
+        deferred: count(counts.deferred),
+        sending: count(counts.sending),
+        held: count(counts.held),
+        oldest_at,
+        next_attempt_at,
+        last_error: if counts.tried > 0 { last_error(connection, domain)? } else { None },
+    })
 }
 
 /// When the next delivery that nobody has taken on is due, and when the oldest e-mail of all was accepted.

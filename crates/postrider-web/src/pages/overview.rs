@@ -95,7 +95,7 @@ pub(super) async fn show(
     let (from, to) = span.bounds(visit.now);
     let (steps, queue, health, webhooks) = tokio::join!(
         in_time(&state, state.store.history(span.step(), from, to)),
-        in_time(&state, state.store.queue_stats(visit.now)),
+        in_time(&state, state.queue_look.stats(state.store.as_ref())),
         in_time(&state, state.store.health()),
         in_time(&state, webhooks(&state)),
     );
@@ -108,7 +108,7 @@ pub(super) async fn show(
         spans: plot::span_links("/", span),
         span,
         history: steps.map(|steps| History::new(span, visit.now, &filled(span, visit.now, steps))),
-        queue: queue.map(Queue::new),
+        queue: queue.as_deref().map(Queue::new),
         states: states(&state, &visit, health, webhooks),
         missing,
     };
@@ -130,7 +130,7 @@ impl History {
 }
 
 impl Queue {
-    fn new(stats: QueueStats) -> Self {
+    fn new(stats: &QueueStats) -> Self {
         let (emails, queue) = (Address::new("/emails"), Address::new("/queue"));
         let counts = [
             ("queued", stats.queued),
@@ -140,7 +140,7 @@ impl Queue {
             ("failed", stats.failed),
         ];
         let counts = counts.map(|(status, count)| (status, Grouped(count), emails.with("status", status)));
-        let mut domains = stats.domains;
+        let mut domains: Vec<_> = stats.domains.iter().collect();
         // The worst: where most is put off.
         domains.sort_by(|a, b| (b.deferred, b.queued, &a.domain).cmp(&(a.deferred, a.queued, &b.domain)));
         let destinations = domains.into_iter().take(DESTINATIONS_MAX).map(|found| Destination {
@@ -148,7 +148,7 @@ impl Queue {
             domain: found.domain.to_string(),
             queued: Grouped(found.queued),
             deferred: Grouped(found.deferred),
-            last_reply: found.last_error.unwrap_or_default(),
+            last_reply: found.last_error.clone().unwrap_or_default(),
         });
         Self {
             counts: counts.into(),

@@ -99,22 +99,23 @@ pub(super) async fn queue(
     let prefix = parameters.text("prefix").map(|prefix| prefix.trim().to_ascii_lowercase());
     parameters.finish(&["page", "prefix"])?;
     let part = Part { prefix: prefix.clone(), page, limit: DOMAINS };
-    let seen = state.queue_look.at(state.store.as_ref(), part, visit.now).await?;
-    let domains: Vec<Domain> = seen.domains.domains.iter().map(|found| found.domain.clone()).collect();
+    let stats = state.queue_look.stats(state.store.as_ref()).await?;
+    let seen = state.queue_look.domains(state.store.as_ref(), part).await?;
+    let domains: Vec<Domain> = seen.domains.iter().map(|found| found.domain.clone()).collect();
     let lines = state.control.domain_lines(&domains);
     let here = Address::of(&uri).without(&["page"]);
     let turn = |page: u64| here.with("page", &page.to_string());
-    let oldest = seen.stats.oldest_queued_seconds.map(|seconds| visit.now - std::time::Duration::from_secs(seconds));
+    let oldest = stats.oldest_queued_seconds.map(|seconds| visit.now - std::time::Duration::from_secs(seconds));
     Ok(Page(QueuePage {
         frame: visit.frame("Queue", "/queue"),
-        tiles: tiles(&seen.stats),
+        tiles: tiles(&stats),
         oldest: oldest.map(|at| When::new(at, visit.now)),
         is_sending: state.control.node().is_some(),
         is_one_of_several: !state.store.is_exclusive(),
         prefix: prefix.unwrap_or_default(),
-        total: Grouped(seen.domains.total),
-        rows: seen.domains.domains.iter().zip(lines).map(|(found, line)| Row::new(found, line, &visit)).collect(),
-        next: (page.saturating_mul(DOMAINS) < seen.domains.total).then(|| turn(page + 1)),
+        total: Grouped(seen.total),
+        rows: seen.domains.iter().zip(lines).map(|(found, line)| Row::new(found, line, &visit)).collect(),
+        next: (page.saturating_mul(DOMAINS) < seen.total).then(|| turn(page + 1)),
         previous: (page > 1).then(|| turn(page - 1)),
     }))
 }

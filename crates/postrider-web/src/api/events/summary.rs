@@ -58,11 +58,22 @@ pub(crate) struct Summaries {
     sender: Mutex<Option<broadcast::Sender<Summary>>>,
     /// Changes that were made through this server, of which no event tells.
     changes: AtomicU64,
+    told: AtomicU64,
 }
 
 impl Summaries {
     pub(crate) fn new() -> Self {
-        Self { sender: Mutex::new(None), changes: AtomicU64::new(0) }
+        Self { sender: Mutex::new(None), changes: AtomicU64::new(0), told: AtomicU64::new(0) }
+    }
+
+    /// Another number whenever something may have happened, as far as those who follow were told or may have missed it.
+    pub(crate) fn told(&self) -> u64 {
+        self.told.load(Ordering::Acquire)
+    }
+
+    /// What was seen before is old now.
+    pub(crate) fn note(&self) {
+        self.told.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Something was changed by request.
@@ -76,6 +87,8 @@ impl Summaries {
         if let Some(sender) = sender.as_ref() {
             return sender.subscribe();
         }
+        // What happened while nobody followed, nobody was told.
+        self.note();
         let (fresh, receiver) = broadcast::channel(BEHIND_MAX);
         *sender = Some(fresh);
         let looking = Looking { summaries: self.clone(), store: store.clone(), changes: self.changes() };
@@ -83,7 +96,8 @@ impl Summaries {
         receiver
     }
 
-    fn changes(&self) -> u64 {
+    /// How often something was changed by request.
+    pub(crate) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Relaxed)
     }
 
@@ -91,7 +105,11 @@ impl Summaries {
     fn tell(&self, summary: Option<Summary>) -> bool {
         let mut sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
         let is_heard = sender.as_ref().is_some_and(|sender| match summary {
-            Some(summary) => sender.send(summary).is_ok(),
+            Some(summary) => {
+                // First, so that who is told and asks at once is not shown what was seen before.
+                self.note();
+                sender.send(summary).is_ok()
+            }
             None => sender.receiver_count() > 0,
         });
         if !is_heard {

@@ -84,7 +84,7 @@ impl Row {
 
 pub(in crate::pages) async fn list(State(state): State<AppState>, visit: Visit, uri: Uri) -> Result<Response, Problem> {
     let here = Address::of(&uri).without(PLACE_PARAMETERS);
-    let stats = state.store.queue_stats(visit.now).await?;
+    let stats = state.queue_look.stats(state.store.as_ref()).await?;
     let (found, around, problem) = match Request::parse(&uri, visit.now, LIMIT) {
         Ok(asked) => {
             let (found, around) = find(&state, asked).await?;
