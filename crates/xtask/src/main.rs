@@ -22,6 +22,8 @@ usage: cargo xtask COMMAND
   docs [--check]     writes the generated documents, or tells whether they are current
   bench [OPTIONS]    measures Postrider and Postfix side by side; --help lists the options
   bench mailboxes    measures LMTP and IMAP of Postrider and Dovecot side by side
+  bench sending      measures what stands in the way of mail: dead destinations, hanging services
+  bench pages        measures the web pages with a million e-mails, and what ten open ones cost
   bench mongo        measures the store on MongoDB, and two nodes beside one";
 
 fn main() -> ExitCode {

@@ -2,11 +2,10 @@
 //!
 //! The clients of the API are threads here, each with one connection that stays open and one request at a time.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::Bench;
+use super::http::Connection;
 use super::ingest::WARM_UP_MESSAGES;
 use super::load::{self, KEPT_DOMAIN, PAYLOAD_BYTES, SENDER_DOMAIN};
 use super::postrider::{self, Postrider};
@@ -15,11 +14,6 @@ use super::report::Sample;
 
 /// Connections that post at once.
 pub(crate) const CONNECTIONS: u64 = 16;
-
-const TIMEOUT: Duration = Duration::from_secs(60);
-
-/// What an answer's head may have, in bytes.
-const HEAD_BYTES_MAX: u64 = 16 * 1024;
 
 /// One round: by SMTP, and by the API.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,7 +68,7 @@ fn post(server: &Postrider, messages: u64) -> Result<Duration, String> {
             .map(|count| {
                 scope.spawn({
                     let request = &request;
-                    move || Client::connect(server.api_port)?.post(request, count)
+                    move || post_one_by_one(server.api_port, request, count)
                 })
             })
             .collect();
@@ -96,57 +90,10 @@ fn email() -> String {
     .to_string()
 }
 
-struct Client {
-    stream: BufReader<TcpStream>,
-}
-
-impl Client {
-    fn connect(port: u16) -> Result<Self, String> {
-        let connect = || {
-            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-            stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(TIMEOUT))?;
-            Ok(Self { stream: BufReader::new(stream) })
-        };
-        connect().map_err(|error: std::io::Error| format!("the API: {error}"))
-    }
-
-    fn post(mut self, request: &str, count: u64) -> Result<(), String> {
-        for _ in 0..count {
-            let written = self.stream.get_mut().write_all(request.as_bytes());
-            written.map_err(|error| format!("POST: {error}"))?;
-            answered(&mut self.stream)?;
-        }
-        Ok(())
-    }
-}
-
-/// Reads one answer, which must be 202.
-fn answered(stream: &mut impl BufRead) -> Result<(), String> {
-    let lost = |error: std::io::Error| format!("the answer to a POST: {error}");
-    let (mut status, mut length) = (String::new(), 0);
-    let mut head = stream.by_ref().take(HEAD_BYTES_MAX);
-    loop {
-        let mut line = String::new();
-        if head.read_line(&mut line).map_err(lost)? == 0 {
-            return Err("the answer to a POST has no whole head".to_owned());
-        }
-        let line = line.trim_end();
-        if line.is_empty() {
-            break;
-        }
-        if status.is_empty() {
-            line.clone_into(&mut status);
-        } else if let Some((_, value)) =
-            line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        {
-            length = value.trim().parse().map_err(|_| format!("{line:?} is no length"))?;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).map_err(lost)?;
-    if status.split(' ').nth(1) != Some("202") {
-        return Err(format!("{status}: {}", String::from_utf8_lossy(&body)));
+fn post_one_by_one(port: u16, request: &str, count: u64) -> Result<(), String> {
+    let mut connection = Connection::open(port)?;
+    for _ in 0..count {
+        connection.exchange(request)?.of(202)?;
     }
     Ok(())
 }
@@ -154,16 +101,6 @@ fn answered(stream: &mut impl BufRead) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_one_answer_after_another() {
-        let mut stream =
-            &b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 503 No\r\ncontent-length: 1\r\n\r\nx"[..];
-        assert_eq!(answered(&mut stream), Ok(()));
-        assert_eq!(answered(&mut stream), Err("HTTP/1.1 503 No: x".to_owned()));
-        assert!(answered(&mut stream).is_err());
-        assert!(answered(&mut &b"HTTP/1.1 202 Accepted\r\nContent-Length: 9\r\n\r\n{}"[..]).is_err());
-    }
 
     #[test]
     fn an_e_mail_has_the_payload() {

@@ -15,6 +15,7 @@ mod memory;
 mod mongo;
 mod mx;
 mod options;
+mod pages;
 mod postfix;
 mod postrider;
 mod process;
@@ -45,6 +46,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     match arguments {
         [first, rest @ ..] if first == "mailboxes" => return mailboxes::run(root, rest),
         [first, rest @ ..] if first == "sending" => return sending::run(root, rest),
+        [first, rest @ ..] if first == "pages" => return pages::run(root, rest),
         [first, rest @ ..] if first == "mongo" => return mongo::run(root, rest),
         _ => {}
     }

@@ -94,6 +94,13 @@ impl Postrider {
         )
     }
 
+    /// A request for a web page, over a connection that stays open.
+    pub(crate) fn page_request(&self, path: &str) -> String {
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {API_TOKEN}\r\nAccept: text/html\r\n\r\n"
+        )
+    }
+
     /// How many e-mails the queue's statistics count under this name.
     pub(crate) fn count(&self, name: &str) -> Result<u64, String> {
         let (stats, _) = self.get("/api/queue/stats")?;

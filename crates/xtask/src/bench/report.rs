@@ -76,13 +76,13 @@ impl Rounds {
     }
 }
 
-/// The headings of what `bench mailboxes`, `bench sending` and `bench mongo` measure, and of what the store's example `search` does, and of the pages: these
-/// sections of `docs/benchmarks.md` are their own, and come behind all others, in this order.
+/// The headings of what `bench mailboxes`, `bench sending`, `bench pages` and `bench mongo` measure, and of what the store's example
+/// `search` does: these sections of `docs/benchmarks.md` are their own, and come behind all others, in this order.
 pub(crate) const MAILBOXES_HEADING: &str = "\n## Mailboxes\n";
 pub(crate) const SENDING_HEADING: &str = "\n## Sending\n";
 pub(crate) const MONGO_HEADING: &str = "\n## On MongoDB\n";
 const SEARCH_HEADING: &str = "\n## Finding e-mails\n";
-const PAGES_HEADING: &str = "\n## Pages\n";
+pub(crate) const PAGES_HEADING: &str = "\n## Pages\n";
 const OWN_SECTIONS: [&str; 5] = [MAILBOXES_HEADING, SENDING_HEADING, SEARCH_HEADING, PAGES_HEADING, MONGO_HEADING];
 
 /// Writes `docs/benchmarks.md` anew, from what it is now.

@@ -31,23 +31,41 @@ pub(super) fn send(port: u16, recipients: &[Ipv4Addr]) -> Result<(), String> {
 }
 
 fn session<'a>(port: u16, recipients: impl Iterator<Item = &'a Ipv4Addr>, message: &[u8]) -> std::io::Result<()> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let mut input = BufReader::new(stream.try_clone()?);
-    expect(&mut input, "220")?;
-    stream.write_all(b"EHLO source.example\r\n")?;
-    expect(&mut input, "250")?;
+    let mut session = Session::open(port)?;
     for recipient in recipients {
-        let envelope = format!("MAIL FROM:<sender@source.example>\r\nRCPT TO:<recipient@[{recipient}]>\r\nDATA\r\n");
-        stream.write_all(envelope.as_bytes())?;
-        for code in ["250", "250", "354"] {
-            expect(&mut input, code)?;
-        }
-        stream.write_all(message)?;
-        expect(&mut input, "250")?;
+        session.send(&format!("recipient@[{recipient}]"), message)?;
     }
-    stream.write_all(b"QUIT\r\n")
+    session.stream.write_all(b"QUIT\r\n")
+}
+
+/// A session that stays open.
+pub(in crate::bench) struct Session {
+    stream: TcpStream,
+    input: BufReader<TcpStream>,
+}
+
+impl Session {
+    pub(in crate::bench) fn open(port: u16) -> std::io::Result<Self> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut input = BufReader::new(stream.try_clone()?);
+        expect(&mut input, "220")?;
+        stream.write_all(b"EHLO source.example\r\n")?;
+        expect(&mut input, "250")?;
+        Ok(Self { stream, input })
+    }
+
+    /// Hands in a message, which has the end of data.
+    pub(in crate::bench) fn send(&mut self, recipient: &str, message: &[u8]) -> std::io::Result<()> {
+        let envelope = format!("MAIL FROM:<sender@source.example>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n");
+        self.stream.write_all(envelope.as_bytes())?;
+        for code in ["250", "250", "354"] {
+            expect(&mut self.input, code)?;
+        }
+        self.stream.write_all(message)?;
+        expect(&mut self.input, "250")
+    }
 }
 
 /// Reads one reply.

@@ -2,7 +2,7 @@
 //! source-IP service that hangs and a webhook endpoint that is down, each beside the same without; how far connections are used
 //! again, and how fast a slow endpoint is told.
 
-mod client;
+pub(super) mod client;
 mod hook;
 mod mx;
 mod report;
