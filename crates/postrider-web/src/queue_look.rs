@@ -1,6 +1,6 @@
 //! The queue as it was a moment ago: one look into the store for all pages that are open, however many wait in it.
 //!
-//! What was seen is shown for half a second, and longer where looking is dear, so that open pages cost a bounded share of the store. A page
+//! What was seen is shown for a moment, and longer where looking is dear, so that open pages cost a bounded share of the store. A page
 //! that was shown something older than what it was told of is told once more when there is something newer to see.
 
 use std::collections::HashMap;
@@ -15,8 +15,9 @@ use tokio::sync::Mutex;
 
 use crate::api::Summaries;
 
-/// For how long at least what was seen is shown, and at most.
-const HOLDS_MIN: Duration = Duration::from_millis(500);
+/// For how long at least what was seen is shown, and at most. Pages ask when they are told that something happened, all at the same time,
+/// and before they are told again it is old.
+const HOLDS_MIN: Duration = Duration::from_millis(200);
 const HOLDS_MAX: Duration = Duration::from_secs(10);
 
 /// It is shown for so many times as long as looking took: looking takes 2% of the time at most.
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_look_is_for_all_who_ask_within_half_a_second() {
+    async fn one_look_is_for_all_who_ask_at_the_same_time() {
         let queue = Queue::new(Duration::ZERO);
         assert_eq!((queue.see().await, queue.see().await), (1, 1));
         queue.clock.pass(HOLDS_MIN - Duration::from_millis(1));
