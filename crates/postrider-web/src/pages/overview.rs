@@ -46,7 +46,8 @@ struct OverviewPage {
 struct History {
     plots: Vec<Plot>,
     rows: Vec<StepRow>,
-    latency: Option<[Lasting; 3]>,
+    /// Each is there before anything was delivered too: what comes later would move all below it.
+    latency: [(&'static str, Option<Lasting>); 3],
     is_empty: bool,
 }
 
@@ -119,11 +120,15 @@ impl History {
     fn new(span: Span, now: Timestamp, steps: &[TrafficSpan]) -> Self {
         let all = total(steps);
         let lasting = |millis| Lasting(Duration::from_millis(millis));
+        let latencies = PercentilesView::of(&all.latencies);
         Self {
             plots: plot::plots(span, now, steps),
             rows: plot::rows(span, steps),
-            latency: PercentilesView::of(&all.latencies)
-                .map(|PercentilesView { p50, p95, p99 }| [p50, p95, p99].map(lasting)),
+            latency: [
+                ("half delivered within", latencies.map(|all| lasting(all.p50))),
+                ("95 % within", latencies.map(|all| lasting(all.p95))),
+                ("99 % within", latencies.map(|all| lasting(all.p99))),
+            ],
             is_empty: all.accepted + all.delivered + all.deferred + all.failed == 0,
         }
     }
