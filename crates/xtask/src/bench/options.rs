@@ -6,6 +6,7 @@ pub(crate) const USAGE: &str = "\
 usage: cargo xtask bench [OPTIONS]
        cargo xtask bench mailboxes [OPTIONS]   measures LMTP and IMAP beside Dovecot; --help lists its options
        cargo xtask bench sending [OPTIONS]     measures sending where something stands in the way; --help lists its options
+       cargo xtask bench pages [OPTIONS]       measures the web pages; --help lists its options
        cargo xtask bench mongo [OPTIONS]       measures the store on MongoDB; --help lists its options
 
   --parts LIST      of ingest, api, relay, memory, backlog (default: all)
