@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
-use postrider_core::Timestamp;
+use postrider_core::{Address, Timestamp};
+use postrider_store::{Change, StoreError};
 use tracing::warn;
 
+use crate::hearing::Hearing;
 use crate::smtp::Context;
 use crate::users::Turn;
 
@@ -29,6 +31,34 @@ pub(crate) async fn admit(context: &Context, user: &str, peer: IpAddr, began_at:
             warn!(user, peer = %peer, "log-in put off: too many before it have failed");
             Admission::PutOff
         }
+    }
+}
+
+/// Whether who logged in may stay: hears when the directory has changed, and looks then.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    changes: Hearing,
+    /// Of a look that the store did not answer, the answer is still to come.
+    is_in_doubt: bool,
+    /// As of the last look.
+    is_good: bool,
+}
+
+impl Standing {
+    /// To be made before the log-in is checked.
+    pub(crate) fn new(context: &Context) -> Self {
+        Self { changes: Hearing::new(context.store.as_ref(), Change::Directory), is_in_doubt: false, is_good: true }
+    }
+
+    /// `false`: the user was removed or disabled since.
+    pub(crate) async fn holds(&mut self, context: &Context, user: &Address) -> Result<bool, StoreError> {
+        self.is_in_doubt |= self.changes.has_changed();
+        if self.is_in_doubt {
+            let known = context.store.user(user).await?;
+            self.is_good = known.is_some_and(|user| user.is_enabled);
+            self.is_in_doubt = false;
+        }
+        Ok(self.is_good)
     }
 }
 

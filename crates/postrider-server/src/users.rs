@@ -42,6 +42,7 @@ pub fn new_user(address: Address, password: &str, now: Timestamp) -> Result<User
         address,
         password_hash,
         scram,
+        is_enabled: true,
         created_at: now,
         updated_at: now,
     })
@@ -125,6 +126,22 @@ fn argon2id() -> Argon2<'static> {
 /// 256 MiB: a hash from elsewhere that needs more is not checked.
 const BLOCKS_MAX: usize = (256 << 20) / Block::SIZE;
 
+/// What comes of a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Checked {
+    Right,
+    Wrong,
+    /// Right, and its user may not log in.
+    Disabled,
+}
+
+/// See [`Logins::scram_keys`].
+#[derive(Debug)]
+pub(crate) struct ProofKeys {
+    pub(crate) keys: postrider_wire::sasl::ScramKeys,
+    pub(crate) is_enabled: bool,
+}
+
 /// Checks log-ins, and slows those that fail.
 #[derive(Debug)]
 pub(crate) struct Logins {
@@ -199,8 +216,9 @@ impl Logins {
     }
 
     /// Whether this is the user's password. Takes as long for users that do not exist.
-    pub(crate) async fn check(&self, user: &str, password: &str) -> Result<bool, StoreError> {
+    pub(crate) async fn check(&self, user: &str, password: &str) -> Result<Checked, StoreError> {
         let known = self.find(user).await?;
+        let is_enabled = known.as_ref().is_some_and(|user| user.is_enabled);
         let (password, hash) = (password.to_owned(), known.map(|user| user.password_hash));
         let verified = self.hashing.run(move |memory| match hash {
             Some(hash) => matches(&password, &hash, memory),
@@ -210,15 +228,24 @@ impl Logins {
                 false
             }
         });
-        Ok(verified.await.unwrap_or(false))
+        // Only who knows the password learns that the account is disabled.
+        Ok(match (verified.await.unwrap_or(false), is_enabled) {
+            (true, true) => Checked::Right,
+            (true, false) => Checked::Disabled,
+            (false, _) => Checked::Wrong,
+        })
     }
 
-    pub(crate) async fn scram_keys(&self, user: &str) -> Result<Option<postrider_wire::sasl::ScramKeys>, StoreError> {
-        Ok(self.find(user).await?.map(|user| postrider_wire::sasl::ScramKeys {
-            salt: user.scram.salt,
-            iterations: user.scram.iterations,
-            stored_key: user.scram.stored_key,
-            server_key: user.scram.server_key,
+    /// By what a user proves to know the password, and whether that user may log in then.
+    pub(crate) async fn scram_keys(&self, user: &str) -> Result<Option<ProofKeys>, StoreError> {
+        Ok(self.find(user).await?.map(|user| ProofKeys {
+            is_enabled: user.is_enabled,
+            keys: postrider_wire::sasl::ScramKeys {
+                salt: user.scram.salt,
+                iterations: user.scram.iterations,
+                stored_key: user.scram.stored_key,
+                server_key: user.scram.server_key,
+            },
         }))
     }
 

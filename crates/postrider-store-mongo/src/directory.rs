@@ -45,6 +45,10 @@ impl Directory for MongoStore {
         users::set_quota(&self.engine, address, quota, now).await
     }
 
+    async fn set_enabled(&self, address: &Address, is_enabled: bool, now: Timestamp) -> Result<bool> {
+        users::set_enabled(&self.engine, address, is_enabled, now).await
+    }
+
     async fn remove_user(&self, address: &Address) -> Result<bool> {
         users::remove(&self.engine, address).await
     }

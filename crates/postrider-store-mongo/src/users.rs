@@ -29,8 +29,15 @@ struct UserDocument {
     quota: QuotaDocument,
     password_hash: String,
     scram: ScramDocument,
+    /// Absent where nobody has said otherwise.
+    #[serde(default = "enabled")]
+    is_enabled: bool,
     created_at: DateTime,
     updated_at: DateTime,
+}
+
+fn enabled() -> bool {
+    true
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,6 +57,7 @@ pub(crate) async fn add(engine: &Engine, user: &User) -> Result<()> {
         quota: user.quota.into(),
         password_hash: user.password_hash.clone(),
         scram: scram_document(&user.scram),
+        is_enabled: user.is_enabled,
         created_at: date(user.created_at),
         updated_at: date(user.updated_at),
     };
@@ -144,6 +152,14 @@ pub(crate) async fn set_password(
     now: Timestamp,
 ) -> Result<bool> {
     let set = doc! { "passwordHash": password_hash, "scram": to_bson(&scram_document(scram))?, "updatedAt": date(now) };
+    let users = engine.collection::<Document>(USERS);
+    let changed = engine.command(users.update_one(doc! { "_id": key(address) }, doc! { "$set": set })).await?;
+    engine.notices.tell(Change::Directory);
+    Ok(changed.matched_count > 0)
+}
+
+pub(crate) async fn set_enabled(engine: &Engine, address: &Address, is_enabled: bool, now: Timestamp) -> Result<bool> {
+    let set = doc! { "isEnabled": is_enabled, "updatedAt": date(now) };
     let users = engine.collection::<Document>(USERS);
     let changed = engine.command(users.update_one(doc! { "_id": key(address) }, doc! { "$set": set })).await?;
     engine.notices.tell(Change::Directory);
@@ -299,6 +315,7 @@ fn user(document: UserDocument) -> Result<User> {
     Ok(User {
         id: codes::id(document.id),
         quota: document.quota.into(),
+        is_enabled: document.is_enabled,
         address: address(&document.address)?,
         password_hash: document.password_hash,
         scram: ScramKeys {

@@ -186,6 +186,7 @@ fn user(id: UserId, n: usize) -> User {
         password_hash: String::new(),
         scram: ScramKeys { salt: Vec::new(), iterations: 1, stored_key: [0; 32], server_key: [0; 32] },
         quota: Quota { bytes: Some(1 << 40), messages: None },
+        is_enabled: true,
         created_at: now,
         updated_at: now,
     }

@@ -365,6 +365,9 @@ pub trait Directory: Send + Sync {
     /// `false` if there is no such user.
     async fn set_quota(&self, address: &Address, quota: Quota, now: Timestamp) -> Result<bool>;
 
+    /// Lets a user log in from now on, or not any more; `false` if there is no such user.
+    async fn set_enabled(&self, address: &Address, is_enabled: bool, now: Timestamp) -> Result<bool>;
+
     /// Removes a user with all mailboxes; `false` if there is none. From the first commit on the user is gone; many messages
     /// go in parts, and those that a crash leaves over go by and by.
     async fn remove_user(&self, address: &Address) -> Result<bool>;

@@ -106,6 +106,7 @@ async fn add_user(store: &dyn Store, user: &str) {
         password_hash: String::new(),
         scram: ScramKeys { salt: Vec::new(), iterations: 1, stored_key: [0; 32], server_key: [0; 32] },
         quota: Quota::default(),
+        is_enabled: true,
         created_at: NOW,
         updated_at: NOW,
     };

@@ -416,6 +416,7 @@ fn user(id: UserId) -> User {
         password_hash: String::new(),
         scram: ScramKeys { salt: Vec::new(), iterations: 1, stored_key: [0; 32], server_key: [0; 32] },
         quota: Quota::default(),
+        is_enabled: true,
         created_at: NOW,
         updated_at: NOW,
     }

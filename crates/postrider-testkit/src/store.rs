@@ -499,6 +499,10 @@ impl Directory for FaultyStore {
         self.working().await?.set_quota(address, quota, now).await
     }
 
+    async fn set_enabled(&self, address: &Address, is_enabled: bool, now: Timestamp) -> Result<bool> {
+        self.working().await?.set_enabled(address, is_enabled, now).await
+    }
+
     async fn add_domain(&self, domain: DomainRecord) -> Result<()> {
         self.working().await?.add_domain(domain).await
     }

@@ -101,6 +101,16 @@ fn users_come_and_go() {
     assert_eq!(users.as_array().unwrap().len(), 1);
     assert_eq!(users[0]["address"], "a@example.org");
     assert!(!users.to_string().contains("argon2"));
+    assert_code(&house.run("user disable c@example.org"), 3);
+    assert_code(&house.run("user disable a@example.org"), 0);
+    assert_eq!(json(&house.run("user list --json"))[0]["enabled"], false);
+    assert!(text(&house.run("user show a@example.org")).contains("no: disabled"));
+    assert_code(&house.run("user enable a@example.org"), 0);
+    assert_eq!(json(&house.run("user list --json"))[0]["enabled"], true);
+    let changes = json(&house.run("audit list --json"));
+    let enabled = |entry: &Value| entry["details"]["after"]["enabled"].as_bool();
+    let entries = changes.as_array().or_else(|| changes["entries"].as_array()).unwrap();
+    assert_eq!(entries.iter().filter_map(enabled).collect::<Vec<_>>(), [true, false, false], "{changes:#}");
     assert_code(&house.run("user remove a@example.org"), 0);
     assert_code(&house.run("user remove a@example.org"), 3);
 }

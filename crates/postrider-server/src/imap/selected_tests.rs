@@ -84,6 +84,7 @@ impl World {
             password_hash: String::new(),
             scram: ScramKeys { salt: Vec::new(), iterations: 1, stored_key: [0; 32], server_key: [0; 32] },
             quota: Quota::default(),
+            is_enabled: true,
             created_at: now,
             updated_at: now,
         };

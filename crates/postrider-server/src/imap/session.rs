@@ -21,10 +21,10 @@ use super::watch::Watch;
 use super::{Connection, Context};
 use crate::clock::timeout;
 use crate::handshake::{channel_binding, handshake};
-use crate::login::{Admission, ScramTry};
+use crate::login::{Admission, ScramTry, Standing};
 use crate::memory::MemoryShare;
 use crate::stream::Stream;
-use crate::users::Turn;
+use crate::users::{Checked, Turn};
 
 /// Asked of the system at once while a command is awaited, and while a message comes.
 const COMMAND_READ_BYTES: usize = 4 << 10;
@@ -116,10 +116,14 @@ pub(super) struct Session {
     heard_at: Timestamp,
 }
 
+/// Of a user who is disabled, or removed, while a session is open.
+const LOCKED_OUT: Status = Status::bye("This account was disabled or removed, ask the administrator of this server");
+
 /// Who a session belongs to.
 struct LoggedIn {
     id: UserId,
     address: Address,
+    standing: Standing,
     _connection: Connection,
 }
 
@@ -188,6 +192,12 @@ impl Session {
             loop {
                 self.await_proofs_turn().await;
                 let Some(event) = self.wire.next_event(&mut self.input) else { break };
+                if matches!(event, Event::Command(_)) {
+                    self.end_if_locked_out().await;
+                    if self.wire.is_closed() {
+                        return self.flush().await;
+                    }
+                }
                 if matches!(event, Event::Closed) {
                     return self.flush().await;
                 }
@@ -202,8 +212,16 @@ impl Session {
             }
             match self.read().await? {
                 Woken::Input => {}
-                Woken::News => Box::pin(self.tell_news()).await?,
-                Woken::TimedOut => self.timed_out(),
+                Woken::News => {
+                    self.end_if_locked_out().await;
+                    if !self.wire.is_closed() {
+                        Box::pin(self.tell_news()).await?;
+                    }
+                }
+                Woken::TimedOut => {
+                    self.timed_out();
+                    self.end_if_locked_out().await;
+                }
                 Woken::Draining => self.wire.close(&Status::bye("The server shuts down").with_code(Code::Unavailable)),
             }
         }
@@ -349,8 +367,12 @@ impl Session {
                 let now = self.now();
                 if self.take_turn(&user, now).await {
                     let verdict = match self.context.common.logins.check(&user, password.as_str()).await {
-                        Ok(true) => Verdict::Accept,
-                        Ok(false) => Verdict::Reject(Status::LOGIN_FAILED),
+                        Ok(Checked::Right) => Verdict::Accept,
+                        Ok(Checked::Wrong) => Verdict::Reject(Status::LOGIN_FAILED),
+                        Ok(Checked::Disabled) => {
+                            info!(user, "a disabled user wanted to log in");
+                            Verdict::Reject(Status::ACCOUNT_DISABLED)
+                        }
                         Err(error) => Verdict::Reject(self.store_failed("a password could not be checked", &error)),
                     };
                     self.wire.respond(verdict);
@@ -362,7 +384,12 @@ impl Session {
                     self.turn = None;
                     let failures_known = self.context.common.logins.failures(&user, self.peer);
                     match self.context.common.logins.scram_keys(&user).await {
-                        Ok(keys) => self.wire.scram_keys(keys),
+                        Ok(known) => {
+                            if known.as_ref().is_some_and(|known| !known.is_enabled) {
+                                self.wire.deny_login(Status::ACCOUNT_DISABLED);
+                            }
+                            self.wire.scram_keys(known.map(|known| known.keys));
+                        }
                         Err(error) => {
                             let status = self.store_failed("a user could not be looked up", &error);
                             self.wire.respond(Verdict::Reject(status));
@@ -402,13 +429,14 @@ impl Session {
     async fn authenticated(&mut self, user: String) {
         let common = &self.context.common;
         common.logins.succeeded(&user);
+        let standing = Standing::new(common);
         let known = match Address::parse(&user) {
             Ok(address) => common.store.user(&address).await,
             Err(_) => Ok(None),
         };
         let known = match known {
-            Ok(Some(known)) => known,
-            Ok(None) => return self.wire.close(&Status::bye("The user was removed")),
+            Ok(Some(known)) if known.is_enabled => known,
+            Ok(_) => return self.wire.close(&LOCKED_OUT),
             Err(error) => {
                 self.store_failed("a user could not be looked up", &error);
                 return self
@@ -424,7 +452,18 @@ impl Session {
         };
         info!(user, "logged in");
         common.stats.auth_successes.inc();
-        self.user = Some(LoggedIn { id: known.id, address: known.address, _connection: connection });
+        self.user = Some(LoggedIn { id: known.id, address: known.address, standing, _connection: connection });
+    }
+
+    /// Ends the session where an administrator has disabled or removed its user since the log-in. While the store does not
+    /// answer it goes on: nothing that it asks for is answered either.
+    async fn end_if_locked_out(&mut self) {
+        let Some(user) = &mut self.user else { return };
+        match user.standing.holds(&self.context.common, &user.address).await {
+            Ok(true) => {}
+            Ok(false) => self.wire.close(&LOCKED_OUT),
+            Err(error) => self.context.common.queue.store_failed("a user could not be looked up", &error),
+        }
     }
 
     /// Lets a log-in wait for its turn. `false`: it is answered already.

@@ -21,10 +21,10 @@ use super::policy::{self, Policy};
 use super::sender;
 use crate::clock::timeout;
 use crate::handshake::{channel_binding, handshake};
-use crate::login::{self, Admission, ScramTry};
+use crate::login::{self, Admission, ScramTry, Standing};
 use crate::memory::MemoryShare;
 use crate::stream::Stream;
-use crate::users::Turn;
+use crate::users::{Checked, Turn};
 use crate::verify::Findings;
 
 /// Asked of the system at once while a message is read; between messages commands are short.
@@ -68,6 +68,7 @@ pub(crate) async fn run(context: Arc<Context>, policy: Policy, tcp: TcpStream, p
         is_extended: false,
         tls,
         user: None,
+        standing: None,
         turn: None,
         scram: None,
         transaction: None,
@@ -108,6 +109,8 @@ struct Session {
     is_extended: bool,
     tls: Option<TlsInfo>,
     user: Option<String>,
+    /// Of that user, from before the log-in was checked.
+    standing: Option<Standing>,
     /// Of the log-in whose outcome comes next.
     turn: Option<Turn>,
     scram: Option<ScramTry>,
@@ -323,10 +326,15 @@ impl Session {
         }
     }
 
-    async fn password(&self, user: &str, password: &Password) -> Verdict {
+    async fn password(&mut self, user: &str, password: &Password) -> Verdict {
+        self.standing = Some(Standing::new(&self.context));
         match self.context.logins.check(user, password.as_str()).await {
-            Ok(true) => Verdict::Accept,
-            Ok(false) => Verdict::Reject(Reply::AUTH_FAILED),
+            Ok(Checked::Right) => Verdict::Accept,
+            Ok(Checked::Wrong) => Verdict::Reject(Reply::AUTH_FAILED),
+            Ok(Checked::Disabled) => {
+                info!(user, "a disabled user wanted to log in");
+                Verdict::Reject(Reply::ACCOUNT_DISABLED)
+            }
             Err(error) => {
                 self.context.queue.store_failed("a password could not be checked", &error);
                 Verdict::Reject(Reply::AUTH_UNAVAILABLE)
@@ -335,8 +343,14 @@ impl Session {
     }
 
     async fn scram_lookup(&mut self, user: &str) {
+        self.standing = Some(Standing::new(&self.context));
         match self.context.logins.scram_keys(user).await {
-            Ok(keys) => self.wire.scram_keys(keys),
+            Ok(known) => {
+                if known.as_ref().is_some_and(|known| !known.is_enabled) {
+                    self.wire.deny_login(Reply::ACCOUNT_DISABLED);
+                }
+                self.wire.scram_keys(known.map(|known| known.keys));
+            }
             Err(error) => {
                 self.context.queue.store_failed("a user could not be looked up", &error);
                 self.wire.respond(Verdict::Reject(Reply::AUTH_UNAVAILABLE));
@@ -355,6 +369,9 @@ impl Session {
         let Ok(reverse_path) = ReversePath::parse(&command.reverse_path) else {
             return Verdict::Reject(Reply::BAD_REVERSE_PATH);
         };
+        if let Err(reply) = self.may_stay().await {
+            return Verdict::Reject(reply);
+        }
         if let (Some(user), Some(sender)) = (&self.user, &reverse_path.0)
             && let Err(reply) = sender::check(&self.context, user, sender).await
         {
@@ -376,6 +393,20 @@ impl Session {
         };
         self.transaction = Some(Box::new(Transaction::new(envelope, wishes, command.size.unwrap_or(0))));
         Verdict::Accept
+    }
+
+    /// Whether who logged in is still to send: an administrator may have disabled or removed that user since.
+    async fn may_stay(&mut self) -> Result<(), Reply> {
+        let (Some(user), Some(standing)) = (&self.user, &mut self.standing) else { return Ok(()) };
+        let Ok(address) = Address::parse(user) else { return Err(Reply::ACCOUNT_DISABLED) };
+        match standing.holds(&self.context, &address).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Reply::ACCOUNT_DISABLED),
+            Err(error) => {
+                self.context.queue.store_failed("a user could not be looked up", &error);
+                Err(Reply::STORE_UNAVAILABLE)
+            }
+        }
     }
 
     async fn recipient(&mut self, command: RcptCommand) -> Verdict {

@@ -24,6 +24,7 @@ async fn add_user(store: &MongoStore, text: &str) -> UserId {
         password_hash: "hash".into(),
         scram,
         quota: Quota::default(),
+        is_enabled: true,
         created_at: NOW,
         updated_at: NOW,
     };

@@ -119,6 +119,7 @@ pub(super) fn user(text: &str) -> User {
         address: address(text),
         password_hash: format!("$argon2id$ of {text}"),
         scram: ScramKeys { salt: vec![0, 255, 7], iterations: 4096, stored_key: [1; 32], server_key: [2; 32] },
+        is_enabled: true,
         created_at: at(1),
         updated_at: at(1),
     }

@@ -285,6 +285,7 @@ checks! { $
         users_are_found_without_regard_to_case
         a_user_is_added_once
         passwords_are_replaced
+        users_are_disabled_and_enabled
         users_are_removed
     }
 }

@@ -16,6 +16,8 @@ pub struct User {
     pub password_hash: String,
     pub scram: ScramKeys,
     pub quota: Quota,
+    /// Whether the user may log in. Mail for one who may not is taken and kept all the same.
+    pub is_enabled: bool,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }

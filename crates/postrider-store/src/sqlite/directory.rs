@@ -46,6 +46,11 @@ impl Directory for SqliteStore {
         self.writer.write(ROWS_BYTES, move |batch| users::set_quota(batch, &address, quota, now)).await
     }
 
+    async fn set_enabled(&self, address: &Address, is_enabled: bool, now: Timestamp) -> Result<bool> {
+        let address = address.clone();
+        self.writer.write(ROWS_BYTES, move |batch| users::set_enabled(batch, &address, is_enabled, now)).await
+    }
+
     async fn remove_user(&self, address: &Address) -> Result<bool> {
         let address = address.clone();
         let is_removed = self.writer.write(ROWS_BYTES, move |batch| users::remove(batch, &address)).await?;

@@ -10,7 +10,7 @@ use crate::error::StoreError;
 /// Each step leads from the version that is its position to the next. Steps are never changed, only added.
 const MIGRATIONS: &[&str] = &[
     VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8, VERSION_9, VERSION_10,
-    VERSION_11, VERSION_12, VERSION_13, VERSION_14, VERSION_15, VERSION_16, VERSION_17,
+    VERSION_11, VERSION_12, VERSION_13, VERSION_14, VERSION_15, VERSION_16, VERSION_17, VERSION_18,
 ];
 
 /// The version of this program's schema, kept in `PRAGMA user_version`.
@@ -407,6 +407,11 @@ INSERT INTO mailboxes (id, user, name, special_use, uid_validity, created_at)
     FROM users AS u, (VALUES ('INBOX', NULL, 0), ('Archive', 'Archive', 1), ('Drafts', 'Drafts', 2), ('Junk', 'Junk', 3),
         ('Sent', 'Sent', 4), ('Trash', 'Trash', 5)) AS n;
 INSERT INTO subscriptions SELECT user, name FROM mailboxes;
+";
+
+/// Whether a user may log in.
+const VERSION_18: &str = "
+ALTER TABLE users ADD COLUMN is_enabled INTEGER NOT NULL DEFAULT 1;
 ";
 
 /// The version of the database; 0 for an empty one.

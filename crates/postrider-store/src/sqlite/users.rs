@@ -12,7 +12,7 @@ use crate::records::{Change, MailboxChange, Quota, ScramKeys, User, UserId};
 
 const COLUMNS: &str =
     "address, password_hash, scram_salt, scram_iterations, scram_stored_key, scram_server_key, created_at,
-    updated_at, id, quota_bytes, quota_messages";
+    updated_at, id, quota_bytes, quota_messages, is_enabled";
 
 pub(super) fn add(batch: &mut Batch<'_>, user: &User) -> Result<(), Failure> {
     let (key, shown) = (key(&user.address), shown(&user.address));
@@ -23,8 +23,8 @@ pub(super) fn add(batch: &mut Batch<'_>, user: &User) -> Result<(), Failure> {
         .connection
         .prepare_cached(
             "INSERT INTO users (key, address, password_hash, scram_salt, scram_iterations, scram_stored_key,
-                 scram_server_key, created_at, updated_at, id, quota_bytes, quota_messages)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                 scram_server_key, created_at, updated_at, id, quota_bytes, quota_messages, is_enabled)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute(params![
             key,
@@ -39,6 +39,7 @@ pub(super) fn add(batch: &mut Batch<'_>, user: &User) -> Result<(), Failure> {
             user.id.as_bytes(),
             user.quota.bytes.map(|limit| limit as i64),
             user.quota.messages.map(|limit| limit as i64),
+            user.is_enabled,
         ])?;
     names::add_first(batch, user.id, user.created_at).map_err(Failure::undoing)?;
     batch.mailboxes.forget_users();
@@ -113,6 +114,22 @@ pub(super) fn set_quota(
     Ok(changed > 0)
 }
 
+pub(super) fn set_enabled(
+    batch: &mut Batch<'_>,
+    address: &Address,
+    is_enabled: bool,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    let changed = batch
+        .connection
+        .prepare_cached("UPDATE users SET is_enabled = ?2, updated_at = ?3 WHERE key = ?1")?
+        .execute(params![key(address), is_enabled, now.as_millis()])?;
+    if changed > 0 {
+        batch.tell(Change::Directory);
+    }
+    Ok(changed > 0)
+}
+
 /// Removes a user; what is in the mailboxes goes in parts.
 pub(super) fn remove(batch: &mut Batch<'_>, address: &Address) -> Result<bool, Failure> {
     let connection = batch.connection;
@@ -153,6 +170,7 @@ fn user(row: &Row<'_>) -> Result<User, StoreError> {
     Ok(User {
         id: codes::id(row.get(8)?),
         quota: read::quota(row, 9)?,
+        is_enabled: row.get(11)?,
         address: codes::address(&address)?,
         password_hash: row.get(1)?,
         scram: ScramKeys {

@@ -14,15 +14,23 @@ use super::Pagination;
 pub struct UserView {
     pub address: Address,
     pub quota: Quota,
+    /// Whether the user may log in. Mail for one who may not is taken and kept all the same.
+    pub enabled: bool,
     pub created_at: Timestamp,
-    /// When the password was set, or the quota.
+    /// When the password was set, or the quota, or when the user was disabled or enabled.
     pub updated_at: Timestamp,
 }
 
 impl From<&User> for UserView {
     fn from(user: &User) -> Self {
-        let User { address, quota, created_at, updated_at, .. } = user;
-        Self { address: address.clone(), quota: *quota, created_at: *created_at, updated_at: *updated_at }
+        let User { address, quota, is_enabled, created_at, updated_at, .. } = user;
+        Self {
+            address: address.clone(),
+            quota: *quota,
+            enabled: *is_enabled,
+            created_at: *created_at,
+            updated_at: *updated_at,
+        }
     }
 }
 

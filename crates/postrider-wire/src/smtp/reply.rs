@@ -243,6 +243,9 @@ impl Reply {
     pub const AUTH_BAD_RESPONSE: Self = Self::fixed(501, (5, 5, 2), "The response is not valid for this mechanism");
     pub const AUTH_LINE_TOO_LONG: Self = Self::fixed(500, (5, 5, 6), "Authentication exchange line is too long");
     pub const AUTH_FAILED: Self = Self::fixed(535, (5, 7, 8), "User name or password is wrong");
+    /// X.7.13 of the registry that RFC 5248 made: the password is right, and the administrator has the say.
+    pub const ACCOUNT_DISABLED: Self =
+        Self::fixed(525, (5, 7, 13), "This account is disabled, ask the administrator of this server");
     pub const AUTH_UNAVAILABLE: Self = Self::fixed(454, (4, 7, 0), "Cannot check this now, try again later");
     pub const SENDER_NOT_ALLOWED: Self = Self::fixed(550, (5, 7, 1), "You may not send from this address");
 

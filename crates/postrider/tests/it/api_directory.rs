@@ -126,6 +126,39 @@ async fn users_domains_and_aliases_from_nothing_to_mail_in_mailboxes() {
 }
 
 #[tokio::test]
+async fn a_user_is_disabled_and_enabled() {
+    let postrider = Site::new().await.set("ALLOWED_DOMAINS", "local.test").start().await;
+    let added = add_user(&postrider, "ann@local.test", "first").await;
+    assert_eq!(added["enabled"], json!(true));
+    let path = "/api/users/ann@local.test";
+    let page = async || {
+        let request = HttpRequest::get("/users/ann@local.test").header("accept", "text/html");
+        postrider.request(request).await.text()
+    };
+    assert!(page().await.contains("Disable the user"));
+    let changed = demand(&postrider, 200, "PATCH", path, Some(json!({ "enabled": false }))).await;
+    assert_eq!(changed["enabled"], json!(false));
+    assert!(!may_log_in(&postrider, "ann@local.test", "first").await);
+    let shown = page().await;
+    assert!(shown.contains("Disabled.") && shown.contains("Enable the user"), "{shown}");
+    let list = demand(&postrider, 200, "GET", "/api/users", None).await;
+    assert_eq!(list["users"][0]["enabled"], json!(false));
+    // What else is changed leaves it so.
+    let changed = demand(&postrider, 200, "PATCH", path, Some(json!({ "password": "second" }))).await;
+    assert_eq!(changed["enabled"], json!(false));
+    assert!(!may_log_in(&postrider, "ann@local.test", "second").await);
+    demand(&postrider, 200, "PATCH", path, Some(json!({ "enabled": true }))).await;
+    assert!(may_log_in(&postrider, "ann@local.test", "second").await);
+    let changes = demand(&postrider, 200, "GET", "/api/audit?action=user.change", None).await;
+    let last = &changes["entries"][0];
+    assert_eq!(
+        (&last["details"]["before"]["enabled"], &last["details"]["after"]["enabled"]),
+        (&json!(false), &json!(true)),
+        "{changes:#}"
+    );
+}
+
+#[tokio::test]
 async fn a_password_and_a_quota_are_changed() {
     let postrider = Site::new().await.set("ALLOWED_DOMAINS", "local.test").start().await;
     add_user(&postrider, "ann@local.test", "first").await;
@@ -151,6 +184,7 @@ async fn a_password_and_a_quota_are_changed() {
         assert!(!refused.to_string().contains("a\\u0000b"), "{refused}");
     }
     demand(&postrider, 400, "PATCH", path, Some(json!({ "passwort": "x" }))).await;
+    demand(&postrider, 400, "PATCH", path, Some(json!({ "enabled": "no" }))).await;
     demand(&postrider, 404, "PATCH", "/api/users/nobody@local.test", Some(json!({ "password": "x" }))).await;
     let again = json!({ "address": "ANN@local.test", "password": "other" });
     demand(&postrider, 409, "POST", "/api/users", Some(again)).await;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use postrider_testkit::{ImapClient, ImapReply, TestPostrider};
+use postrider_core::Address;
+use postrider_testkit::{ImapClient, ImapReply, TestPostrider, mail};
 
-use crate::imap_support::{PASSWORD, USER, world};
+use crate::imap_support::{PASSWORD, USER, another, world};
 
 /// One client on each port, encrypted both ways.
 async fn encrypted(postrider: &TestPostrider) -> [ImapClient; 2] {
@@ -49,6 +50,43 @@ async fn no_mechanism_lets_a_wrong_password_in() {
             }
         }
     }
+}
+
+/// By every mechanism, and with what is open; mail is kept meanwhile.
+#[tokio::test]
+async fn a_disabled_user_is_told_so_and_open_sessions_end() {
+    const BYE: &str = "* BYE This account was disabled or removed, ask the administrator of this server";
+    let postrider = world().await;
+    let set_enabled = async |is_enabled| {
+        let address = Address::parse(USER).unwrap();
+        assert!(postrider.store().set_enabled(&address, is_enabled, postrider.now()).await.unwrap());
+    };
+    let mut open = another(&postrider).await;
+    let mut idle = another(&postrider).await;
+    idle.idle().await;
+    set_enabled(false).await;
+    open.send_command("FETCH 1:* (FLAGS)").await;
+    assert_eq!(open.wait_for("").await, BYE);
+    assert_eq!(open.try_response().await, None);
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    postrider.clock().wait_for_sleeper(minutes(3), minutes(4)).await;
+    postrider.clock().advance(minutes(4)).await;
+    assert_eq!(idle.wait_for("BYE").await, BYE);
+    for mechanism in MECHANISMS {
+        for mut client in encrypted(&postrider).await {
+            let reply = slowly(&postrider, log_in(&mut client, mechanism, USER, PASSWORD)).await;
+            assert!(reply.tagged.starts_with("NO [CONTACTADMIN] This account is disabled"), "{}", client.transcript());
+            assert!(client.command("SELECT INBOX").await.tagged.starts_with("BAD"), "{}", client.transcript());
+            let reply = slowly(&postrider, log_in(&mut client, mechanism, USER, "a wrong password")).await;
+            assert!(reply.tagged.starts_with("NO [AUTHENTICATIONFAILED] "), "{}", client.transcript());
+        }
+    }
+    postrider.send("a@client.test", &[USER], &mail::plain("a@client.test", USER, "kept")).await;
+    set_enabled(true).await;
+    let mut client = ImapClient::connect(postrider.imap()).await;
+    let reply = slowly(&postrider, log_in(&mut client, "PLAIN", USER, PASSWORD)).await;
+    assert!(reply.is_ok(), "{}", client.transcript());
+    assert!(client.demand("SELECT INBOX").await.text().contains("* 1 EXISTS"), "{}", client.transcript());
 }
 
 #[tokio::test]

@@ -172,6 +172,7 @@ async fn fill(store: &dyn Store) {
             address,
             password_hash: format!("$of {name}"),
             scram,
+            is_enabled: true,
             created_at: NOW,
             updated_at: NOW,
         };

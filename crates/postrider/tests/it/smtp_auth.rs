@@ -3,7 +3,7 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use postrider_core::EmailStatus;
+use postrider_core::{Address, EmailStatus};
 use postrider_testkit::{ClientReply, LineClient, Script, TestPostrider, mail};
 
 use crate::support::{site_of_strangers, try_recipient};
@@ -58,6 +58,39 @@ async fn no_mechanism_lets_a_wrong_password_in() {
     for (reply, mut client) in by_each_mechanism(&postrider, USER, "wrong password").await {
         assert_eq!(reply.code, 535, "{}", client.transcript());
         assert_eq!(try_recipient(&mut client, USER, "b@example.org").await, 530);
+    }
+}
+
+/// Who knows the password is told what is the matter; who does not learns nothing of it.
+#[tokio::test]
+async fn a_disabled_user_may_not_send() {
+    let postrider = server().await;
+    let _time = postrider.clock().run();
+    let set_enabled = async |is_enabled| {
+        let address = Address::parse(USER).unwrap();
+        assert!(postrider.store().set_enabled(&address, is_enabled, postrider.now()).await.unwrap());
+    };
+    let mut open = submission(&postrider).await;
+    assert_eq!(open.auth_plain(USER, PASSWORD).await.code, 235);
+    open.demand(&format!("MAIL FROM:<{USER}>"), 250).await;
+    open.demand("RSET", 250).await;
+    set_enabled(false).await;
+    open.demand(&format!("MAIL FROM:<{USER}>"), 525).await;
+    open.demand(&format!("MAIL FROM:<{USER}>"), 525).await;
+    for (reply, mut client) in by_each_mechanism(&postrider, USER, PASSWORD).await {
+        assert_eq!(reply.code, 525, "{}", client.transcript());
+        assert!(client.transcript().contains("525 5.7.13 This account is disabled"), "{}", client.transcript());
+        assert_eq!(try_recipient(&mut client, USER, "b@example.org").await, 530);
+    }
+    let wrong = by_each_mechanism(&postrider, USER, "wrong password").await;
+    let unknown = by_each_mechanism(&postrider, "nobody@local.test", "wrong password").await;
+    for ((wrong, _), (unknown, _)) in wrong.into_iter().zip(unknown) {
+        assert_eq!(wrong, unknown);
+    }
+    set_enabled(true).await;
+    open.demand(&format!("MAIL FROM:<{USER}>"), 250).await;
+    for (reply, client) in by_each_mechanism(&postrider, USER, PASSWORD).await {
+        assert_eq!(reply.code, 235, "{}", client.transcript());
     }
 }
 

@@ -18,6 +18,9 @@ use crate::view::directory::UserDetailView;
 pub(in crate::api) struct Body {
     password: Option<Password>,
     quota: Option<SaidQuota>,
+    /// Whether the user may log in. Who may not keeps password and mailboxes, and mail goes on to be kept; an open session ends
+    /// with its next command, one that waits for news within minutes.
+    enabled: Option<bool>,
 }
 
 /// Change a user.
@@ -42,8 +45,13 @@ pub(in crate::api) async fn update(
         Some(Password(password)) => Some(state.administration.hash_password(password).await?),
         None => None,
     };
-    audit.before(&json!({ "quota": user.quota }));
-    audit.after(&json!({ "quota": quota.unwrap_or(user.quota), "hasNewPassword": password.is_some() }));
+    let enabled = body.enabled.unwrap_or(user.is_enabled);
+    audit.before(&json!({ "quota": user.quota, "enabled": user.is_enabled }));
+    audit.after(&json!({
+        "quota": quota.unwrap_or(user.quota),
+        "enabled": enabled,
+        "hasNewPassword": password.is_some(),
+    }));
     let now = state.clock.now();
     // All is checked: what can still fail is the store, and then the same request again does the rest.
     if let Some((hash, keys)) = password {
@@ -57,6 +65,12 @@ pub(in crate::api) async fn update(
             return Err(no_such_user());
         }
         tracing::info!(user = %user.address, "a user has a new quota by request");
+    }
+    if enabled != user.is_enabled {
+        if !state.store.set_enabled(&address, enabled, now).await? {
+            return Err(no_such_user());
+        }
+        tracing::info!(user = %user.address, enabled, "a user was enabled or disabled by request");
     }
     let user = find(&state, &address).await?;
     Ok(Json(detail(&state, &user).await?))

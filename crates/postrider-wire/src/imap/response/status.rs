@@ -127,6 +127,9 @@ impl Status {
     pub const BAD_CHARSET: Self =
         Self::refusal(Code::BadCharset(&["US-ASCII", "UTF-8"]), "Searches are in UTF-8 or US-ASCII");
     pub const BAD_NAME: Self = Self::refusal(Code::Cannot, "That is no name for a mailbox");
+    /// RFC 9051 section 7.1: the password is right, and the administrator has the say.
+    pub const ACCOUNT_DISABLED: Self =
+        Self::refusal(Code::ContactAdmin, "This account is disabled, ask the administrator of this server");
     pub const BAD_SASL_RESPONSE: Self = Self::bad("That is not what the mechanism asks for");
     pub const BAD_TAG: Self = Self::bad("Expected a tag, a space and a command");
     pub const CAPABILITY_DONE: Self = Self::ok("That is what there is");

@@ -34,6 +34,7 @@ impl Session {
             },
             None => None,
         };
+        self.login_denial = None;
         let channel_binding = self.tls.as_ref().and_then(|facts| facts.channel_binding.clone());
         let mut exchange = Exchange::new(mechanism, channel_binding, self.config.scram_decoy_key);
         let step = exchange.start(initial.as_deref());
@@ -72,8 +73,8 @@ impl Session {
     pub(super) fn answer_password(&mut self, tag: &str, user: String, verdict: Verdict) {
         let event = match verdict {
             Verdict::Accept => Some(self.authenticated(tag, user)),
-            // Only a wrong password is a guess.
-            Verdict::Reject(status) if status.code == Some(Code::AuthenticationFailed) => {
+            // What could not be checked is no guess. Who is disabled counts as one, however the password was proven.
+            Verdict::Reject(status) if matches!(status.code, Some(Code::AuthenticationFailed | Code::ContactAdmin)) => {
                 Some(self.login_failed(tag, user, &status))
             }
             Verdict::Reject(status) => {
@@ -99,7 +100,10 @@ impl Session {
                 self.state = State::Waiting(Question::Lookup(auth));
                 Some(Event::ScramLookup { user })
             }
-            Step::Success { user } => Some(self.authenticated(&auth.tag, user)),
+            Step::Success { user } => Some(match self.login_denial.take() {
+                None => self.authenticated(&auth.tag, user),
+                Some(status) => self.login_failed(&auth.tag, user, &status),
+            }),
             Step::Failure { user } => Some(self.login_failed(&auth.tag, user, &Status::LOGIN_FAILED)),
             Step::Malformed => self.refuse(Some(&auth.tag), Status::BAD_SASL_RESPONSE),
             Step::Unavailable => self.refuse(Some(&auth.tag), Status::UNAVAILABLE),

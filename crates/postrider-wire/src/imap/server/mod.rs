@@ -61,6 +61,8 @@ pub struct Session {
     scanned_bytes: usize,
     errors: usize,
     login_failures: usize,
+    /// In place of a success of the exchange that goes on.
+    login_denial: Option<Status>,
 }
 
 /// Where a session stands (RFC 9051 section 3).
@@ -135,6 +137,7 @@ impl Session {
             scanned_bytes: 0,
             errors: 0,
             login_failures: 0,
+            login_denial: None,
         };
         session.greet();
         session
@@ -198,6 +201,12 @@ impl Session {
             State::Waiting(Question::Lookup(auth)) => self.go_on_with_keys(auth, keys),
             other => self.state = other,
         }
+    }
+
+    /// To be called before [`Session::scram_keys`]: who proves to be the user is answered so, and is not logged in.
+    /// [`Event::AuthFailed`] follows.
+    pub fn deny_login(&mut self, status: Status) {
+        self.login_denial = Some(status);
     }
 
     /// Ends [`Event::StartTls`]: the handshake is done. `input`, which may hold what somebody slipped in before the

@@ -35,6 +35,7 @@ pub(super) fn auth(session: &mut Session, argument: &str) -> Result<Option<Event
         Some(response) => Some(BASE64.decode(response).map_err(|_| Reply::AUTH_BAD_RESPONSE)?),
         None => None,
     };
+    session.login_denial = None;
     let channel_binding = session.tls.as_ref().and_then(|facts| facts.channel_binding.clone());
     let mut exchange = Box::new(Exchange::new(mechanism, channel_binding, session.config.scram_decoy_key));
     let step = exchange.start(initial_response.as_deref());
@@ -72,7 +73,10 @@ impl Session {
                 self.state = State::Waiting(Question::ScramLookup(exchange));
                 Some(Event::ScramLookup { user })
             }
-            Step::Success { user } => Some(self.authenticated(user, &Reply::AUTHENTICATED)),
+            Step::Success { user } => match self.login_denial.take() {
+                None => Some(self.authenticated(user, &Reply::AUTHENTICATED)),
+                Some(reply) => self.auth_failed(user, reply),
+            },
             Step::Failure { user } => self.auth_failed(user, Reply::AUTH_FAILED),
             Step::Malformed => self.refuse(Reply::AUTH_BAD_RESPONSE),
             Step::Unavailable => self.refuse(Reply::AUTH_UNAVAILABLE),

@@ -63,6 +63,8 @@ pub struct Session {
     skipping_line: bool,
     errors: usize,
     refused_recipients: usize,
+    /// In place of a success of the exchange that goes on.
+    login_denial: Option<Reply>,
     /// `None`: FUTURERELEASE is not offered.
     future_release: Option<FutureRelease>,
 }
@@ -160,6 +162,7 @@ impl Session {
             skipping_line: false,
             errors: 0,
             refused_recipients: 0,
+            login_denial: None,
             future_release: None,
             config,
         };
@@ -278,6 +281,12 @@ impl Session {
             State::Waiting(Question::ScramLookup(exchange)) => self.go_on_with_keys(exchange, keys),
             other => self.state = other,
         }
+    }
+
+    /// To be called before [`Session::scram_keys`]: who proves to be the user is answered so, and is not logged in.
+    /// [`Event::AuthFailed`] follows.
+    pub fn deny_login(&mut self, reply: Reply) {
+        self.login_denial = Some(reply);
     }
 
     /// Ends the session with a 421 reply: at once, whatever it was doing, and in place of any answer that was due. Only

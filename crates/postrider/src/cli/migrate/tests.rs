@@ -73,6 +73,7 @@ fn user(address: &str, key: u8) -> User {
         address: Address::parse(address).unwrap(),
         password_hash: format!("hash of {address}"),
         scram: ScramKeys { salt: vec![key], iterations: 4096, stored_key: [key; 32], server_key: [key; 32] },
+        is_enabled: true,
         created_at: Timestamp::from_millis(1),
         updated_at: Timestamp::from_millis(2),
     }

@@ -13,12 +13,13 @@ pub(super) async fn run(store: &dyn Store, output: &mut Output) -> Result<(), Fa
     if output.is_json() {
         return output.json(&users.iter().map(UserView::from).collect::<Vec<_>>());
     }
-    let mut table = Table::new(&["ADDRESS", "ADDED", "CHANGED", "QUOTA"]);
+    let mut table = Table::new(&["ADDRESS", "ADDED", "CHANGED", "LOG-IN", "QUOTA"]);
     for user in &users {
         table.row([
             Cell::text(user.address.as_str()),
             Cell::text(user.created_at.to_string()),
             Cell::text(user.updated_at.to_string()),
+            Cell::text(if user.is_enabled { "yes" } else { "disabled" }),
             Cell::text(directory::quota(user.quota)),
         ]);
     }

@@ -1,6 +1,7 @@
 //! `postrider user`: who may log in and has mailboxes.
 
 mod add;
+mod enable;
 mod list;
 mod passwd;
 mod password;
@@ -32,6 +33,16 @@ pub(super) enum UserCommand {
     Passwd(AccountArgs),
     /// Limit how much a user may keep
     Quota(quota::QuotaArgs),
+    /// Refuse a user's log-ins; mail for the user is kept as ever
+    Disable {
+        /// The user's address
+        address: Address,
+    },
+    /// Let a user log in again
+    Enable {
+        /// The user's address
+        address: Address,
+    },
     /// Remove a user with all mailboxes
     Remove {
         /// The user's address
@@ -64,6 +75,8 @@ pub(super) fn run(command: UserCommand, output: &mut Output) -> Result<(), Failu
             let (address, details) = (args.address(), json!({ "after": { "quota": args.limits() } }));
             record(store, "user.change", address, details, quota::run(store, &args, output)).await
         }),
+        UserCommand::Disable { address } => enable::run(address, false, output),
+        UserCommand::Enable { address } => enable::run(address, true, output),
         UserCommand::Remove { address, with_aliases } => context::with_store(async |store| {
             let removal = remove::run(store, &address, with_aliases, output);
             record(store, "user.remove", &address, Value::Null, removal).await

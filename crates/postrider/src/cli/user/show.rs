@@ -28,6 +28,7 @@ pub(super) async fn run(
     output.field("Address", user.address.as_str())?;
     output.field("Added", user.created_at.to_string())?;
     output.field("Changed", user.updated_at.to_string())?;
+    output.field("May log in", if user.is_enabled { "yes" } else { "no: disabled" })?;
     output.field("Gets mail", if receives_mail { "yes" } else { "no: the domain is not of this server" })?;
     output.field("Bytes", bytes_used(usage, user.quota))?;
     output.field("Messages", messages_used(usage, user.quota))?;
