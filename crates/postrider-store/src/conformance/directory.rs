@@ -101,6 +101,8 @@ pub(super) async fn changes_of_the_directory_are_told(harness: &dyn Harness) {
     told("an alias came").await;
     store.add_user(user("a@one.example")).await.unwrap();
     told("a user came").await;
+    store.set_enabled(&address("a@one.example"), false, at(3)).await.unwrap();
+    told("a user was disabled").await;
     store.remove_domain(&domain("one.example")).await.unwrap();
     told("a domain went").await;
     beside.close().await.unwrap();

@@ -72,6 +72,8 @@ fn cell(row: &str, label: &str) -> String {
 /// Does what a button of the row names, as the module of the pages does.
 async fn press(postrider: &TestPostrider, page: &str, domain: &str, action: &str) -> Value {
     let button = between(row(page, domain), &format!("form=\"order-{action}\""), ">");
+    // Else the button that has the focus becomes another when the row is fetched anew.
+    assert!(row(page, domain).contains(&format!("data-key=\"{action}\" form=\"order-{action}\"")), "{page}");
     assert!(button.contains(&format!("name=\"domain\" value=\"{domain}\"")), "{button}");
     let call = between(page, &format!("<form id=\"order-{action}\" data-api=\""), "\"");
     let (method, path) = call.split_once(' ').unwrap();
