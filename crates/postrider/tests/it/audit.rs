@@ -67,8 +67,8 @@ async fn what_is_changed_by_api_is_known_with_who_did_it() {
         ]
     );
     assert_eq!((&all[3]["token"], &all[3]["peer"]), (&json!(id), &json!("127.0.0.1")));
-    assert_eq!(all[3]["details"]["before"], json!({ "quota": { "bytes": null, "messages": null } }));
-    let after = json!({ "quota": { "bytes": null, "messages": 5 }, "hasNewPassword": true });
+    assert_eq!(all[3]["details"]["before"], json!({ "quota": { "bytes": null, "messages": null }, "enabled": true }));
+    let after = json!({ "quota": { "bytes": null, "messages": 5 }, "enabled": true, "hasNewPassword": true });
     assert_eq!(all[3]["details"]["after"], after);
     assert_eq!(all[5]["details"]["selection"]["all"], json!(true));
     let shown = json!(all).to_string();
