@@ -19,6 +19,7 @@ use crate::outbox::Told;
 use crate::record::listed;
 use crate::requests;
 use crate::schema::{ATTEMPTS, DELIVERIES, DIGESTS, EMAILS};
+use crate::words;
 use crate::writer::Batch;
 
 impl Batch for PreparedEmail {
@@ -106,6 +107,8 @@ pub(crate) async fn insert(
         return Ok(());
     }
     engine.collection::<RawDocumentBuf>(EMAILS).insert_many(documents).session(&mut *session).await?;
+    let listed = emails.iter().filter(|email| email.hold.is_listed).map(|email| codes::oid(email.id));
+    words::note(engine, session, listed.collect()).await?;
     let digests = emails.iter().filter_map(|email| email.digest(ledger.take_references(codes::oid(email.id))));
     mailboxes::insert_digests(engine, session, digests.collect()).await?;
     let deliveries: Vec<_> = emails.iter().flat_map(|email| &email.deliveries).collect();
@@ -171,6 +174,7 @@ impl Work for Delete {
             emails.delete_one(filter.clone()).session(&mut *session).await?;
             digests.delete_one(filter).session(&mut *session).await?;
         }
+        words::forget(engine, session, &[codes::oid(self.id)]).await?;
         for collection in [DELIVERIES, ATTEMPTS] {
             let filter = doc! { "_id": key_range(self.id) };
             engine.collection::<Document>(collection).delete_many(filter).session(&mut *session).await?;

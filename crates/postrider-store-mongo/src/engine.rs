@@ -24,6 +24,7 @@ use crate::notices::Notices;
 use crate::options::{LeaseClock, MongoOptions};
 use crate::schema;
 use crate::session::{Session, Sessions};
+use crate::words;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -57,6 +58,7 @@ pub(crate) struct Engine {
     pub(crate) notices: Notices,
     pub(crate) courtesy: Courtesy,
     pub(crate) sessions: Sessions,
+    pub(crate) words: words::Index,
     stripes: Stripes,
     /// The nodes of this process; `None` for those that lost their registration.
     nodes: Mutex<HashMap<NodeId, Option<Registered>>>,
@@ -96,6 +98,7 @@ impl Engine {
             notices: Notices::new(database.clone(), oid::ObjectId::new()),
             courtesy: Courtesy::default(),
             sessions: Sessions::default(),
+            words: words::Index::default(),
             client,
             database,
             options,

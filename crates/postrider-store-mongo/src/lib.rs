@@ -19,6 +19,7 @@ mod email;
 mod engine;
 mod failure;
 mod files;
+mod found;
 mod guard;
 mod history;
 mod list;
@@ -43,6 +44,7 @@ mod stats;
 mod suppressions;
 mod transfer;
 mod users;
+mod words;
 mod writer;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -108,8 +110,9 @@ pub struct MongoStore {
     pub(crate) appends: Writer<PreparedAppend>,
     pub(crate) creates: Writer<NewMailbox>,
     walk: Arc<Walk>,
-    sweeper: Mutex<Option<AbortHandle>>,
-    /// Whether this process's node is the first of all: that one sweeps.
+    /// What a node keeps up in the background.
+    keepers: Mutex<Vec<AbortHandle>>,
+    /// Whether this process's node is the first of all: that one sweeps and indexes.
     is_first: Arc<AtomicBool>,
 }
 
@@ -121,8 +124,11 @@ impl MongoStore {
         let patience = options.answer_timeout * MIGRATE_COMMANDS;
         let engine = Engine::new(client, database.clone(), options);
         let migrate = async {
-            if schema::prepare(&database).await? {
+            if let Some(version) = schema::prepare(&database).await? {
                 users::upgrade(&engine).await?;
+                if (1..schema::WORDS_SINCE).contains(&version) {
+                    words::upgrade(&engine).await?;
+                }
                 schema::note(&database).await?;
             }
             Ok(())
@@ -136,7 +142,7 @@ impl MongoStore {
             appends: Writer::start(&engine, APPENDING),
             creates: Writer::start(&engine, CREATING),
             walk: Arc::default(),
-            sweeper: Mutex::default(),
+            keepers: Mutex::default(),
             is_first: Arc::default(),
             engine,
         })
@@ -158,13 +164,13 @@ impl MongoStore {
     }
 
     /// Whoever renews is a node, and nodes keep the house.
-    fn start_sweeper(&self) {
-        let mut sweeper = lock(&self.sweeper);
-        if sweeper.is_some() || self.engine.is_closed() {
+    fn start_keepers(&self) {
+        let mut keepers = lock(&self.keepers);
+        if !keepers.is_empty() || self.engine.is_closed() {
             return;
         }
         let (engine, is_first) = (Arc::downgrade(&self.engine), self.is_first.clone());
-        let task = tokio::spawn(async move {
+        let sweeper = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(SWEEP_EVERY).await;
                 let Some(engine) = engine.upgrade() else { return };
@@ -179,15 +185,18 @@ impl MongoStore {
                 }
             }
         });
-        *sweeper = Some(task.abort_handle());
+        let indexer = tokio::spawn(words::keep(Arc::downgrade(&self.engine), self.is_first.clone()));
+        keepers.extend([sweeper.abort_handle(), indexer.abort_handle()]);
+    }
+
+    fn stop_keepers(&self) {
+        lock(&self.keepers).drain(..).for_each(|keeper| keeper.abort());
     }
 }
 
 impl Drop for MongoStore {
     fn drop(&mut self) {
-        if let Some(sweeper) = lock(&self.sweeper).take() {
-            sweeper.abort();
-        }
+        self.stop_keepers();
         // What was handed to the writers is still written.
     }
 }
@@ -222,9 +231,7 @@ impl Store for MongoStore {
         self.creates.stop().await;
         self.engine.notices.flush(self.engine.options.answer_timeout).await;
         self.engine.set_closed();
-        if let Some(sweeper) = lock(&self.sweeper).take() {
-            sweeper.abort();
-        }
+        self.stop_keepers();
         Ok(())
     }
 }
@@ -265,7 +272,7 @@ impl Queue for MongoStore {
     async fn renew(&self, renewal: Renewal) -> Result<Option<Membership>> {
         let membership = nodes::renew(&self.engine, renewal).await?;
         self.is_first.store(membership.is_some_and(|membership| membership.position == 0), Ordering::Relaxed);
-        self.start_sweeper();
+        self.start_keepers();
         Ok(membership)
     }
 

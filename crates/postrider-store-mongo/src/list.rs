@@ -17,7 +17,10 @@ use postrider_store::{EmailPage, EmailRecord, ListPlace, ListRequest, StoreError
 use crate::codes::{oid, slot};
 use crate::engine::Engine;
 use crate::failure::store_error;
+use crate::files::collect;
+use crate::found::{Found, Range};
 use crate::schema::{DELIVERIES, EMAILS};
+use crate::words::{self, Asked};
 use crate::{conditions, counters, record, stats};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -27,26 +30,85 @@ type Result<T> = std::result::Result<T, StoreError>;
 const ID_DISTANCE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// E-mails that are looked at here together.
-const PART_EMAILS: usize = 200;
+pub(crate) const PART_EMAILS: usize = 200;
 
-/// E-mails that are looked at for one page where their documents must be read: for the words of their texts.
+/// E-mails that are looked at for one page where their documents must be read for the words of their texts: where no word leads to
+/// them, or the index of words is not built yet.
 const EXAMINED_WHOLE_MAX: u64 = 20_000;
+
+/// E-mails that are gone through one by one sooner than the words are asked.
+const FEW: u64 = 1_000;
 
 /// One page of what matches.
 pub(crate) async fn find(engine: &Engine, request: &ListRequest) -> Result<EmailPage> {
     let terms = request.filter.all();
-    let reads_texts = terms.iter().any(|term| matches!(term.condition, Condition::Text(_)));
-    let examined_max = if reads_texts { request.examined_max.min(EXAMINED_WHOLE_MAX) } else { request.examined_max };
-    let request = &ListRequest { examined_max, ..request.clone() };
     let asks_for_status = terms.iter().any(|term| matches!(term.condition, Condition::Status(_)));
     let sending = if asks_for_status { sending(engine).await? } else { HashSet::new() };
-    let mut scan = Scan::new(request, known_total(engine, &terms, &sending).await?);
-    if !scan.is_past_the_end() {
-        let pass = Pass::of(&terms, request, &sending, asks_for_status);
-        engine.select(pass.run(engine, &mut scan)).await?;
+    let check = Check { terms: &terms, sending: &sending, asks_for_status };
+    let known_total = known_total(engine, &terms, &sending).await?;
+    let scan = match found_by_words(engine, &check, request).await? {
+        Some(found) => {
+            let mut scan = Scan::new(request, known_total);
+            engine.select(found.run(engine, &mut scan)).await?;
+            scan
+        }
+        None => {
+            let request = &ListRequest { examined_max: examined_max(request, &terms), ..request.clone() };
+            let mut scan = Scan::new(request, known_total);
+            if !scan.is_past_the_end() {
+                engine.select(Pass::of(check, request).run(engine, &mut scan)).await?;
+            }
+            scan
+        }
+    };
+    let ids = scan.keys();
+    let emails = record::records(engine, &ids).await?;
+    if emails.len() < ids.len() {
+        let found: HashSet<_> = emails.iter().map(|email| oid(email.id)).collect();
+        words::remove_stale(engine, ids.into_iter().filter(|id| !found.contains(id)).collect()).await;
     }
-    let emails = record::records(engine, &scan.keys()).await?;
     Ok(scan.page(emails, |id| ListPlace(id.bytes())))
+}
+
+fn examined_max(request: &ListRequest, terms: &[Term]) -> u64 {
+    let reads_texts = terms.iter().any(|term| matches!(term.condition, Condition::Text(_)));
+    if reads_texts { request.examined_max.min(EXAMINED_WHOLE_MAX) } else { request.examined_max }
+}
+
+/// The pass over what words lead to; `None` where they lead to nothing, or something else leads to few e-mails.
+async fn found_by_words<'t>(engine: &Engine, check: &'t Check<'t>, request: &ListRequest) -> Result<Option<Found<'t>>> {
+    let Some(asked) = Asked::of(check.terms) else { return Ok(None) };
+    if leads_to_few(engine, check).await? {
+        return Ok(None);
+    }
+    let missing = words::catch_up(engine).await?;
+    Ok(missing.map(|missing| Found::of(check, asked, request, missing)))
+}
+
+/// Whether an index of e-mails leads to no more than [`FEW`].
+async fn leads_to_few(engine: &Engine, check: &Check<'_>) -> Result<bool> {
+    let wanted = || check.terms.iter().filter(|term| !term.is_negated).map(|term| &term.condition);
+    if wanted().any(|condition| matches!(condition, Condition::Id(_))) {
+        return Ok(true);
+    }
+    if let Some(tag) = tag_of(wanted()) {
+        let emails = engine.collection::<Document>(EMAILS);
+        let tagged = emails.find(doc! { "tags": tag }).limit(FEW as i64 + 1).projection(doc! { "_id": 1 });
+        let found = engine.select(collect(tagged)).await?;
+        if found.len() as u64 <= FEW {
+            return Ok(true);
+        }
+    }
+    match statuses_of(wanted()).as_deref() {
+        Some([EmailStatus::Sending]) => Ok(true),
+        Some(statuses) => {
+            let counts = counters::emails(engine).await?;
+            let slots: HashSet<usize> = statuses.iter().map(|&status| slot(status)).collect();
+            let count: i64 = slots.into_iter().filter_map(|slot| counts.get(slot)).sum();
+            Ok(u64::try_from(count).unwrap_or(0) <= FEW)
+        }
+        None => Ok(false),
+    }
 }
 
 /// The e-mails of which some node is sending something now.
@@ -77,6 +139,13 @@ async fn known_total(engine: &Engine, terms: &[Term], sending: &HashSet<oid::Obj
     Ok(Some(counted.map(|&status| count(status)).sum()))
 }
 
+/// What is looked at here, and not left out by the server.
+pub(crate) struct Check<'t> {
+    pub(crate) terms: &'t [Term],
+    sending: &'t HashSet<oid::ObjectId>,
+    pub(crate) asks_for_status: bool,
+}
+
 /// A pass over e-mails.
 struct Pass<'t> {
     /// Which e-mails it goes through, by the index.
@@ -84,28 +153,21 @@ struct Pass<'t> {
     index: Option<&'static str>,
     /// What the server leaves out of these.
     conditions: Document,
-    /// What is looked at here.
-    terms: &'t [Term],
-    sending: &'t HashSet<oid::ObjectId>,
-    asks_for_status: bool,
+    check: Check<'t>,
     direction: i32,
 }
 
 impl<'t> Pass<'t> {
-    fn of(
-        terms: &'t [Term],
-        request: &ListRequest,
-        sending: &'t HashSet<oid::ObjectId>,
-        asks_for_status: bool,
-    ) -> Self {
+    fn of(check: Check<'t>, request: &ListRequest) -> Self {
         let is_oldest_first = request.reads_oldest_first();
-        let (mut source, index) = source(terms, sending);
-        source.extend(bounds(terms));
+        let (mut source, index) = source(check.terms, check.sending);
+        source.extend(bounds(check.terms).condition().map(|condition| doc! { "_id": condition }));
+        source.extend(ids_of(check.terms).map(|id| doc! { "_id": id }));
         if let Some(place) = request.place() {
             let operator = if is_oldest_first { "$gt" } else { "$lt" };
             source.push(doc! { "_id": { operator: oid::ObjectId::from_bytes(place.0) } });
         }
-        let conditions: Vec<Document> = terms.iter().filter_map(conditions::of).collect();
+        let conditions: Vec<Document> = check.terms.iter().filter_map(conditions::of).collect();
         Self {
             source: doc! { "$and": source },
             index,
@@ -114,9 +176,7 @@ impl<'t> Pass<'t> {
             } else {
                 doc! { "$and": conditions }
             },
-            terms,
-            sending,
-            asks_for_status,
+            check,
             direction: if is_oldest_first { 1 } else { -1 },
         }
     }
@@ -124,7 +184,7 @@ impl<'t> Pass<'t> {
     async fn run(&self, engine: &Engine, scan: &mut Scan<oid::ObjectId>) -> Result<()> {
         let emails = engine.collection::<Document>(EMAILS);
         let mut pipeline = vec![doc! { "$match": &self.source }, doc! { "$sort": { "_id": self.direction } }];
-        if self.terms.is_empty() && scan.before_page() > 0 {
+        if self.check.terms.is_empty() && scan.before_page() > 0 {
             pipeline.push(doc! { "$skip": i64::try_from(scan.before_page()).unwrap_or(i64::MAX) });
             scan.skip(scan.before_page());
         }
@@ -133,7 +193,7 @@ impl<'t> Pass<'t> {
         if !self.conditions.is_empty() {
             pipeline.push(doc! { "$match": &self.conditions });
         }
-        let wanted = if self.asks_for_status {
+        let wanted = if self.check.asks_for_status {
             doc! { "_id": 1, "status": 1 }
         } else {
             doc! { "_id": 1 }
@@ -148,10 +208,10 @@ impl<'t> Pass<'t> {
         let mut part = Vec::new();
         while let Some(email) = cursor.try_next().await.map_err(driver)? {
             let Ok(id) = email.get_object_id("_id") else { continue };
-            if self.has_status(id, &email) {
+            if self.check.has_status(id, &email) {
                 part.push(id);
             }
-            let is_enough = !self.needs_records() || part.len() >= PART_EMAILS;
+            let is_enough = !self.check.needs_records() || part.len() >= PART_EMAILS;
             if is_enough && !self.look_at(engine, std::mem::take(&mut part), scan).await? {
                 return Ok(());
             }
@@ -170,11 +230,11 @@ impl<'t> Pass<'t> {
 
     /// Takes e-mails into account. Returns whether to go on.
     async fn look_at(&self, engine: &Engine, ids: Vec<oid::ObjectId>, scan: &mut Scan<oid::ObjectId>) -> Result<bool> {
-        if !self.needs_records() {
+        if !self.check.needs_records() {
             return Ok(ids.into_iter().all(|id| scan.visit(id, true)));
         }
         let records = record::records(engine, &ids).await?;
-        Ok(records.iter().all(|record| scan.visit(oid(record.id), self.matches(record))))
+        Ok(records.iter().all(|record| scan.visit(oid(record.id), self.check.matches(record))))
     }
 
     /// The e-mail at which the pass ended for the limit, if it did.
@@ -189,12 +249,14 @@ impl<'t> Pass<'t> {
         if let Some(index) = self.index {
             find = find.hint(Hint::Name(index.into()));
         }
-        let found = engine.call(crate::files::collect(find)).await?;
+        let found = engine.call(collect(find)).await?;
         Ok(found.first().and_then(|email| email.get_object_id("_id").ok()))
     }
+}
 
+impl Check<'_> {
     /// Whether an e-mail has the statuses that are asked for, as it is seen: what is being sent is stored as waiting.
-    fn has_status(&self, id: oid::ObjectId, email: &Document) -> bool {
+    pub(crate) fn has_status(&self, id: oid::ObjectId, email: &Document) -> bool {
         if !self.asks_for_status {
             return true;
         }
@@ -207,11 +269,11 @@ impl<'t> Pass<'t> {
         })
     }
 
-    fn needs_records(&self) -> bool {
+    pub(crate) fn needs_records(&self) -> bool {
         self.terms.iter().any(|term| conditions::is_left_to_us(&term.condition))
     }
 
-    fn matches(&self, record: &EmailRecord) -> bool {
+    pub(crate) fn matches(&self, record: &EmailRecord) -> bool {
         self.terms.iter().all(|term| {
             let is_true = match &term.condition {
                 Condition::Error(part) => record.last_error.as_deref().is_some_and(|error| contains(error, part)),
@@ -228,21 +290,10 @@ impl<'t> Pass<'t> {
 fn source(terms: &[Term], sending: &HashSet<oid::ObjectId>) -> (Vec<Document>, Option<&'static str>) {
     let wanted: Vec<&Condition> = terms.iter().filter(|term| !term.is_negated).map(|term| &term.condition).collect();
     let searches = wanted.iter().any(|condition| conditions::searches(condition));
-    let tag = wanted.iter().find_map(|condition| match condition {
-        Condition::Tag(tag) => Some(tag),
-        _ => None,
-    });
-    if let Some(tag) = tag {
+    if let Some(tag) = tag_of(wanted.iter().copied()) {
         return (vec![doc! { "tags": tag }], Some("tags"));
     }
-    let has_error = wanted.iter().any(|condition| matches!(condition, Condition::Error(_)));
-    let statuses = wanted.iter().find_map(|condition| match condition {
-        Condition::Status(statuses) => Some(statuses.clone()),
-        _ => None,
-    });
-    let is_open = |status: &EmailStatus| !matches!(status, EmailStatus::Sent | EmailStatus::Received);
-    // What is sent or received has no error.
-    let statuses = statuses.or_else(|| has_error.then(|| EmailStatus::ALL.iter().copied().filter(is_open).collect()));
+    let statuses = statuses_of(wanted.into_iter());
     match statuses.as_deref() {
         // A few ids, looked up one by one.
         Some([EmailStatus::Sending]) => {
@@ -256,6 +307,29 @@ fn source(terms: &[Term], sending: &HashSet<oid::ObjectId>) -> (Vec<Document>, O
         // One that is not listed has nothing to search: the index tells, without a look at its document.
         _ => (vec![doc! { "search": { "$gte": "" } }], Some("search")),
     }
+}
+
+/// The tag that is asked for, if one is.
+fn tag_of<'t>(mut wanted: impl Iterator<Item = &'t Condition>) -> Option<&'t str> {
+    wanted.find_map(|condition| match condition {
+        Condition::Tag(tag) => Some(tag.as_str()),
+        _ => None,
+    })
+}
+
+/// The statuses that all have that are looked for, if not any.
+fn statuses_of<'t>(wanted: impl Iterator<Item = &'t Condition> + Clone) -> Option<Vec<EmailStatus>> {
+    let asked = wanted.clone().find_map(|condition| match condition {
+        Condition::Status(statuses) => Some(statuses.clone()),
+        _ => None,
+    });
+    let has_error = || wanted.clone().any(|condition| matches!(condition, Condition::Error(_)));
+    // What is sent or received has no error.
+    asked.or_else(|| has_error().then(|| EmailStatus::ALL.iter().copied().filter(is_open).collect()))
+}
+
+fn is_open(status: &EmailStatus) -> bool {
+    !matches!(status, EmailStatus::Sent | EmailStatus::Received)
 }
 
 /// The statuses as documents have them.
@@ -273,17 +347,30 @@ fn stored(statuses: &[EmailStatus]) -> Vec<&'static str> {
 }
 
 /// Between which ids e-mails of those times are.
-fn bounds(terms: &[Term]) -> Vec<Document> {
-    let bound = |term: &Term| match &term.condition {
-        _ if term.is_negated => None,
-        Condition::From(from) => Some(doc! { "_id": { "$gte": lower_bound(*from - ID_DISTANCE_MAX) } }),
-        Condition::Before(to) => {
-            Some(doc! { "_id": { "$lt": lower_bound(*to + ID_DISTANCE_MAX + Duration::from_secs(1)) } })
+pub(crate) fn bounds(terms: &[Term]) -> Range {
+    let mut range = Range::default();
+    for term in terms.iter().filter(|term| !term.is_negated) {
+        match &term.condition {
+            Condition::From(from) => {
+                let low = lower_bound(*from - ID_DISTANCE_MAX);
+                range.low = Some(range.low.map_or(low, |before| before.max(low)));
+            }
+            Condition::Before(to) => {
+                let high = lower_bound(*to + ID_DISTANCE_MAX + Duration::from_secs(1));
+                range.high = Some(range.high.map_or(high, |before| before.min(high)));
+            }
+            _ => {}
         }
-        Condition::Id(id) => Some(doc! { "_id": oid(*id) }),
+    }
+    range
+}
+
+/// The ids that are asked for.
+fn ids_of(terms: &[Term]) -> impl Iterator<Item = oid::ObjectId> {
+    terms.iter().filter_map(|term| match &term.condition {
+        Condition::Id(id) if !term.is_negated => Some(oid(*id)),
         _ => None,
-    };
-    terms.iter().filter_map(bound).collect()
+    })
 }
 
 /// The smallest id that something made then can have.

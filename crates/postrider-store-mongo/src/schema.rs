@@ -10,8 +10,11 @@ use postrider_store::StoreError;
 use crate::failure::{is_duplicate, store_error};
 
 /// The version of this program's schema, kept in the document `schema` of `meta`. Each step from one version to the next
-/// stands in [`prepare`] or in [`crate::users::upgrade`], and may be carried out twice.
-pub(crate) const VERSION: i64 = 9;
+/// stands in [`prepare`], in [`crate::users::upgrade`] or in [`crate::words::upgrade`], and may be carried out twice.
+pub(crate) const VERSION: i64 = 10;
+
+/// Since this version e-mails come into the index of words as they are accepted.
+pub(crate) const WORDS_SINCE: i64 = 10;
 
 /// E-mails, in the shape that other programs read.
 pub(crate) const EMAILS: &str = "emails";
@@ -62,6 +65,10 @@ pub(crate) const EVENTS: &str = "events";
 pub(crate) const CALLS: &str = "calls";
 /// Requests that came with a key.
 pub(crate) const REQUESTS: &str = "requests";
+/// The words of e-mails.
+pub(crate) const WORDS: &str = "words";
+/// E-mails whose words are still to be written.
+pub(crate) const UNINDEXED: &str = "unindexed";
 pub(crate) const META: &str = "meta";
 
 const COLLECTIONS: &[&str] = &[
@@ -92,6 +99,8 @@ const COLLECTIONS: &[&str] = &[
     AUDIT,
     HISTORY,
     ADDRESS_HISTORY,
+    WORDS,
+    UNINDEXED,
     META,
 ];
 
@@ -190,13 +199,14 @@ pub(crate) fn indexes() -> Vec<(&'static str, Vec<Document>)> {
         (AUDIT, vec![doc! { "name": "newest", "key": { "at": -1, "_id": -1 } }]),
         (HISTORY, vec![doc! { "name": "spans", "key": { "step": 1, "at": 1 } }]),
         (ADDRESS_HISTORY, vec![doc! { "name": "hours", "key": { "at": 1 } }]),
+        (WORDS, vec![doc! { "name": "words", "key": { "words": 1, "email": -1 } }]),
         (SUPPRESSIONS, vec![doc! { "name": "newest", "key": { "createdAt": -1, "_id": -1 } }]),
     ]
 }
 
-/// Makes the collections and indexes of this version, if the database is older: `true`. Then what is in it is to be brought
-/// forward, and that be noted by [`note`].
-pub(crate) async fn prepare(database: &Database) -> Result<bool, StoreError> {
+/// Makes the collections and indexes of this version, if the database is older, and answers of which version it is, 0 for an empty
+/// one. Then what is in it is to be brought forward, and that be noted by [`note`].
+pub(crate) async fn prepare(database: &Database) -> Result<Option<i64>, StoreError> {
     let version = version(database).await?.unwrap_or(0);
     if version > VERSION {
         return Err(StoreError::Corrupt(format!(
@@ -205,7 +215,7 @@ pub(crate) async fn prepare(database: &Database) -> Result<bool, StoreError> {
         )));
     }
     if version == VERSION {
-        return Ok(false);
+        return Ok(None);
     }
     for name in COLLECTIONS {
         create(database, name).await?;
@@ -214,7 +224,7 @@ pub(crate) async fn prepare(database: &Database) -> Result<bool, StoreError> {
         let command = doc! { "createIndexes": collection, "indexes": indexes };
         database.run_command(command).await.map_err(|error| store_error(&error))?;
     }
-    Ok(true)
+    Ok(Some(version))
 }
 
 /// Notes that all in the database is of this version. Several nodes may come here at the same time: each did the same.

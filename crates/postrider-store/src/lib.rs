@@ -12,6 +12,7 @@ pub mod acme;
 pub mod conformance;
 pub mod directory;
 pub mod dkim;
+pub mod indexing;
 pub mod listing;
 pub mod sqlite;
 pub mod tokens;

@@ -151,6 +151,15 @@ impl<K: Copy> Scan<K> {
         }
     }
 
+    /// Counts no further, if the page is full. Returns whether it is.
+    pub fn is_enough(&mut self) -> bool {
+        let is_full = self.matched > self.window.end;
+        if is_full {
+            self.end = End::Full;
+        }
+        is_full
+    }
+
     /// What is on the page, in the order of the list.
     pub fn keys(&self) -> Vec<K> {
         let mut keys = self.keys.clone();

@@ -474,7 +474,7 @@ pub(crate) async fn remove_unkept(
     let digests = engine.collection::<Document>(DIGESTS);
     let wanted = doc! { "isListed": 1, "hasFiles": 1 };
     let mut cursor = digests.find(filter).projection(wanted).session(&mut *session).await?;
-    let (mut gone, mut with_files) = (Vec::new(), Vec::new());
+    let (mut gone, mut with_files, mut listed) = (Vec::new(), Vec::new(), Vec::new());
     while let Some(digest) = cursor.next(&mut *session).await {
         let digest = digest?;
         let Ok(email) = digest.get_object_id("_id") else { continue };
@@ -483,6 +483,7 @@ pub(crate) async fn remove_unkept(
             with_files.push(email);
         }
         if digest.get_bool("isListed").unwrap_or(false) {
+            listed.push(email);
             // One with deliveries would stay on record.
             additions.went(EmailStatus::Received);
         }
@@ -504,6 +505,9 @@ pub(crate) async fn remove_unkept(
     }
     digests.delete_many(gone.clone()).session(&mut *session).await?;
     stored.delete_many(gone).session(&mut *session).await?;
+    if !listed.is_empty() {
+        crate::words::forget(engine, session, &listed).await?;
+    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod mailboxes;
 mod nodes;
 mod outage;
 mod queries;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;

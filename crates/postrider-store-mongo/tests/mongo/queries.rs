@@ -59,6 +59,7 @@ async fn no_query_scans_a_collection() {
         "deleted",
         "spans",
         "hours",
+        "words",
     ] {
         assert!(used(name), "nothing uses the index {name}: {:#?}", explained.keys());
     }
@@ -282,7 +283,9 @@ async fn every_index_has_its_reason() {
             "requests",
             "subscriptions",
             "suppressions",
+            "unindexed",
             "users",
+            "words",
         ]
     );
     for collection in collections {

@@ -227,7 +227,8 @@ fn ids_of(page: &EmailPage) -> Vec<ObjectId> {
 }
 
 /// Ways to the same e-mails.
-const WAYS: [&str; 5] = ["", "status:queued", "sender:sender", "tag:all", "domain:one.example"];
+const WAYS: [&str; 7] =
+    ["", "status:queued", "sender:sender", "tag:all", "domain:one.example", "text", "\"text of\" one"];
 
 async fn accept_tagged(store: &Arc<dyn Store>, seconds: i64) -> ObjectId {
     let mut new = email(seconds, &["a@one.example"]);
@@ -310,6 +311,34 @@ pub(super) async fn lists_look_at_so_many(harness: &dyn Harness) {
     }
     assert_eq!(requests, 4, "7, 7, 7 and 4 of 25");
     assert_eq!(seen, [20, 15, 10, 5, 0].map(|n| ids[n]));
+}
+
+pub(super) async fn words_lead_to_old_emails(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let mut ids = Vec::new();
+    for n in 0..25 {
+        let text =
+            if n % 12 == 0 { "Subject: a\r\n\r\ncommon rare word\r\n" } else { "Subject: a\r\n\r\ncommon word\r\n" };
+        // Of several months, to be looked for in all of them.
+        ids.push(accept(&store, with_message(n * 600_000, &["b@one.example"], text)).await);
+    }
+    let rare = [24, 12, 0].map(|n| ids[n]);
+    for query in ["rare", "common rare", "rare -missing", "\"common rare\"", "rare domain:one.example"] {
+        for (order, backwards) in [(ListOrder::Newest, false), (ListOrder::Oldest, true)] {
+            let mut expected = rare.to_vec();
+            if backwards {
+                expected.reverse();
+            }
+            let terms = Query::parse(query).unwrap().at(at(0));
+            let filter = EmailFilter { terms, ..EmailFilter::default() };
+            let request = ListRequest { order, examined_max: 7, ..ListRequest::newest(filter, 10) };
+            let found = store.find(request).await.unwrap();
+            assert_eq!((ids_of(&found), found.total, found.is_incomplete), (expected, 3, false), "{query} {order:?}");
+        }
+    }
+    assert_eq!(page(&store, "common -rare", ListOrder::Newest, ListStart::Page(1)).await.total, 22);
+    let since = format!("common after:{}", at(12 * 600_000));
+    assert_eq!(page(&store, &since, ListOrder::Newest, ListStart::Page(1)).await.total, 13);
 }
 
 pub(super) async fn what_is_not_listed_is_not_found(harness: &dyn Harness) {

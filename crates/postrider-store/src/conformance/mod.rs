@@ -178,6 +178,7 @@ checks! { $
         lists_go_on_at_a_place
         lists_go_back_from_a_place
         lists_look_at_so_many
+        words_lead_to_old_emails
         what_is_not_listed_is_not_found
     }
     random {

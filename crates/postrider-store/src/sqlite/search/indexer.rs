@@ -4,7 +4,7 @@
 //! pause until all is there that came before.
 
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
@@ -12,23 +12,10 @@ use super::super::writer::Writer;
 use super::bell::Bell;
 use super::{logged, text};
 use crate::error::StoreError;
+use crate::indexing::{FAILED_PAUSE, GATHER, LOOK_INTERVAL, pauses};
 
 /// E-mails in one transaction, or as many as one commit noted.
 const PART_EMAILS: usize = 128;
-
-/// What comes within this time is indexed together.
-const GATHER: Duration = Duration::from_millis(200);
-
-/// A pause is as long as the work before it, once more for each so many e-mails that come in a second, and so many times at
-/// most: then it works 3 % of the time.
-const PAUSE_PER_EMAILS: f64 = 200.0;
-const PAUSES_MAX: f64 = 30.0;
-
-/// How often it looks without being called: for what other processes commit.
-const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-
-/// How long it leaves an index alone that cannot be written.
-const FAILED_PAUSE: Duration = Duration::from_secs(5);
 
 /// Rows of the log that are left before they are taken away together, which costs a commit.
 const LOG_ROWS_KEPT: i64 = 512;
@@ -141,12 +128,6 @@ impl Indexer {
     }
 }
 
-/// How many times as long as the work a pause is where so many e-mails came in that time.
-fn pauses(came: usize, time: Duration) -> f64 {
-    let rate = came as f64 / time.as_secs_f64().max(0.001);
-    (1.0 + rate / PAUSE_PER_EMAILS).min(PAUSES_MAX)
-}
-
 impl Part {
     /// What comes next behind a position; `None` if all is indexed.
     fn next(database: &Connection, position: i64, unfilled: Option<i64>) -> Result<Option<Self>, StoreError> {
@@ -175,17 +156,5 @@ impl Part {
             tracing::info!("the full-text index is built");
         }
         Ok(Some(part))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_more_comes_the_longer_it_pauses() {
-        assert_eq!(pauses(0, Duration::ZERO), 1.0);
-        assert_eq!(pauses(400, Duration::from_secs(1)), 3.0);
-        assert_eq!(pauses(100_000, Duration::from_secs(2)), PAUSES_MAX);
     }
 }
