@@ -1,13 +1,16 @@
 //! Lists of what the words lead to.
 //!
 //! One word leads, the rarest of those that all must have; its e-mails come from the index in the order of the list. That they have
-//! the others, and what words alone do not decide, is looked at e-mail by e-mail, many at once. E-mails that the index does not have
-//! are looked at where their place in the list is.
+//! the others, and what words alone do not decide, is looked at e-mail by e-mail, many at once; whether words stand one after the
+//! other here, by the same rules as in the embedded store. E-mails that the index does not have are looked at where their place in
+//! the list is.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
-use mongodb::bson::{Document, doc, oid};
+use futures_util::TryStreamExt as _;
+use mongodb::bson::{Bson, Document, doc, oid};
+use postrider_core::query::{Condition, Term, Words};
 use postrider_core::{ObjectId, Timestamp};
 use postrider_store::listing::Scan;
 use postrider_store::{ListRequest, StoreError};
@@ -15,6 +18,7 @@ use postrider_store::{ListRequest, StoreError};
 use crate::codes::oid;
 use crate::conditions;
 use crate::engine::Engine;
+use crate::failure::store_error;
 use crate::files::collect;
 use crate::list::{Check, PART_EMAILS, bounds};
 use crate::record;
@@ -31,12 +35,14 @@ const PART_MAX: i64 = 512;
 /// in order before it stops at a limit has little to do so, and another one has a few short questions more.
 const WINDOWS_HOURS: [u64; 5] = [1, 8, 64, 512, 4_096];
 
-/// Which word is rarest shows within so many hours, and so many of its e-mails.
-const PROBES_HOURS: [u64; 2] = [1, 64];
+/// Which word is rarest shows within the window in which one has so many e-mails.
 const PROBE_EMAILS: i64 = 128;
 
 /// Of more words that are looked for the longest are considered: they are the rarest, mostly.
 const PROBE_WORDS_MAX: usize = 8;
+
+/// E-mails that the server sends together: each may be of megabytes.
+const READ_EMAILS: u32 = 64;
 
 /// When the page is full, what is behind it is counted for so long.
 const COUNT_TIME_MAX: Duration = Duration::from_millis(100);
@@ -47,13 +53,21 @@ pub(crate) struct Found<'t> {
     words: Vec<String>,
     without: Vec<String>,
     /// All that is asked, for an e-mail of which the index does not tell.
-    whole: Document,
+    whole: Look<'t>,
     /// What the words do not decide.
-    rest: Option<Document>,
+    rest: Option<Look<'t>>,
     /// E-mails that the index may not have.
     missing: Vec<oid::ObjectId>,
     range: Range,
     is_oldest_first: bool,
+}
+
+/// What is asked of e-mails themselves.
+struct Look<'t> {
+    /// As the server compares it.
+    conditions: Document,
+    /// What is compared here: words one after the other.
+    texts: Vec<&'t Term>,
 }
 
 /// Ids from `low` up to, and without, `high`.
@@ -79,20 +93,14 @@ impl<'t> Found<'t> {
             let place = oid::ObjectId::from_bytes(place.0);
             range = range.behind(place, is_oldest_first);
         }
-        let all: Vec<Document> = terms.iter().filter_map(conditions::of).collect();
-        let undecided = terms.iter().filter(|term| !words::is_decided(&term.condition));
-        let rest: Vec<Document> = undecided.filter_map(conditions::of).collect();
-        let has_rest = !rest.is_empty() || check.asks_for_status || check.needs_records();
-        let listed = doc! { "isListed": { "$ne": false } };
-        let with_listed = |conditions: Vec<Document>| {
-            doc! { "$and": std::iter::once(listed.clone()).chain(conditions).collect::<Vec<_>>() }
-        };
+        let undecided = || terms.iter().filter(|term| !words::is_decided(&term.condition));
+        let has_rest = undecided().next().is_some();
         Self {
             check,
             words: asked.words,
             without: asked.without,
-            whole: with_listed(all),
-            rest: has_rest.then(|| with_listed(rest)),
+            whole: Look::of(terms.iter()),
+            rest: has_rest.then(|| Look::of(undecided())),
             missing,
             range,
             is_oldest_first,
@@ -147,13 +155,20 @@ impl<'t> Found<'t> {
             return Ok(rarest);
         }
         let high = self.range.high;
-        for hours in PROBES_HOURS {
+        for hours in WINDOWS_HOURS {
             let low = Some(hours_before(high.unwrap_or_else(now), hours));
-            let counts = words.iter().map(|word| self.ids(engine, word, Range { low, high }, PROBE_EMAILS));
-            let counts: Vec<_> = futures_util::future::try_join_all(counts).await?.iter().map(Vec::len).collect();
-            let Some((count, word)) = counts.into_iter().zip(&words).min_by_key(|(count, _)| *count) else { break };
-            rarest = word;
-            if count > 0 {
+            let found = words.iter().map(|word| self.ids(engine, word, Range { low, high }, PROBE_EMAILS));
+            let found = futures_util::future::try_join_all(found).await?;
+            let most = found.iter().map(Vec::len).max().unwrap_or(0);
+            // Of those that are as many, the rarer go further.
+            let reach = |last: &oid::ObjectId| {
+                let at = last.timestamp().timestamp_millis();
+                if self.is_oldest_first { -at } else { at }
+            };
+            let order = |ids: &Vec<oid::ObjectId>| (ids.len(), ids.last().map(reach));
+            let least = found.iter().zip(&words).min_by_key(|(ids, _)| order(ids));
+            rarest = least.map_or(rarest, |(_, word)| word);
+            if most as i64 >= PROBE_EMAILS {
                 break;
             }
         }
@@ -256,28 +271,71 @@ impl<'t> Found<'t> {
         Ok(known.into_iter().chain(unknown).collect())
     }
 
-    /// Those of which all is true that is asked, besides conditions.
-    async fn looked_up(
-        &self,
-        engine: &Engine,
-        ids: Vec<oid::ObjectId>,
-        conditions: &Document,
-    ) -> Result<Vec<oid::ObjectId>> {
+    /// Those of which all is true that is asked.
+    async fn looked_up(&self, engine: &Engine, ids: Vec<oid::ObjectId>, look: &Look<'_>) -> Result<Vec<oid::ObjectId>> {
         if ids.is_empty() {
             return Ok(ids);
         }
         let emails = engine.collection::<Document>(EMAILS);
-        let these = doc! { "$and": [doc! { "_id": { "$in": ids } }, conditions] };
-        let find = emails.find(these).projection(doc! { "_id": 1, "status": 1 });
-        let found = engine.select(collect(find)).await?;
-        let with_id = found.iter().filter_map(|email| Some((email.get_object_id("_id").ok()?, email)));
-        let ids: Vec<_> = with_id.filter(|(id, email)| self.check.has_status(*id, email)).map(|(id, _)| id).collect();
+        let these = doc! { "$and": [doc! { "_id": { "$in": ids } }, &look.conditions] };
+        let find = emails.find(these).projection(look.fields()).batch_size(READ_EMAILS);
+        let ids = engine
+            .select(async {
+                let driver = |error: mongodb::error::Error| store_error(&error);
+                let (mut cursor, mut ids) = (find.await.map_err(driver)?, Vec::new());
+                // One by one: texts may be large.
+                while let Some(email) = cursor.try_next().await.map_err(driver)? {
+                    let Ok(id) = email.get_object_id("_id") else { continue };
+                    if self.check.has_status(id, &email) && look.texts.iter().all(|term| is_in_texts(term, &email)) {
+                        ids.push(id);
+                    }
+                }
+                Ok(ids)
+            })
+            .await?;
         if !self.check.needs_records() {
             return Ok(ids);
         }
         let records = record::records(engine, &ids).await?;
         Ok(records.iter().filter(|record| self.check.matches(record)).map(|record| oid(record.id)).collect())
     }
+}
+
+impl<'t> Look<'t> {
+    fn of(terms: impl Iterator<Item = &'t Term>) -> Self {
+        let is_text = |term: &&Term| matches!(term.condition, Condition::Text(_) | Condition::Subject(_));
+        let (texts, others): (Vec<&Term>, Vec<&Term>) = terms.partition(is_text);
+        let listed = doc! { "isListed": { "$ne": false } };
+        let others = others.into_iter().filter_map(conditions::of);
+        Self { conditions: doc! { "$and": std::iter::once(listed).chain(others).collect::<Vec<_>>() }, texts }
+    }
+
+    /// What of an e-mail is read for it.
+    fn fields(&self) -> Document {
+        let mut fields = doc! { "_id": 1, "status": 1 };
+        if !self.texts.is_empty() {
+            fields.insert("subject", 1);
+        }
+        if self.texts.iter().any(|term| matches!(term.condition, Condition::Text(_))) {
+            fields.extend(doc! { "sender": 1, "recipients": 1, "messageId": 1, "text": 1 });
+        }
+        fields
+    }
+}
+
+/// Whether what a term says of the words of an e-mail is true.
+fn is_in_texts(term: &Term, email: &Document) -> bool {
+    let is_in = |field: &str, words: &Words| email.get_str(field).is_ok_and(|text| words.are_in(text));
+    let is_true = match &term.condition {
+        Condition::Subject(words) => is_in("subject", words),
+        Condition::Text(words) => {
+            let recipients = email.get_array("recipients").map(Vec::as_slice).unwrap_or_default();
+            ["subject", "sender", "messageId", "text"].iter().any(|field| is_in(field, words))
+                || recipients.iter().filter_map(Bson::as_str).any(|text| words.are_in(text))
+        }
+        _ => return true,
+    };
+    is_true != term.is_negated
 }
 
 impl Range {
