@@ -29,11 +29,11 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 /// E-mails of the leading word that are asked for at once: first a page's, then more and more.
 const PART_FIRST: i64 = 64;
-const PART_MAX: i64 = 512;
+const PART_MAX: i64 = 4_096;
 
 /// The newest e-mails are asked for by the time of their ids, in hours, further and further back. A server that puts what it finds
 /// in order before it stops at a limit has little to do so, and another one has a few short questions more.
-const WINDOWS_HOURS: [u64; 5] = [1, 8, 64, 512, 4_096];
+const WINDOWS_HOURS: [u64; 7] = [1, 4, 16, 64, 256, 1_024, 4_096];
 
 /// Which word is rarest shows within the window in which one has so many e-mails.
 const PROBE_EMAILS: i64 = 128;
@@ -58,8 +58,11 @@ pub(crate) struct Found<'t> {
     rest: Option<Look<'t>>,
     /// E-mails that the index may not have.
     missing: Vec<oid::ObjectId>,
+    /// The only ones that may match, where another index leads to few.
+    few: Option<Vec<oid::ObjectId>>,
     range: Range,
     is_oldest_first: bool,
+    started: Instant,
 }
 
 /// What is asked of e-mails themselves.
@@ -86,7 +89,13 @@ struct Candidate {
 }
 
 impl<'t> Found<'t> {
-    pub(crate) fn of(check: &'t Check<'t>, asked: Asked, request: &ListRequest, missing: Vec<oid::ObjectId>) -> Self {
+    pub(crate) fn of(
+        check: &'t Check<'t>,
+        asked: Asked,
+        request: &ListRequest,
+        missing: Vec<oid::ObjectId>,
+        few: Option<Vec<oid::ObjectId>>,
+    ) -> Self {
         let (terms, is_oldest_first) = (check.terms, request.reads_oldest_first());
         let mut range = bounds(terms);
         if let Some(place) = request.place() {
@@ -102,13 +111,17 @@ impl<'t> Found<'t> {
             whole: Look::of(terms.iter()),
             rest: has_rest.then(|| Look::of(undecided())),
             missing,
+            few,
             range,
             is_oldest_first,
+            started: Instant::now(),
         }
     }
 
     pub(crate) async fn run(&self, engine: &Engine, scan: &mut Scan<oid::ObjectId>) -> Result<()> {
-        let started = Instant::now();
+        if let Some(few) = &self.few {
+            return self.run_few(engine, few, scan).await;
+        }
         let leading = self.leading(engine).await?;
         let has_more = !self.ids(engine, AND_MORE, Range::default(), 1).await?.is_empty();
         let words: Vec<&str> = std::iter::once(leading).chain(has_more.then_some(AND_MORE)).collect();
@@ -121,15 +134,31 @@ impl<'t> Found<'t> {
                 if !self.look_at(engine, &others, &candidates, scan).await? {
                     return Ok(());
                 }
-                if started.elapsed() > COUNT_TIME_MAX && scan.is_enough() {
-                    return Ok(());
-                }
                 let Some(reached) = reached else { break };
                 range = range.behind(reached, self.is_oldest_first);
                 size = (size * 2).min(PART_MAX);
             }
             rest.high = window;
         }
+        Ok(())
+    }
+
+    /// Of these e-mails those that have the words.
+    async fn run_few(&self, engine: &Engine, few: &[oid::ObjectId], scan: &mut Scan<oid::ObjectId>) -> Result<()> {
+        let mut ids: Vec<oid::ObjectId> = few.iter().copied().filter(|id| self.range.contains(*id)).collect();
+        ids.sort_unstable();
+        if !self.is_oldest_first {
+            ids.reverse();
+        }
+        let words = engine.collection::<Document>(WORDS);
+        let with_more = doc! { "$and": [{ "_id": { "$in": &ids } }, { "words": AND_MORE }] };
+        let with_more = engine.call(collect(words.find(with_more).projection(doc! { "_id": 1 }))).await?;
+        let with_more = with_more.iter().filter_map(|words| words.get_object_id("_id").ok());
+        let unknown: HashSet<oid::ObjectId> = self.missing.iter().copied().chain(with_more).collect();
+        let candidates: Vec<Candidate> =
+            ids.into_iter().map(|id| Candidate { id, is_known: !unknown.contains(&id) }).collect();
+        let all: Vec<&String> = self.words.iter().collect();
+        self.look_at(engine, &all, &candidates, scan).await?;
         Ok(())
     }
 
@@ -235,7 +264,9 @@ impl<'t> Found<'t> {
     ) -> Result<bool> {
         for part in candidates.chunks(PART_EMAILS) {
             let matching = self.matching(engine, others, part).await?;
-            if !part.iter().all(|candidate| scan.visit(candidate.id, matching.contains(&candidate.id))) {
+            if !part.iter().all(|candidate| scan.visit(candidate.id, matching.contains(&candidate.id)))
+                || self.started.elapsed() > COUNT_TIME_MAX && scan.is_enough()
+            {
                 return Ok(false);
             }
         }

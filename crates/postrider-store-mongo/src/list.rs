@@ -75,40 +75,41 @@ fn examined_max(request: &ListRequest, terms: &[Term]) -> u64 {
     if reads_texts { request.examined_max.min(EXAMINED_WHOLE_MAX) } else { request.examined_max }
 }
 
-/// The pass over what words lead to; `None` where they lead to nothing, or something else leads to few e-mails.
+/// The pass over what words lead to; `None` where they lead to nothing, or the index of words is not there yet.
 async fn found_by_words<'t>(engine: &Engine, check: &'t Check<'t>, request: &ListRequest) -> Result<Option<Found<'t>>> {
     let Some(asked) = Asked::of(check.terms) else { return Ok(None) };
-    if leads_to_few(engine, check).await? {
-        return Ok(None);
-    }
-    let missing = words::catch_up(engine).await?;
-    Ok(missing.map(|missing| Found::of(check, asked, request, missing)))
+    let Some(missing) = words::catch_up(engine).await? else { return Ok(None) };
+    let few = few(engine, check).await?;
+    Ok(Some(Found::of(check, asked, request, missing, few)))
 }
 
-/// Whether an index of e-mails leads to no more than [`FEW`].
-async fn leads_to_few(engine: &Engine, check: &Check<'_>) -> Result<bool> {
+/// All e-mails that may match, where an index of e-mails leads to no more than [`FEW`].
+async fn few(engine: &Engine, check: &Check<'_>) -> Result<Option<Vec<oid::ObjectId>>> {
     let wanted = || check.terms.iter().filter(|term| !term.is_negated).map(|term| &term.condition);
-    if wanted().any(|condition| matches!(condition, Condition::Id(_))) {
-        return Ok(true);
+    let ids: Vec<oid::ObjectId> = ids_of(check.terms).collect();
+    if !ids.is_empty() {
+        return Ok(Some(ids));
     }
-    if let Some(tag) = tag_of(wanted()) {
-        let emails = engine.collection::<Document>(EMAILS);
-        let tagged = emails.find(doc! { "tags": tag }).limit(FEW as i64 + 1).projection(doc! { "_id": 1 });
-        let found = engine.select(collect(tagged)).await?;
-        if found.len() as u64 <= FEW {
-            return Ok(true);
-        }
+    if let Some(tag) = tag_of(wanted())
+        && let Some(few) = few_of(engine, doc! { "tags": tag }).await?
+    {
+        return Ok(Some(few));
     }
     match statuses_of(wanted()).as_deref() {
-        Some([EmailStatus::Sending]) => Ok(true),
-        Some(statuses) => {
-            let counts = counters::emails(engine).await?;
-            let slots: HashSet<usize> = statuses.iter().map(|&status| slot(status)).collect();
-            let count: i64 = slots.into_iter().filter_map(|slot| counts.get(slot)).sum();
-            Ok(u64::try_from(count).unwrap_or(0) <= FEW)
+        Some([EmailStatus::Sending]) => Ok(Some(check.sending.iter().copied().collect())),
+        Some(statuses) if statuses.iter().all(is_open) => {
+            few_of(engine, doc! { "status": { "$in": stored(statuses) } }).await
         }
-        None => Ok(false),
+        _ => Ok(None),
     }
+}
+
+async fn few_of(engine: &Engine, filter: Document) -> Result<Option<Vec<oid::ObjectId>>> {
+    let emails = engine.collection::<Document>(EMAILS);
+    let find = emails.find(filter).limit(FEW as i64 + 1).projection(doc! { "_id": 1 });
+    let found = engine.select(collect(find)).await?;
+    let ids = found.iter().filter_map(|email| email.get_object_id("_id").ok());
+    Ok((found.len() as u64 <= FEW).then(|| ids.collect()))
 }
 
 /// The e-mails of which some node is sending something now.

@@ -148,7 +148,7 @@ async fn an_email_of_too_many_words_is_found_by_all_of_them() {
     let many: Vec<String> = (0..5_000).map(|n| format!("w{n}")).collect();
     let large = accept(&store, with_text(&many.join(" "))).await;
     let small = accept(&store, with_text("w1 w4998")).await;
-    let cases: [(&str, &[ObjectId]); 8] = [
+    let cases: [(&str, &[ObjectId]); 10] = [
         ("w1", &[small, large]),
         ("w4998", &[small, large]),
         ("w4999", &[large]),
@@ -157,6 +157,8 @@ async fn an_email_of_too_many_words_is_found_by_all_of_them() {
         ("hello -w4998", &[]),
         ("\"w4998 w4999\"", &[large]),
         ("w5000", &[]),
+        ("status:queued w4999", &[large]),
+        ("status:queued w1 -w4999", &[small]),
     ];
     for (query, expected) in cases {
         assert_eq!(found(&store, query).await, expected, "{query}");

@@ -336,6 +336,11 @@ pub(super) async fn words_lead_to_old_emails(harness: &dyn Harness) {
             assert_eq!((ids_of(&found), found.total, found.is_incomplete), (expected, 3, false), "{query} {order:?}");
         }
     }
+    let by_id = format!("rare id:{}", ids[12]);
+    assert_eq!(found(&store, &by_id).await, [ids[12]]);
+    assert_eq!(found(&store, "status:queued rare common").await, rare);
+    assert_eq!(found(&store, "status:failed,deferred rare").await, []);
+    assert_eq!(found(&store, "status:queued \"rare common\"").await, []);
     assert_eq!(page(&store, "common -rare", ListOrder::Newest, ListStart::Page(1)).await.total, 22);
     let since = format!("common after:{}", at(12 * 600_000));
     assert_eq!(page(&store, &since, ListOrder::Newest, ListStart::Page(1)).await.total, 13);
