@@ -1,12 +1,16 @@
-//! Answers without end: how many there are, and whose.
+//! Answers without end: how they are written, how many there are, and whose.
 //!
 //! One who opens many must not keep all others out, so each has a share: a token, and where somebody comes without a token of their
 //! own, the address.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::stream::{self, Stream};
 use postrider_store::tokens::TokenId;
 
 use crate::auth::Caller;
@@ -16,8 +20,27 @@ use crate::problem::Problem;
 pub(crate) const STREAMS_MAX: usize = 200;
 pub(crate) const STREAMS_PER_CALLER_MAX: usize = 50;
 
+/// So that a connection that has died is found out, and one that is quiet is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
 /// When a refused client is to come again.
 const RETRY_SECONDS: u16 = 30;
+
+/// What somebody follows, as far as it was told.
+pub(crate) trait Followed: Send + 'static {
+    /// Waits for the next event; `None`: whoever follows may do so no more. It is asked for only when the client has taken what was sent
+    /// before, so a slow one has no more than one event here.
+    fn next(&mut self) -> impl Future<Output = Option<Event>> + Send;
+}
+
+/// Server-sent events (WHATWG HTML, section 9.2) until the client goes, or may follow no more.
+pub(crate) fn tell<F: Followed>(followed: F) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let events = stream::unfold(followed, |mut followed| async move {
+        let event = followed.next().await?;
+        Some((Ok(event), followed))
+    });
+    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+}
 
 /// Whose a share is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
-use axum::response::sse::{Event, KeepAlive, Sse};
-use futures_util::stream::{self, Stream};
+use axum::response::sse::{Event, Sse};
+use futures_util::stream::Stream;
 use postrider_core::{ObjectId, Timestamp};
 use postrider_store::tokens::Scope;
 use postrider_store::{EventKind, EventRecord, StoreError};
@@ -17,14 +17,11 @@ use crate::AppState;
 use crate::auth::Caller;
 use crate::extract::Parameters;
 use crate::problem::Problem;
-use crate::streams::Place;
+use crate::streams::{Followed, Place, tell};
 
 /// How often it is looked whether something happened, and events in one look.
 const LOOK: Duration = Duration::from_millis(500);
 const LOOK_EVENTS: usize = 500;
-
-/// So that a connection that has died is found out, and one that is quiet is kept.
-pub(in crate::api) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// What a client is told. Details are at `/api/emails/{id}`.
 #[derive(Serialize)]
@@ -83,15 +80,10 @@ pub(in crate::api) async fn follow(
         None => state.store.events(None, 1).await?.cursor,
     };
     let following = Following { state, caller, kind, email, cursor, waiting: VecDeque::new(), _place: place };
-    let events = stream::unfold(following, |mut following| async move {
-        let event = following.next().await?;
-        Some((Ok(event), following))
-    });
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    Ok(tell(following))
 }
 
-impl Following {
-    /// `None`: whoever follows may do so no more.
+impl Followed for Following {
     async fn next(&mut self) -> Option<Event> {
         loop {
             if !self.state.guard.still_admits(&self.caller.0, Scope::Read).await {
@@ -110,7 +102,9 @@ impl Following {
             }
         }
     }
+}
 
+impl Following {
     fn wants(&self, event: &EventRecord) -> bool {
         self.kind.is_none_or(|kind| event.kind == kind) && self.email.is_none_or(|email| event.email == email)
     }

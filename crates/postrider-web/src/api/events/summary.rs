@@ -11,20 +11,19 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::Uri;
-use axum::response::sse::{Event, KeepAlive, Sse};
-use futures_util::stream::{self, Stream};
+use axum::response::sse::{Event, Sse};
+use futures_util::stream::Stream;
 use postrider_core::{Clock, ObjectId};
 use postrider_store::tokens::Scope;
 use postrider_store::{Store, StoreError};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use super::follow::KEEP_ALIVE;
 use crate::AppState;
 use crate::auth::Caller;
 use crate::extract::Parameters;
 use crate::problem::Problem;
-use crate::streams::Place;
+use crate::streams::{Followed, Place, tell};
 
 /// How often it is looked whether something happened: what happens is told within this time.
 const LOOK: Duration = Duration::from_millis(500);
@@ -188,12 +187,7 @@ pub(in crate::api) async fn follow(
     let place = state.streams.take(&caller)?;
     let receiver = state.summaries.subscribe(&state.store, &state.clock);
     let following = Following { state, caller, receiver, _place: place };
-    let events = stream::unfold(following, |mut following| async move {
-        let summary = following.next().await?;
-        let data = serde_json::to_string(&summary).unwrap_or_default();
-        Some((Ok(Event::default().event("summary").data(data)), following))
-    });
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    Ok(tell(following))
 }
 
 struct Following {
@@ -203,17 +197,20 @@ struct Following {
     _place: Place,
 }
 
-impl Following {
-    /// `None`: whoever follows may do so no more.
-    async fn next(&mut self) -> Option<Summary> {
+impl Followed for Following {
+    async fn next(&mut self) -> Option<Event> {
+        let told = |summary: &Summary| {
+            let data = serde_json::to_string(summary).unwrap_or_default();
+            Some(Event::default().event("summary").data(data))
+        };
         loop {
             if !self.state.guard.still_admits(&self.caller.0, Scope::Read).await {
                 return None;
             }
             tokio::select! {
                 received = self.receiver.recv() => match received {
-                    Ok(summary) => return Some(summary),
-                    Err(broadcast::error::RecvError::Lagged(_)) => return Some(Summary { more: true, ..Summary::default() }),
+                    Ok(summary) => return told(&summary),
+                    Err(broadcast::error::RecvError::Lagged(_)) => return told(&Summary { more: true, ..Summary::default() }),
                     Err(broadcast::error::RecvError::Closed) => return None,
                 },
                 () = self.state.clock.sleep(ADMITTED) => {}

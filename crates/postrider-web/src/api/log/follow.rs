@@ -5,18 +5,17 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
-use axum::response::sse::{Event, KeepAlive, Sse};
-use futures_util::stream::{self, Stream};
+use axum::response::sse::{Event, Sse};
+use futures_util::stream::Stream;
 use postrider_core::{LogFilter, LogLevel, LogPage, ObjectId};
 use postrider_store::tokens::Scope;
 
 use super::{FILTER, filter};
 use crate::AppState;
-use crate::api::events::follow::KEEP_ALIVE;
 use crate::auth::Caller;
 use crate::extract::Parameters;
 use crate::problem::Problem;
-use crate::streams::Place;
+use crate::streams::{Followed, Place, tell};
 
 /// Records that come within this time are one event, so many at most.
 const BATCH_EVERY: Duration = Duration::from_millis(250);
@@ -62,11 +61,7 @@ pub(in crate::api) async fn follow(
     let after = last_event(&headers)?.or(after).unwrap_or_else(|| state.log.records(None, &filter, 0).last);
     let place = state.streams.take(&caller)?;
     let following = Following { state, caller, filter, after, _place: place };
-    let events = stream::unfold(following, |mut following| async move {
-        let event = following.next().await?;
-        Some((Ok(event), following))
-    });
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    Ok(tell(following))
 }
 
 fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
@@ -76,9 +71,7 @@ fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     number.map(Some).ok_or_else(wrong)
 }
 
-impl Following {
-    /// `None`: whoever follows may do so no more. It is asked for only when the client has taken what was sent before, so a slow one
-    /// has no more than one event here.
+impl Followed for Following {
     async fn next(&mut self) -> Option<Event> {
         loop {
             self.state.clock.sleep(BATCH_EVERY).await;
