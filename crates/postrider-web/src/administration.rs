@@ -30,6 +30,9 @@ pub trait Administration: Send + Sync + fmt::Debug {
     /// The domains that are local by the settings.
     fn configured_domains(&self) -> &[Domain];
 
+    /// Whether the suppression list has an effect.
+    fn suppresses(&self) -> bool;
+
     /// A user with a password, kept nowhere yet.
     async fn new_user(&self, address: Address, password: String) -> Result<User>;
 

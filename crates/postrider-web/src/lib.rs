@@ -7,6 +7,7 @@ mod administration;
 mod api;
 mod audit;
 mod auth;
+mod bidi;
 mod extract;
 mod hardening;
 mod pages;

@@ -9,7 +9,8 @@
 //                             {member|one|several} is the number with the word for it
 //   data-done="text"          said afterwards; data-then="/path/{id}" goes there; data-show="member" shows it once
 //   data-type, data-empty     of a field: how its value is read, and whether an empty one is null
-//   data-bulk                 a form for the rows that are selected, or for all that match
+//   data-bulk                 a form for the rows that are selected, or for all that match; data-selected says how many that are,
+//                             data-select-all selects those of the page, data-select-none none
 //   data-tail="/path"         rows that an event stream adds to; each is a copy of the template data-tail-row, its data-slots filled
 
 const page = document;
@@ -89,6 +90,12 @@ function put(body, name, value) {
   at[last] = value;
 }
 
+// `Ann Lee <ann@example.org>, "Lee, Bob" <bob@example.net>`: commas and line ends are between them where they are not in quotes or brackets.
+function addressesOf(text) {
+  const found = text.match(/(?:"(?:\\.|[^"\\])*"|<[^<>]*>|[^,\n])+/g) ?? [];
+  return found.map((address) => address.trim()).filter(Boolean);
+}
+
 function valueOf(field) {
   const type = field.dataset.type;
   if (field.type === 'checkbox' && type !== 'list') return field.checked;
@@ -98,6 +105,7 @@ function valueOf(field) {
     case 'number': return Number(text);
     case 'boolean': return text === 'true';
     case 'list': return text.split(/[\s,]+/).filter(Boolean);
+    case 'addresses': return addressesOf(text);
     case 'lines': return text.split('\n').map((line) => line.trim()).filter(Boolean);
     case 'time': {
       const time = new Date(text);
@@ -129,11 +137,11 @@ function valuesOf(form, submitter) {
 }
 
 // Rows that are selected, or all that the list's filter finds.
-function bulkOf(form, values) {
+function bulkOf(values) {
   const { action, everything, ids, ...filter } = values;
   if (!everything) {
-    if (!ids?.length) throw new Error('Nothing is selected. Select rows, or all that match.');
-    return { action, ids };
+    if (!selected.size) throw new Error('Nothing is selected. Select rows, or all that match.');
+    return { action, ids: [...selected] };
   }
   return Object.keys(filter).length ? { action, filter } : { action, all: true };
 }
@@ -142,7 +150,7 @@ async function send(form, submitter) {
   $('#status').textContent = '';
   const setting = (name) => submitter?.dataset[name] ?? form.dataset[name];
   let values = valuesOf(form, submitter);
-  if ('bulk' in form.dataset) values = bulkOf(form, values);
+  if ('bulk' in form.dataset) values = bulkOf(values);
   let [method, path] = setting('api').split(' ');
   path = path.replace(/\{(\w+)\}/g, (_, name) => {
     const value = values[name] ?? '';
@@ -175,7 +183,7 @@ async function send(form, submitter) {
   if (then) return location.assign(filled(then, Object.fromEntries(
     Object.entries({ ...values, ...answer }).map(([name, value]) => [name, encodeURIComponent(value)]))));
   if (!output && form.dataset.keep === undefined) form.reset();
-  $$('td.select input:checked, input[data-select-all]:checked').forEach((box) => { box.checked = false; });
+  select([]);
   await refresh();
 }
 
@@ -199,6 +207,49 @@ page.addEventListener('submit', async (event) => {
     if (page.activeElement === page.body) ((row?.isConnected && rowLink(row)) || $('#content'))?.focus({ preventScroll: true });
   }
 });
+
+// ---- Rows that are selected ----
+
+// By what they are: as mail comes, rows go further on, and what was selected must neither change by that nor be forgotten.
+const selected = new Set();
+const selectBoxes = () => $$('td.select input');
+
+// Selects these and nothing else.
+function select(ids) {
+  selected.clear();
+  ids.forEach((id) => selected.add(id));
+  showSelected();
+}
+
+function showSelected() {
+  const boxes = selectBoxes();
+  for (const box of boxes) box.checked = selected.has(box.value);
+  const here = boxes.filter((box) => box.checked).length;
+  const all = $('[data-select-all]');
+  if (all) {
+    all.checked = here > 0 && here === boxes.length;
+    all.indeterminate = here > 0 && here < boxes.length;
+  }
+  const told = $('[data-selected]');
+  if (!told) return;
+  const elsewhere = selected.size - here;
+  const text = selected.size === 0 ? 'Nothing is selected.'
+    : `${say(selected.size)} selected${elsewhere ? `; ${say(elsewhere)} of them not on this page any more` : ''}.`;
+  if (told.textContent !== text) told.textContent = text;
+  $('[data-select-none]').hidden = selected.size === 0;
+}
+
+page.addEventListener('change', ({ target }) => {
+  if (target.matches('td.select input')) {
+    if (target.checked) selected.add(target.value); else selected.delete(target.value);
+    showSelected();
+  } else if (target.matches('[data-select-all]')) {
+    select(target.checked ? new Set([...selected, ...selectBoxes().map((box) => box.value)]) : []);
+  }
+});
+
+// A browser that loads a page again ticks the boxes where some were ticked, which may be others' by now.
+addEventListener('pageshow', showSelected);
 
 // ---- Live regions ----
 
@@ -254,6 +305,7 @@ async function refresh() {
       const to = fresh.getElementById(region.id);
       if (to) morph(region, to);
     }
+    showSelected();
     page.dispatchEvent(new Event('postrider:refreshed'));
     showLive('on');
   } catch {
@@ -409,12 +461,14 @@ setInterval(() => {
 // ---- Small things on a click ----
 
 page.addEventListener('click', async (event) => {
-  const target = event.target.closest('[data-copy], [data-open], #keys-button, [data-select-all]');
+  const target = event.target.closest('[data-copy], [data-open], #keys-button, [data-select-none]');
   if (!target) return;
   if (target.id === 'keys-button') $('#keys').showModal();
   if (target.dataset.open) $(target.dataset.open).showModal();
-  if (target.dataset.selectAll !== undefined) {
-    $$('td.select input').forEach((box) => { box.checked = target.checked; });
+  if (target.dataset.selectNone !== undefined) {
+    select([]);
+    // It is gone now, and the focus with it.
+    $('[data-select-all]')?.focus({ preventScroll: true });
   }
   if (target.dataset.copy) {
     const source = $(target.dataset.copy);

@@ -6,6 +6,8 @@ use std::time::Duration;
 use askama::filters::{Escaper as _, Html, HtmlSafe};
 use postrider_core::Timestamp;
 
+use crate::bidi::in_order;
+
 /// A time as people say it, with the exact one on hover. Scripts keep it true while the page stays open.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct When {
@@ -44,7 +46,8 @@ impl Told {
 
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rest = self.sentence.as_str();
+        let sentence = in_order(&self.sentence);
+        let mut rest = &*sentence;
         while let Some(found) = rest.find(AT) {
             let (before, from) = rest.split_at(found);
             let exact = from.get(AT.len()..AT.len() + EXACT_BYTES);

@@ -11,6 +11,7 @@ mod administration;
 mod assets;
 mod chart;
 mod emails;
+mod filters;
 mod format;
 mod frame;
 mod log;

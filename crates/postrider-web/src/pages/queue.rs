@@ -8,6 +8,7 @@ use postrider_core::queue::{ClaimWait, ConnectionsCause, DestinationStatus, Doma
 use postrider_store::{QueueDomain, QueueStats};
 
 use super::address::Address;
+use super::filters;
 use super::format::{Counted, Grouped, When};
 use super::frame::{Frame, Page, Visit};
 use super::paging::page_of;
@@ -176,8 +177,10 @@ impl Row {
             last_error: last_error.clone().filter(|error| !is_said(error)),
             last_reply,
             claim_wait: claim_wait.map(claim_words),
-            taken_on: (taken_on > 0)
-                .then(|| format!("{} of {} taken on here", Grouped(taken_on), Grouped(taken_on_max))),
+            taken_on: (taken_on > 0).then(|| {
+                let in_hand = Counted(taken_on, "delivery", "deliveries");
+                format!("{in_hand} in hand on this server, of at most {} for one domain", Grouped(taken_on_max))
+            }),
             destinations: destinations.into_iter().map(|status| Destination::new(status, visit)).collect(),
             domain: domain.clone(),
         }

@@ -29,6 +29,10 @@ impl Administration for NoOffice {
         &[]
     }
 
+    fn suppresses(&self) -> bool {
+        true
+    }
+
     async fn new_user(&self, _: Address, _: String) -> Result<User, AdministrationError> {
         nobody()
     }

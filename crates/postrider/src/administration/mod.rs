@@ -59,6 +59,10 @@ impl Administration for Office {
         &self.settings.allowed_domains
     }
 
+    fn suppresses(&self) -> bool {
+        self.settings.suppression_enabled
+    }
+
     async fn new_user(&self, address: Address, password: String) -> Result<User> {
         let now = self.clock.now();
         self.heavy(move || users::new_user(address, &password, now).map_err(refused)).await

@@ -297,6 +297,64 @@ async fn browser_keeps_what_is_typed_while_mail_comes_and_closes_what_is_to_be_c
     let closed = "return !document.querySelector('#resend').open;";
     eventually("the dialog to close", async || (browser.run(closed, &[]).await == json!(true)).then_some(())).await;
     assert_eq!(postrider.emails().await.len(), 1, "nothing was sent again");
+
+    browser.click("[data-open='#resend']").await;
+    browser.fill("#resend-to", "\"Lee, Ann\" <ann@example.net>, Bob Lee <bob@example.net>, carol@example.net").await;
+    browser.click("#resend button.main").await;
+    let again =
+        eventually("it to be sent again", async || postrider.emails().await.into_iter().find(|email| email.id != id))
+            .await;
+    assert_eq!(again.recipients, ["ann@example.net", "bob@example.net", "carol@example.net"]);
+    browser.wait_for_path(&format!("/emails/{}", again.id)).await;
+    browser.close().await;
+}
+
+/// Rows that are selected go further on as mail comes, and leave the page: they stay selected, and that is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn browser_keeps_what_is_selected_while_mail_comes() {
+    let site = Site::new().await;
+    let _mx = site.mx("example.net", Script::new()).await;
+    let postrider = site.start_in_real_time().await;
+    for subject in ["First", "Second"] {
+        let id = postrider.send("ann@shop.example", &["bob@example.net"], &message(subject)).await;
+        postrider.wait_for_status(id, EmailStatus::Sent).await;
+    }
+    let browser = open(&postrider).await;
+    browser.go("/emails?limit=2").await;
+    browser.wait_for_text("#live", "Live").await;
+    browser.wait_for_text("[data-selected]", "Nothing is selected.").await;
+    let ticked = async || {
+        let script = "const all = document.querySelector('[data-select-all]');
+            const boxes = [...document.querySelectorAll('td.select input')].map((box) => box.checked);
+            return { boxes, all: all.checked, some: all.indeterminate };";
+        browser.run(script, &[]).await
+    };
+    browser.click("[data-select-all]").await;
+    browser.wait_for_text("[data-selected]", "2 selected.").await;
+    assert_eq!(ticked().await, json!({ "boxes": [true, true], "all": true, "some": false }));
+
+    let third = postrider.send("ann@shop.example", &["bob@example.net"], &message("Third")).await;
+    browser.wait_for_text(&format!("#r-{third}"), "Third").await;
+    browser.wait_for_text("[data-selected]", "2 selected; 1 of them not on this page any more.").await;
+    assert_eq!(ticked().await, json!({ "boxes": [false, true], "all": false, "some": true }));
+    browser.click(&format!("#r-{third} input")).await;
+    browser.wait_for_text("[data-selected]", "3 selected; 1 of them").await;
+    browser.click("[data-select-none]").await;
+    browser.wait_for_text("[data-selected]", "Nothing is selected.").await;
+    assert_eq!(ticked().await, json!({ "boxes": [false, false], "all": false, "some": false }));
+
+    // What is done is done to what was selected, not to what stands there by then.
+    browser.click("[data-select-all]").await;
+    let fourth = postrider.send("ann@shop.example", &["bob@example.net"], &message("Fourth")).await;
+    postrider.wait_for_status(fourth, EmailStatus::Sent).await;
+    browser.wait_for_text("[data-selected]", "2 selected; 1 of them").await;
+    browser.click("#bulk button[value=delete]").await;
+    browser.wait_for_text("#confirm-text", "Delete 2 e-mails for good?").await;
+    browser.click("#confirm-yes").await;
+    browser.wait_for_text("#status", "2 e-mails are deleted.").await;
+    browser.wait_for_text("[data-selected]", "Nothing is selected.").await;
+    let left: Vec<_> = postrider.emails().await.into_iter().filter_map(|email| email.subject).collect();
+    assert_eq!(left, ["Fourth", "First"]);
     browser.close().await;
 }
 
@@ -377,6 +435,12 @@ async fn browser_reads_pages_without_scripts() {
     browser.close().await;
 }
 
+/// An address as long as labels and local parts may be, with no place to break a line.
+fn long_address() -> String {
+    let label = "d".repeat(60);
+    format!("{}@{label}.{label}.{label}.example", "a".repeat(64))
+}
+
 /// Every page that there is, with something on it.
 async fn all_pages(postrider: &TestPostrider) -> Vec<(String, String)> {
     let html = "From: ann@shop.example\r\nTo: bob@example.net\r\nSubject: With everything\r\nMIME-Version: 1.0\r\n\
@@ -386,6 +450,9 @@ async fn all_pages(postrider: &TestPostrider) -> Vec<(String, String)> {
     let deferred = postrider.send("ann@shop.example", &["carol@example.org"], &message("Waiting")).await;
     postrider.wait_for_status(sent, EmailStatus::Sent).await;
     postrider.wait_for_status(deferred, EmailStatus::Deferred).await;
+    let long = long_address();
+    let long = postrider.send(&long, &[&long], &message("To somebody with a long address")).await;
+    postrider.wait_for_status(long, EmailStatus::Sent).await;
     let mut pages = vec![("sign-in".to_owned(), "/sign-in".to_owned())];
     let places = postrider.get("/emails").await.text();
     let nav = places.split("aria-label=\"Pages\">").nth(1).and_then(|rest| rest.split("</nav>").next()).expect("a way");
@@ -398,6 +465,7 @@ async fn all_pages(postrider: &TestPostrider) -> Vec<(String, String)> {
         ["activity", "html", "text", "headers", "source", "attachments", "authentication", "webhooks"]
             .map(|name| tab(sent, name)),
     );
+    pages.push(("email-long".to_owned(), format!("/emails/{long}")));
     pages.push(("email-deferred".to_owned(), format!("/emails/{deferred}")));
     pages.push(("emails-nothing".to_owned(), "/emails?q=nothingatall".to_owned()));
     pages.push(("problem".to_owned(), "/emails/none".to_owned()));
@@ -408,6 +476,7 @@ async fn all_pages(postrider: &TestPostrider) -> Vec<(String, String)> {
 async fn browser_finds_every_page_accessible_in_light_and_dark_and_on_a_phone() {
     let site = Site::new().await.set("RETRY_FIRST_SECONDS", "3600");
     let _mx = site.mx("example.net", Script::new()).await;
+    let _long = site.mx(long_address().split_once('@').expect("it has a domain").1, Script::new()).await;
     let _deferring = site.mx("example.org", Script::new().on("RCPT", "451 4.7.1 Come back later")).await;
     let postrider = site.start_in_real_time().await;
     let axe = axe();

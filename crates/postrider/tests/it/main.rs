@@ -67,6 +67,7 @@ mod mongodb_outage;
 mod mongodb_reader;
 mod nodes;
 mod pages_administration;
+mod pages_emails;
 mod pages_overview;
 mod pages_queue;
 mod pages_simulator;

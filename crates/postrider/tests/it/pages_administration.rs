@@ -447,6 +447,7 @@ async fn lists_are_searched_and_come_in_pages() {
         assert_eq!(postrider.request(HttpRequest::post("/api/suppressions").json(&body)).await.status, 201);
     }
     let first = text("/suppressions").await;
+    assert!(!first.contains("has no effect"));
     assert!(first.contains("60 addresses") && first.contains("gone59@") && !first.contains("gone09@"));
     assert!(first.contains("href=\"/suppressions?page=2\"") && !first.contains("rel=\"prev\""));
     let second = text("/suppressions?page=2").await;
@@ -461,6 +462,23 @@ async fn lists_are_searched_and_come_in_pages() {
     assert!(!text("/settings?set=only").await.contains("s-RETRY_FACTOR"));
     let domain = text("/domains").await;
     assert!(domain.contains("local.test") && domain.contains("ALLOWED_DOMAINS"));
+}
+
+#[tokio::test]
+async fn what_has_no_effect_is_told() {
+    let site = Site::new().await.set("ALLOWED_DOMAINS", "local.test").set("SUPPRESSION_ENABLED", "false");
+    let postrider = site.start().await;
+    let text =
+        async |path: &str| HttpRequest::get(path).header("accept", "text/html").send(postrider.api()).await.text();
+    assert!(text("/suppressions").await.contains("The list is kept and has no effect"));
+    for address in ["ann@local.test", "bob@elsewhere.test"] {
+        postrider.add_user(address, "pa55word").await;
+    }
+    let users = text("/users").await;
+    let (ann, bob) = (users.find("ann@local.test").unwrap(), users.find("bob@elsewhere.test").unwrap());
+    let told = users.find("receives no mail").unwrap();
+    assert!(ann < bob && bob < told, "only bob is told to receive none: {users}");
+    assert_eq!(users.matches("receives no mail").count(), 1);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use postrider_core::{Attachment, Content, ObjectId};
 
 use super::no_such_email;
 use crate::AppState;
+use crate::bidi::turns;
 use crate::problem::Problem;
 
 /// What is not written as it is in a parameter (RFC 8187 section 3.2.1).
@@ -39,11 +40,20 @@ pub(in crate::api) async fn attachment(
         tracing::error!(email.id = %id, error = %error, "an attachment could not be opened");
         Problem::internal("The attachment could not be opened. The message can be read raw: /api/emails/ID/raw.")
     })?;
-    let none = || Problem::not_found(format!("The e-mail {id} has no attachment {n}; the first is 0."));
-    let (attachment, content) = opened.ok_or_else(none)?;
+    let Some((attachment, content)) = opened else { return Err(none(&state, id, n).await?) };
     let headers =
         [(header::CONTENT_TYPE, media_type(&attachment)), (header::CONTENT_DISPOSITION, disposition(&attachment, n))];
     Ok((headers, content))
+}
+
+/// What is said where there is no such attachment: how many there are.
+async fn none(state: &AppState, id: ObjectId, n: usize) -> Result<Problem, Problem> {
+    let detail = state.store.email(id).await?.ok_or_else(|| no_such_email(id))?;
+    Ok(Problem::not_found(match detail.email.attachments.len() {
+        0 => format!("The e-mail {id} has no attachments."),
+        1 => format!("The e-mail {id} has no attachment {n}, but one only: 0."),
+        count => format!("The e-mail {id} has no attachment {n}: they are counted from 0 to {}.", count - 1),
+    }))
 }
 
 /// What the sender calls it. Nothing of it is run here: answers are sandboxed, and meant to be saved.
@@ -57,9 +67,10 @@ fn media_type(attachment: &Attachment) -> HeaderValue {
     known.unwrap_or(HeaderValue::from_static("application/octet-stream"))
 }
 
-/// Under what name it is saved (RFC 6266).
+/// Under what name it is saved (RFC 6266): one that file managers show in the order in which it is written.
 fn disposition(attachment: &Attachment, n: usize) -> HeaderValue {
     let name = attachment.filename.clone().unwrap_or_else(|| format!("attachment-{n}"));
+    let name = name.replace(turns, "_");
     let encoded = utf8_percent_encode(&name, ENCODED);
     HeaderValue::from_str(&format!("attachment; filename*=UTF-8''{encoded}"))
         .unwrap_or(HeaderValue::from_static("attachment"))
@@ -78,6 +89,7 @@ mod tests {
     fn names_and_types_of_strangers_do_no_harm() {
         let name = |filename| disposition(&attachment(filename, "text/plain"), 3);
         assert_eq!(name(Some("a b\"\r\n;\u{fc}.pdf")), "attachment; filename*=UTF-8''a%20b%22%0D%0A%3B%C3%BC.pdf");
+        assert_eq!(name(Some("\u{202e}gpj.exe")), "attachment; filename*=UTF-8''_gpj.exe");
         assert_eq!(name(None), "attachment; filename*=UTF-8''attachment-3");
         let kind = |content_type| media_type(&attachment(None, content_type));
         assert_eq!(kind("application/pdf"), "application/pdf");

@@ -13,6 +13,8 @@ use crate::problem::Problem;
 use crate::view::SuppressionPageView;
 
 /// A page of the suppression list.
+///
+/// Where `SUPPRESSION_ENABLED` is `false` (`GET /api/config` says so), the list is kept and has no effect.
 #[utoipa::path(
     get,
     path = "/api/suppressions",

@@ -9,6 +9,7 @@ use postrider_store::{Suppression, SuppressionFilter};
 use crate::AppState;
 use crate::extract::Parameters;
 use crate::pages::address::Address;
+use crate::pages::filters;
 use crate::pages::format::When;
 use crate::pages::frame::{Frame, Page, Visit};
 use crate::pages::paging::{Paging, ROWS, page_of};
@@ -26,6 +27,8 @@ pub(in crate::pages) struct SuppressionsPage {
     rows: Vec<Row>,
     paging: Paging,
     is_filtered: bool,
+    /// Whether the list has an effect.
+    suppresses: bool,
 }
 
 struct Choice {
@@ -63,6 +66,7 @@ pub(in crate::pages) async fn list(
     Ok(Page(SuppressionsPage {
         frame: visit.frame("Suppressions", PLACE),
         reasons: all.map(choice).collect(),
+        suppresses: state.administration.suppresses(),
         is_filtered: filter.query.is_some() || filter.reason.is_some(),
         reason: filter.reason.map(|reason| reason.to_string()).unwrap_or_default(),
         q: filter.query.unwrap_or_default(),

@@ -4,6 +4,8 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::Uri;
 use futures_util::future::try_join_all;
+use postrider_core::Domain;
+use postrider_store::directory::is_local;
 use postrider_store::{Quota, Usage, User};
 
 use super::address_of;
@@ -28,6 +30,7 @@ pub(in crate::pages) struct UsersPage {
 
 struct Row {
     user: User,
+    receives_mail: bool,
     leads_to: Address,
     bytes: String,
     messages: String,
@@ -49,8 +52,17 @@ pub(in crate::pages) async fn list(
     users.retain(|user| user.address.as_str().to_lowercase().contains(&part));
     let paging = Paging::new(&here, page, users.len() as u64);
     let users = cut(users, page);
+    let mut domains: Vec<Domain> = users.iter().map(|user| user.address.domain()).collect();
+    domains.sort_unstable();
+    domains.dedup();
+    let configured = state.administration.configured_domains();
+    let store = state.store.as_ref();
+    let are_local = try_join_all(domains.iter().map(|domain| is_local(store, configured, domain))).await?;
+    let local: Vec<Domain> =
+        domains.into_iter().zip(are_local).filter(|(_, is)| *is).map(|(domain, _)| domain).collect();
     let usages = try_join_all(users.iter().map(|user| state.store.usage(user.id))).await?;
     let row = |(user, usage): (User, Usage)| Row {
+        receives_mail: local.contains(&user.address.domain()),
         leads_to: address_of(PLACE, user.address.as_str()),
         bytes: bytes_used(usage, user.quota),
         messages: messages_used(usage, user.quota),

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::AppState;
 use crate::api::emails::list::Request;
 use crate::pages::address::Address;
+use crate::pages::filters;
 use crate::pages::format::{Counted, Grouped, Size, When};
 use crate::pages::frame::{Frame, Page, Visit};
 use crate::problem::Problem;
@@ -64,13 +65,12 @@ struct Row {
 }
 
 impl Row {
-    fn recipients(&self) -> String {
-        let all = &self.email.recipients;
-        let shown = all.iter().take(RECIPIENTS_SHOWN_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
-        match all.len().saturating_sub(RECIPIENTS_SHOWN_MAX) {
-            0 => shown,
-            more => format!("{shown} and {more} more"),
-        }
+    fn recipients(&self) -> impl Iterator<Item = &String> {
+        self.email.recipients.iter().take(RECIPIENTS_SHOWN_MAX)
+    }
+
+    fn recipients_more(&self) -> Option<usize> {
+        self.email.recipients.len().checked_sub(RECIPIENTS_SHOWN_MAX).filter(|more| *more > 0)
     }
 
     fn subject(&self) -> &str {
@@ -137,9 +137,11 @@ async fn find(state: &AppState, asked: Request) -> Result<(EmailPage, (Option<Cu
     Ok((found, around))
 }
 
-/// The statuses as links, with how many there are of each.
+/// The statuses as links, with how many there are of each in all: beside a query they would be taken for what it finds.
 fn statuses(here: &Address, stats: &QueueStats) -> Vec<Choice> {
     let taken = here.get("status");
+    let is_whole = here.pairs().all(|(name, _)| matches!(name, "status" | "limit" | "sort"));
+    let shown = |count: u64| is_whole.then_some(Grouped(count));
     let count = |status| match status {
         EmailStatus::Queued => stats.queued,
         EmailStatus::Sending => stats.sending,
@@ -152,13 +154,13 @@ fn statuses(here: &Address, stats: &QueueStats) -> Vec<Choice> {
     };
     let all = Choice {
         label: "all".to_owned(),
-        count: Some(Grouped(stats.total)),
+        count: shown(stats.total),
         is_taken: taken.is_none(),
         leads_to: here.without(&["status"]),
     };
     let one = |status: EmailStatus| Choice {
         label: status.to_string(),
-        count: Some(Grouped(count(status))),
+        count: shown(count(status)),
         is_taken: taken == Some(status.as_str()),
         leads_to: here.with("status", status.as_str()),
     };

@@ -12,8 +12,10 @@ use postrider_store::{CallFilter, CallRecord, CallState, DeliveryRecord, EmailDe
 use super::timeline::Entry;
 use crate::AppState;
 use crate::api::emails::{no_such_email, show, timeline, why};
+use crate::bidi::in_order;
 use crate::extract::{EmailId, Parameters};
 use crate::pages::address::Address;
+use crate::pages::filters;
 use crate::pages::format::{Counted, Grouped, Size, Told, When};
 use crate::pages::frame::{Frame, Page, Visit};
 use crate::problem::Problem;
@@ -223,7 +225,7 @@ pub(in crate::pages) async fn page(
 
 fn title(detail: &EmailDetail) -> Cow<'static, str> {
     match detail.email.subject.as_deref().map(str::trim).filter(|subject| !subject.is_empty()) {
-        Some(subject) => Cow::Owned(subject.chars().take(80).collect()),
+        Some(subject) => Cow::Owned(in_order(&subject.chars().take(80).collect::<String>()).into_owned()),
         None => Cow::Borrowed("E-mail without a subject"),
     }
 }
