@@ -1,9 +1,13 @@
 //! A message: its bytes as they are kept, and what a parse of them says.
 
+mod opening;
+
 use bytes::Bytes;
 use mail_parser::parsers::MessageStream;
-use mail_parser::{HeaderName, HeaderValue, MessageParser, MimeHeaders};
+use mail_parser::{HeaderName, HeaderValue, MimeHeaders};
 use serde::{Deserialize, Serialize};
+
+use self::opening::open;
 
 /// What is kept beside a message is short, whatever a peer has written: these are the lengths of which no honest one comes near,
 /// in bytes. The message itself has all of it.
@@ -47,15 +51,14 @@ pub struct Summary {
 
 impl Summary {
     pub fn parse(raw: &[u8]) -> Self {
-        let Some(parsed) = MessageParser::default().parse(raw) else {
-            return Self { is_8bit: !raw.is_ascii(), ..Self::default() };
-        };
-        Self {
+        let is_8bit = !raw.is_ascii();
+        let opened = open(raw, |parsed, whole| Self {
             message_id: parsed.message_id().map(|text| limited(clean(text), MESSAGE_ID_BYTES_MAX)),
             subject: parsed.subject().map(|text| limited(clean(text), SUBJECT_BYTES_MAX)),
-            attachments: attachments(&parsed),
-            is_8bit: !raw.is_ascii(),
-        }
+            attachments: attachments(whole),
+            is_8bit,
+        });
+        opened.unwrap_or_else(|| Self { is_8bit, ..Self::default() })
     }
 }
 
@@ -86,24 +89,23 @@ pub struct Content {
 
 impl Content {
     pub fn parse(raw: &[u8]) -> Self {
-        let Some(parsed) = MessageParser::default().parse(raw) else { return Self::default() };
-        Self {
-            text: text_body(&parsed),
-            html: html_body(&parsed),
+        let opened = open(raw, |parsed, whole| Self {
+            text: text_body(whole),
+            html: html_body(whole),
             headers: parsed
                 .headers()
                 .iter()
-                .map(|header| (header.name().to_owned(), header_text(&parsed, header)))
+                .map(|header| (header.name().to_owned(), header_text(parsed, header)))
                 .collect(),
-            attachments: attachments(&parsed),
-        }
+            attachments: attachments(whole),
+        });
+        opened.unwrap_or_default()
     }
 
     /// The decoded content of attachment number `n`, counted from 0 as [`Content::attachments`] lists them.
     pub fn attachment(raw: &[u8], n: usize) -> Option<(Attachment, Vec<u8>)> {
-        let parsed = MessageParser::default().parse(raw)?;
-        let part = parsed.attachment(u32::try_from(n).ok()?)?;
-        Some((describe(part), part.contents().to_vec()))
+        let n = u32::try_from(n).ok()?;
+        open(raw, |_, whole| whole.attachment(n).map(|part| (describe(part), part.contents().to_vec()))).flatten()
     }
 }
 
@@ -126,12 +128,12 @@ pub struct Bodies {
 
 impl Bodies {
     pub fn parse(raw: &[u8]) -> Self {
-        let Some(parsed) = MessageParser::default().parse(raw) else { return Self::default() };
-        Self {
-            text: text_body(&parsed),
-            html: html_body(&parsed),
-            attachments: parsed.attachments().take(ATTACHMENTS_MAX).map(|part| part.contents().to_vec()).collect(),
-        }
+        let opened = open(raw, |_, whole| Self {
+            text: text_body(whole),
+            html: html_body(whole),
+            attachments: whole.attachments().take(ATTACHMENTS_MAX).map(|part| part.contents().to_vec()).collect(),
+        });
+        opened.unwrap_or_default()
     }
 }
 
@@ -139,7 +141,7 @@ impl Bodies {
 /// the first [`SEARCHED_MESSAGE_BYTES_MAX`] is not looked at.
 pub fn searched_text(raw: &[u8]) -> Option<String> {
     let head = raw.get(..SEARCHED_MESSAGE_BYTES_MAX).unwrap_or(raw);
-    let mut text = text_body(&MessageParser::default().parse(head)?)?;
+    let mut text = open(head, |_, whole| text_body(whole)).flatten()?;
     text.truncate(text.floor_char_boundary(SEARCHED_TEXT_BYTES_MAX));
     Some(text)
 }
