@@ -20,6 +20,8 @@ use crate::outage::in_time;
 pub enum PasswordError {
     #[error("the password is empty")]
     Empty,
+    #[error("the password is too short: it has {PASSWORD_CHARACTERS_MIN} characters at least")]
+    TooShort,
     #[error("the password is longer than {PASSWORD_BYTES_MAX} bytes")]
     TooLong,
     #[error("the password has control characters")]
@@ -28,8 +30,20 @@ pub enum PasswordError {
     Hashing(String),
 }
 
+/// A shorter one is guessed (NIST SP 800-63B, 5.1.1.1): with it go sending and reading mail from everywhere.
+pub const PASSWORD_CHARACTERS_MIN: usize = 8;
+
 /// A longer one gains nothing and costs time to hash.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
+
+/// Whether a person may choose this password.
+pub fn check_chosen(password: &str) -> Result<(), PasswordError> {
+    match password.trim().chars().count() {
+        0 => Err(PasswordError::Empty),
+        1..PASSWORD_CHARACTERS_MIN => Err(PasswordError::TooShort),
+        _ => Ok(()),
+    }
+}
 
 /// A user with a new password.
 pub fn new_user(address: Address, password: &str, now: Timestamp) -> Result<User, PasswordError> {
@@ -430,6 +444,15 @@ mod tests {
         assert!(matches("correct horse", &user.password_hash, &mut memory), "what was hashed before leaves no trace");
         assert!(!matches("correct horse", "no hash", &mut memory));
         assert_eq!(hash(""), Err(PasswordError::Empty));
+        for (password, expected) in [
+            ("", Err(PasswordError::Empty)),
+            ("         ", Err(PasswordError::Empty)),
+            ("seven77", Err(PasswordError::TooShort)),
+            ("eight888", Ok(())),
+            ("ä".repeat(8).as_str(), Ok(())),
+        ] {
+            assert_eq!(check_chosen(password), expected, "{password:?}");
+        }
         assert_eq!(hash("a\nb"), Err(PasswordError::ControlCharacters));
     }
 

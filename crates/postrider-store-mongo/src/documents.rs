@@ -86,6 +86,7 @@ pub(crate) struct DeliveryState {
     pub(crate) of: u32,
     pub(crate) status: DeliveryStatus,
     pub(crate) due_at: DateTime,
+    pub(crate) queued_at: DateTime,
     pub(crate) owner: Option<oid::ObjectId>,
     pub(crate) attempts: u32,
     pub(crate) domain: String,

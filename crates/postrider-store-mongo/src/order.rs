@@ -167,8 +167,10 @@ impl Work for Part<'_> {
                 continue;
             }
             let (is_waiting, is_owned) = (state.status.is_waiting(), state.owner.is_some());
-            if is_owned && self.order == Order::Retry && is_waiting {
-                done.ordered.sending += 1;
+            let is_scheduled = state.queued_at > date(self.now);
+            if self.order == Order::Retry && is_waiting && (is_owned || is_scheduled) {
+                let ordered = &mut done.ordered;
+                *if is_owned { &mut ordered.sending } else { &mut ordered.scheduled } += 1;
                 continue;
             }
             let next = next(self.order, state.status);
@@ -207,15 +209,8 @@ fn update(order: Order, (is_waiting, is_owned): Kind, now: Timestamp) -> Bson {
     match order {
         // What is due already keeps its place among what is due.
         Order::Retry if is_waiting => doc! { "$min": { "dueAt": now, "readyAt": now } }.into(),
-        Order::Retry => {
-            let mut requeued = doc! { "status": DeliveryStatus::Queued.as_str(), "dueAt": now, "queuedAt": now };
-            if !is_owned {
-                requeued.insert("readyAt", now);
-            }
-            doc! { "$set": requeued, "$unset": { "resting": "" } }.into()
-        }
-        // What is not to be sent before a time is not sent before it for having been held.
-        Order::Release => {
+        // What is not to be sent before a time is not sent before it for having been held or cancelled.
+        Order::Retry | Order::Release => {
             let at = doc! { "$max": ["$queuedAt", now] };
             let status = DeliveryStatus::Queued.as_str();
             let mut set = doc! { "status": status, "dueAt": at.clone(), "queuedAt": at.clone() };

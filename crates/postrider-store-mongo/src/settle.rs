@@ -168,7 +168,7 @@ async fn states(
 /// What [`DeliveryState`] is read from.
 pub(crate) fn state_fields() -> Document {
     doc! {
-        "email": 1, "number": 1, "of": 1, "status": 1, "dueAt": 1, "owner": 1, "attempts": 1, "domain": 1, "recipient": 1,
+        "email": 1, "number": 1, "of": 1, "status": 1, "dueAt": 1, "queuedAt": 1, "owner": 1, "attempts": 1, "domain": 1, "recipient": 1,
         "triedAt": 1, "lastError": 1, "feedback": 1,
     }
 }

@@ -40,6 +40,9 @@ pub enum DirectoryError {
     Elsewhere(Address),
     #[error("{0} is an alias itself: name the users that it leads to")]
     IsAlias(Address),
+    /// It would be the address of just this name.
+    #[error("{0} is no pattern: for all addresses of {1} that nobody has, give the domain a catch-all")]
+    IsPattern(Address, Domain),
     #[error("there is no user {0}")]
     NoUser(Address),
     #[error("there is no alias {0}")]
@@ -106,7 +109,8 @@ pub async fn is_local(store: &dyn Store, configured: &[Domain], domain: &Domain)
 
 /// Adds an alias of a local domain, for users who are there.
 ///
-/// [`StoreError::Exists`] if there is a user or an alias of that address.
+/// [`StoreError::Exists`] if there is a user or an alias of that address; [`DirectoryError::IsPattern`] for `*`, by which other mail
+/// servers mean all addresses.
 pub async fn add_alias(
     store: &dyn Store,
     configured: &[Domain],
@@ -116,6 +120,9 @@ pub async fn add_alias(
 ) -> Result<AliasRecord, DirectoryError> {
     if !is_local(store, configured, &address.domain()).await? {
         return Err(DirectoryError::NotLocal(address.domain()));
+    }
+    if address.local_part() == "*" {
+        return Err(DirectoryError::IsPattern(address.clone(), address.domain()));
     }
     let targets = checked_targets(store, configured, targets).await?;
     let alias = AliasRecord { address: spelled(address), targets, created_at: now, updated_at: now };

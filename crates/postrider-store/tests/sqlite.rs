@@ -121,7 +121,7 @@ async fn a_command_line_works_beside_the_server() {
     server.accept(small()).await.unwrap();
     let shared = SqliteStore::open_shared(SqliteOptions::new(folder.path())).unwrap();
     let ordered = shared.order(Selection::default(), Order::Hold, NOW).await.unwrap();
-    assert_eq!(ordered, Ordered { changed: 1, recalled: 1, sending: 0 });
+    assert_eq!(ordered, Ordered { changed: 1, recalled: 1, sending: 0, scheduled: 0 });
     assert_eq!(server.queue_stats(NOW).await.unwrap(), shared.queue_stats(NOW).await.unwrap());
     // Should a command line ever register, it takes nothing away while the server lives.
     shared.renew(Renewal::new(ObjectId::new(NOW), NOW, Duration::from_secs(1))).await.unwrap();

@@ -331,7 +331,8 @@ function soon() {
 function showLive(state) {
   const live = $('#live');
   live.dataset.state = state;
-  live.textContent = state === 'on' ? 'Live' : 'Not live: the server does not answer; trying again';
+  live.textContent = state === 'on' ? 'Live' : 'Not live';
+  live.title = state === 'on' ? 'What happens is shown within a second' : 'The server does not answer; it is asked again and again';
 }
 
 let events;

@@ -92,11 +92,12 @@ async fn serve_one(data_dir: &Path, claimed: bool) -> (SqliteStore, ObjectId) {
 fn users_come_and_go() {
     let house = House::new();
     assert_code(&house.run("user list"), 1);
-    assert_code(&house.run_with_input("user add a@example.org --password-stdin", "secret\n"), 0);
-    assert_code(&house.run_with_input("user add A@example.org --password-stdin", "secret\n"), 4);
+    assert_code(&house.run_with_input("user add a@example.org --password-stdin", "a secret\n"), 0);
+    assert_code(&house.run_with_input("user add A@example.org --password-stdin", "a secret\n"), 4);
     assert_code(&house.run_with_input("user add b@example.org --password-stdin", "\n"), 2);
-    assert_code(&house.run_with_input("user passwd a@example.org --password-stdin", "other\n"), 0);
-    assert_code(&house.run_with_input("user passwd c@example.org --password-stdin", "other\n"), 3);
+    assert_code(&house.run_with_input("user add b@example.org --password-stdin", "seven77\n"), 2);
+    assert_code(&house.run_with_input("user passwd a@example.org --password-stdin", "another one\n"), 0);
+    assert_code(&house.run_with_input("user passwd c@example.org --password-stdin", "another one\n"), 3);
     let users = json(&house.run("user list --json"));
     assert_eq!(users.as_array().unwrap().len(), 1);
     assert_eq!(users[0]["address"], "a@example.org");

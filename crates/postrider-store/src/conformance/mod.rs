@@ -153,6 +153,7 @@ checks! { $
         orders_outlive_the_node_that_holds_what_they_are_for
         a_retry_starts_expiry_again
         a_retry_makes_due
+        a_retry_sends_nothing_before_its_time
         a_hold_keeps_until_released
         selections_restrict
         large_orders_reach_everything

@@ -51,7 +51,7 @@ pub(super) async fn orders_change_what_they_apply_to(harness: &dyn Harness) {
             let selection = if everywhere { Selection::default() } else { of(id) };
             let ordered = store.order(selection, order, at(4)).await.unwrap();
             assert_eq!(statuses(&store, id).await, after, "{order:?}");
-            assert_eq!(ordered, Ordered { changed, recalled, sending }, "{order:?}");
+            assert_eq!(ordered, Ordered { changed, recalled, sending, scheduled: 0 }, "{order:?}");
             let shown = detail(&store, id).await.email;
             assert_eq!((shown.status, shown.updated_at), (Sending, at(4)));
             assert!(store.delete(id).await.unwrap());
@@ -60,9 +60,9 @@ pub(super) async fn orders_change_what_they_apply_to(harness: &dyn Harness) {
 }
 
 /// What an order does to one delivery that a node holds.
-const RECALLED: Ordered = Ordered { changed: 0, recalled: 1, sending: 0 };
+const RECALLED: Ordered = Ordered { changed: 0, recalled: 1, sending: 0, scheduled: 0 };
 /// And when it takes back what another did to it.
-const CHANGED: Ordered = Ordered { changed: 1, recalled: 0, sending: 0 };
+const CHANGED: Ordered = Ordered { changed: 1, recalled: 0, sending: 0, scheduled: 0 };
 
 pub(super) async fn orders_on_what_is_claimed_stand_when_the_claim_ends(harness: &dyn Harness) {
     let (store, node) = open_with_node(harness).await;
@@ -210,6 +210,26 @@ pub(super) async fn a_retry_makes_due(harness: &dyn Harness) {
     assert_eq!(detail(&store, id).await.email.status, EmailStatus::Deferred);
     let claimed = claim_all(&store, node, 100).await;
     assert_eq!(claimed, [delivery(old, 0), delivery(id, 0)], "what was due longer keeps its place");
+}
+
+pub(super) async fn a_retry_sends_nothing_before_its_time(harness: &dyn Harness) {
+    let (store, node) = open_with_node(harness).await;
+    let mut later = email(5, &["a@one.example"]);
+    later.deliveries[0].due_at = at(1_000);
+    let later = accept(&store, later).await;
+    let left_alone = Ordered { scheduled: 1, ..Ordered::default() };
+    assert_eq!(store.order(of(later), Order::Retry, at(6)).await.unwrap(), left_alone);
+    assert_eq!(store.order(Selection::default(), Order::Retry, at(7)).await.unwrap(), left_alone);
+    // Cancelled and started again, it waits for the same time.
+    store.order(of(later), Order::Cancel, at(8)).await.unwrap();
+    assert_eq!(store.order(of(later), Order::Retry, at(9)).await.unwrap().changed, 1);
+    assert_eq!(detail(&store, later).await.email.next_attempt_at, Some(at(1_000)));
+    assert!(claim_all(&store, node, 999).await.is_empty());
+    // Its time has come and it was tried: like any other.
+    assert_eq!(claim_all(&store, node, 1_000).await, [delivery(later, 0)]);
+    settle(&store, node, delivery(later, 0), 1_001, Next::Retry { at: at(5_000) }).await;
+    assert_eq!(store.order(of(later), Order::Retry, at(1_100)).await.unwrap().changed, 1);
+    assert_eq!(claim_all(&store, node, 1_100).await, [delivery(later, 0)]);
 }
 
 pub(super) async fn a_hold_keeps_until_released(harness: &dyn Harness) {

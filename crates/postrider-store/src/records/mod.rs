@@ -291,7 +291,8 @@ pub struct Selection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// Try now: queued and deferred ones become due, failed and cancelled ones start again as queued, their expiry
-    /// counted from now ([`ClaimedDelivery::queued_at`]). Held and sent ones stay.
+    /// counted from now ([`ClaimedDelivery::queued_at`]). Held and sent ones stay. What is not to be sent before a time is not
+    /// sent before it for this: until then it stays as it is, and what was cancelled waits for that time again.
     Retry,
     /// Queued and deferred ones wait until released.
     Hold,
@@ -311,6 +312,8 @@ pub struct Ordered {
     pub recalled: u64,
     /// Deliveries that there was nothing to order of: a node is at them, and they were to be tried now.
     pub sending: u64,
+    /// Deliveries that were to be tried now and stay as they are: they are not to be sent before a time that has not come.
+    pub scheduled: u64,
 }
 
 impl Ordered {
@@ -319,6 +322,7 @@ impl Ordered {
         self.changed += other.changed;
         self.recalled += other.recalled;
         self.sending += other.sending;
+        self.scheduled += other.scheduled;
     }
 
     /// Whether it did, or will do, nothing.

@@ -44,19 +44,20 @@ pub(super) fn carry_out(batch: &mut Batch<'_>, keys: &[Key], order: Order, now: 
         let row = batch
             .connection
             .prepare_cached(
-                "SELECT status, owner IS NOT NULL, domain FROM deliveries WHERE email = ?1 AND number = ?2",
+                "SELECT status, owner IS NOT NULL, domain, coalesce(queued_at > ?3, 0) FROM deliveries
+                 WHERE email = ?1 AND number = ?2",
             )?
-            .query_row((seq, number), |row| {
-                Ok((row.get::<_, StatusCode>(0)?, row.get::<_, bool>(1)?, row.get::<_, String>(2)?))
+            .query_row((seq, number, now.as_millis()), |row| {
+                Ok((row.get::<_, StatusCode>(0)?, row.get::<_, bool>(1)?, row.get::<_, String>(2)?, row.get::<_, bool>(3)?))
             })
             .optional()?;
-        let Some((code, is_owned, domain)) = row else { continue };
+        let Some((code, is_owned, domain, is_scheduled)) = row else { continue };
         let status = codes::delivery_status(code).map_err(Failure::Undo)?;
         if !applies_to(order).contains(&status) {
             continue;
         }
-        if is_owned && order == Order::Retry && status.is_waiting() {
-            ordered.sending += 1;
+        if order == Order::Retry && status.is_waiting() && (is_owned || is_scheduled) {
+            *if is_owned { &mut ordered.sending } else { &mut ordered.scheduled } += 1;
             continue;
         }
         let next = change(batch, (seq, number), status, order, now)?;
@@ -117,7 +118,7 @@ fn change(
             due_at,
             queued_at,
             keeps_place,
-            order == Order::Release,
+            matches!(order, Order::Release | Order::Retry),
         ])?;
     batch.changed(seq, now);
     Ok(next)

@@ -64,11 +64,13 @@ impl Administration for Office {
     }
 
     async fn new_user(&self, address: Address, password: String) -> Result<User> {
+        users::check_chosen(&password).map_err(refused)?;
         let now = self.clock.now();
         self.heavy(move || users::new_user(address, &password, now).map_err(refused)).await
     }
 
     async fn hash_password(&self, password: String) -> Result<(String, ScramKeys)> {
+        users::check_chosen(&password).map_err(refused)?;
         self.heavy(move || users::hash(&password).map_err(refused)).await
     }
 
@@ -123,7 +125,7 @@ pub fn settings_view(loaded: &Loaded) -> SettingsView {
 fn refused(error: PasswordError) -> AdministrationError {
     match error {
         PasswordError::Hashing(_) => AdministrationError::Failed(error.to_string()),
-        PasswordError::Empty | PasswordError::TooLong | PasswordError::ControlCharacters => {
+        PasswordError::Empty | PasswordError::TooShort | PasswordError::TooLong | PasswordError::ControlCharacters => {
             AdministrationError::BadPassword(error.to_string())
         }
     }

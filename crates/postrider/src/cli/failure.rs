@@ -76,6 +76,7 @@ impl From<DirectoryError> for Failure {
             }
             DirectoryError::Elsewhere(_)
             | DirectoryError::IsAlias(_)
+            | DirectoryError::IsPattern(..)
             | DirectoryError::NoTargets
             | DirectoryError::TooManyTargets => Self::Usage(message),
         }

@@ -55,7 +55,7 @@ async fn deliver(postrider: &TestPostrider, recipient: &str) {
 #[tokio::test]
 async fn users_domains_and_aliases_from_nothing_to_mail_in_mailboxes() {
     let postrider = Site::new().await.start().await;
-    let ann = add_user(&postrider, "ann@shop.test", "first").await;
+    let ann = add_user(&postrider, "ann@shop.test", "the first").await;
     assert_eq!((&ann["address"], &ann["receivesMail"]), (&json!("ann@shop.test"), &json!(false)));
     let alias = json!({ "address": "sales@shop.test", "targets": ["ann@shop.test", "bob@shop.test"] });
     let refused = demand(&postrider, 409, "POST", "/api/aliases", Some(alias.clone())).await;
@@ -68,7 +68,7 @@ async fn users_domains_and_aliases_from_nothing_to_mail_in_mailboxes() {
     demand(&postrider, 409, "POST", "/api/domains", Some(domain)).await;
     let nobody = demand(&postrider, 400, "POST", "/api/aliases", Some(alias.clone())).await;
     assert!(nobody["detail"].as_str().unwrap().contains("no user bob@shop.test"), "{nobody}");
-    let bob = json!({ "address": "bob@shop.test", "password": "second", "quota": { "messages": 1 } });
+    let bob = json!({ "address": "bob@shop.test", "password": "the second", "quota": { "messages": 1 } });
     let bob = demand(&postrider, 201, "POST", "/api/users", Some(bob)).await;
     assert_eq!(bob["quota"], json!({ "bytes": null, "messages": 1 }));
     assert_eq!(bob["mailboxes"].as_array().unwrap().len(), 6);
@@ -128,7 +128,7 @@ async fn users_domains_and_aliases_from_nothing_to_mail_in_mailboxes() {
 #[tokio::test]
 async fn a_user_is_disabled_and_enabled() {
     let postrider = Site::new().await.set("ALLOWED_DOMAINS", "local.test").start().await;
-    let added = add_user(&postrider, "ann@local.test", "first").await;
+    let added = add_user(&postrider, "ann@local.test", "the first").await;
     assert_eq!(added["enabled"], json!(true));
     let path = "/api/users/ann@local.test";
     let page = async || {
@@ -138,17 +138,17 @@ async fn a_user_is_disabled_and_enabled() {
     assert!(page().await.contains("Disable the user"));
     let changed = demand(&postrider, 200, "PATCH", path, Some(json!({ "enabled": false }))).await;
     assert_eq!(changed["enabled"], json!(false));
-    assert!(!may_log_in(&postrider, "ann@local.test", "first").await);
+    assert!(!may_log_in(&postrider, "ann@local.test", "the first").await);
     let shown = page().await;
     assert!(shown.contains("Disabled.") && shown.contains("Enable the user"), "{shown}");
     let list = demand(&postrider, 200, "GET", "/api/users", None).await;
     assert_eq!(list["users"][0]["enabled"], json!(false));
     // What else is changed leaves it so.
-    let changed = demand(&postrider, 200, "PATCH", path, Some(json!({ "password": "second" }))).await;
+    let changed = demand(&postrider, 200, "PATCH", path, Some(json!({ "password": "the second" }))).await;
     assert_eq!(changed["enabled"], json!(false));
-    assert!(!may_log_in(&postrider, "ann@local.test", "second").await);
+    assert!(!may_log_in(&postrider, "ann@local.test", "the second").await);
     demand(&postrider, 200, "PATCH", path, Some(json!({ "enabled": true }))).await;
-    assert!(may_log_in(&postrider, "ann@local.test", "second").await);
+    assert!(may_log_in(&postrider, "ann@local.test", "the second").await);
     let changes = demand(&postrider, 200, "GET", "/api/audit?action=user.change", None).await;
     let last = &changes["entries"][0];
     assert_eq!(
@@ -161,14 +161,14 @@ async fn a_user_is_disabled_and_enabled() {
 #[tokio::test]
 async fn a_password_and_a_quota_are_changed() {
     let postrider = Site::new().await.set("ALLOWED_DOMAINS", "local.test").start().await;
-    add_user(&postrider, "ann@local.test", "first").await;
-    assert!(may_log_in(&postrider, "ann@local.test", "first").await);
+    add_user(&postrider, "ann@local.test", "the first").await;
+    assert!(may_log_in(&postrider, "ann@local.test", "the first").await);
     let path = "/api/users/ann@local.test";
-    let change = json!({ "password": "second", "quota": { "bytes": 1000 } });
+    let change = json!({ "password": "the second", "quota": { "bytes": 1000 } });
     let changed = demand(&postrider, 200, "PATCH", path, Some(change)).await;
     assert_eq!(changed["quota"], json!({ "bytes": 1000, "messages": null }));
-    assert!(may_log_in(&postrider, "ann@local.test", "second").await);
-    assert!(!may_log_in(&postrider, "ann@local.test", "first").await);
+    assert!(may_log_in(&postrider, "ann@local.test", "the second").await);
+    assert!(!may_log_in(&postrider, "ann@local.test", "the first").await);
     let changed = demand(&postrider, 200, "PATCH", path, Some(json!({ "quota": { "messages": 5 } }))).await;
     assert_eq!(changed["quota"], json!({ "bytes": 1000, "messages": 5 }), "what is not said stays");
     let changed = demand(&postrider, 200, "PATCH", path, Some(json!({ "quota": { "bytes": null } }))).await;
@@ -176,6 +176,7 @@ async fn a_password_and_a_quota_are_changed() {
 
     for (body, parameter) in [
         (json!({ "password": "" }), "password"),
+        (json!({ "password": "seven77" }), "password"),
         (json!({ "password": "a\u{0}b" }), "password"),
         (json!({ "quota": { "bytes": u64::MAX } }), "quota"),
     ] {
@@ -185,10 +186,23 @@ async fn a_password_and_a_quota_are_changed() {
     }
     demand(&postrider, 400, "PATCH", path, Some(json!({ "passwort": "x" }))).await;
     demand(&postrider, 400, "PATCH", path, Some(json!({ "enabled": "no" }))).await;
-    demand(&postrider, 404, "PATCH", "/api/users/nobody@local.test", Some(json!({ "password": "x" }))).await;
-    let again = json!({ "address": "ANN@local.test", "password": "other" });
+    demand(&postrider, 404, "PATCH", "/api/users/nobody@local.test", Some(json!({ "password": "long enough" }))).await;
+    let again = json!({ "address": "ANN@local.test", "password": "another one" });
     demand(&postrider, 409, "POST", "/api/users", Some(again)).await;
-    assert!(may_log_in(&postrider, "ann@local.test", "second").await, "nothing that was refused was done");
+    assert!(may_log_in(&postrider, "ann@local.test", "the second").await, "nothing that was refused was done");
+}
+
+#[tokio::test]
+async fn an_alias_is_one_address_of_its_own() {
+    let postrider = Site::new().await.set("ALLOWED_DOMAINS", "local.test").start().await;
+    add_user(&postrider, "ann@local.test", "the first").await;
+    let alias = |address: &str| Some(json!({ "address": address, "targets": ["ann@local.test"] }));
+    let refused = demand(&postrider, 400, "POST", "/api/aliases", alias("*@local.test")).await;
+    assert!(refused["detail"].as_str().unwrap().contains("catch-all"), "{refused}");
+    demand(&postrider, 201, "POST", "/api/aliases", alias("sales@local.test")).await;
+    let user = json!({ "address": "sales@local.test", "password": "the second" });
+    let refused = demand(&postrider, 409, "POST", "/api/users", Some(user)).await;
+    assert!(refused["detail"].as_str().unwrap().contains("is an alias: remove it first"), "{refused}");
 }
 
 #[tokio::test]
@@ -218,7 +232,7 @@ async fn keys_are_made_shown_rotated_and_removed() {
     let path = "/api/domains/local.test/dkim";
     assert_eq!(demand(&postrider, 200, "GET", path, None).await["keys"], json!([]));
     let rotate = format!("{path}/rotate");
-    let made = demand(&postrider, 201, "POST", &rotate, Some(json!({}))).await;
+    let made = demand(&postrider, 201, "POST", &rotate, None).await;
     let keys = made["keys"].as_array().unwrap();
     assert_eq!(keys.len(), 2, "{made:#}");
     assert!(keys.iter().all(|key| key["state"] == "signing" && key["published"] == false), "{made:#}");

@@ -198,6 +198,13 @@ async fn what_is_for_people_here_is_kept_and_what_cannot_be_is_told() {
     assert!(batch["results"][0]["problem"]["detail"].as_str().unwrap().contains("has expired"), "{batch}");
     let held = taken(&postrider, &with(json!({ "notBefore": soon }))).await;
     let email = postrider.email(id_of(&held)).await.email;
+    assert_eq!((email.status, email.next_attempt_at.unwrap().to_rfc3339()), (EmailStatus::Queued, soon.clone()));
+    let retry = HttpRequest::post(&format!("/api/emails/{}/retry", id_of(&held)));
+    let left_alone = problem(&postrider.request(retry).await, 409, "conflict");
+    assert!(left_alone["detail"].as_str().unwrap().contains("not sent before its time"), "{left_alone}");
+    let retry = HttpRequest::post("/api/queue/retry").json(&json!({ "domain": "example.org", "status": "queued" }));
+    assert_eq!(postrider.request(retry).await.json()["scheduled"], json!(1));
+    let email = postrider.email(id_of(&held)).await.email;
     assert_eq!((email.status, email.next_attempt_at.unwrap().to_rfc3339()), (EmailStatus::Queued, soon));
 }
 

@@ -206,6 +206,31 @@ async fn of_a_message_only_the_recipients_that_are_meant_are_held() {
 }
 
 #[tokio::test]
+async fn what_is_being_sent_is_not_deleted() {
+    let site = site_with_rate(Site::new().await).await;
+    let slow = site.mx("slow.test", Script::new()).await;
+    let postrider = site.start().await;
+    let send = async |subject: &str| {
+        let message = mail::plain("a@client.test", "b@slow.test", subject);
+        postrider.send("a@client.test", &["b@slow.test"], &message).await
+    };
+    send("first").await;
+    slow.wait_for_messages(1).await;
+    let id = send("second").await;
+    postrider.wait_for_status(id, EmailStatus::Sending).await;
+    let delete = HttpRequest::delete(&format!("/api/emails/{id}"));
+    let refused = postrider.request(delete.clone()).await;
+    assert_eq!(refused.status, 409);
+    assert!(refused.text().contains("Cancel it, or wait"), "{}", refused.text());
+    let bulk = post(&postrider, "/api/emails/bulk/delete", json!({ "ids": [id] })).await;
+    assert_eq!((&bulk["matched"], &bulk["changed"], &bulk["sending"]), (&json!(1), &json!(0), &json!(1)), "{bulk}");
+    let time = postrider.clock().run();
+    postrider.wait_for_status(id, EmailStatus::Sent).await;
+    drop(time);
+    assert_eq!(postrider.request(delete).await.status, 204);
+}
+
+#[tokio::test]
 async fn an_order_given_at_one_node_reaches_what_another_has_claimed() {
     let site = Site::new().await.with_store_faults(&StoreFaults::of_nodes());
     let world = world(site.limit(|limits| limits.lease = Duration::from_secs(300))).await;

@@ -40,6 +40,7 @@ impl From<DirectoryError> for Problem {
             DirectoryError::NoUser(_)
             | DirectoryError::Elsewhere(_)
             | DirectoryError::IsAlias(_)
+            | DirectoryError::IsPattern(..)
             | DirectoryError::NoTargets
             | DirectoryError::TooManyTargets => Self::bad_body(detail),
         }

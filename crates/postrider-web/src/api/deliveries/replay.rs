@@ -47,6 +47,11 @@ pub(in crate::api) async fn all(
     let is_dry: bool = parameters.parsed("dryRun")?.unwrap_or(false);
     let mut filter = filter(&mut parameters)?;
     parameters.finish(&[&["dryRun"][..], &FILTERS].concat())?;
+    if let (Some(from), Some(to)) = (filter.from, filter.to)
+        && from >= to
+    {
+        return Err(Problem::bad_parameter("to", "to is not behind from: no event is from that time."));
+    }
     filter.state.get_or_insert(CallState::GivenUp);
     let replayed = if is_dry {
         state.store.calls(&filter, 1, 0).await?.total

@@ -55,15 +55,15 @@ pub(in crate::api) async fn show(
     operation_id = "rotateDkimKeys",
     tag = "directory",
     params(DomainInPath),
-    request_body = Body,
+    request_body = Option<Body>,
     responses((status = 201, description = "All keys, with the DNS records to publish.", body = DkimView))
 )]
 pub(in crate::api) async fn rotate(
     State(state): State<AppState>,
     DomainInPath(name): DomainInPath,
-    JsonBody(body): JsonBody<Body>,
+    body: Option<JsonBody<Body>>,
 ) -> Result<(StatusCode, Json<DkimView>), Problem> {
-    let hours = body.sign_after_hours;
+    let hours = body.and_then(|JsonBody(body)| body.sign_after_hours);
     if hours.is_some_and(|hours| hours > SIGN_AFTER_HOURS_MAX) {
         let detail = format!("signAfterHours is wrong: at most {SIGN_AFTER_HOURS_MAX}.");
         return Err(Problem::bad_parameter("signAfterHours", detail));

@@ -68,8 +68,10 @@ pub(in crate::api) struct Done {
     changed: u64,
     /// Deliveries that will be as soon as the nodes that have taken them on let go: [`Ordered::recalled`].
     recalled: u64,
-    /// Deliveries left alone because they are being tried at this moment.
+    /// Deliveries left alone because they are being tried at this moment; of deletions, e-mails.
     sending: u64,
+    /// Deliveries that retry left alone: they are not to be sent before a time that has not come.
+    scheduled: u64,
     /// Whether there are more than one request changes.
     more: bool,
 }
@@ -184,7 +186,8 @@ async fn order(state: &AppState, ids: &[ObjectId], order: Order, done: &mut Done
         let ordered = state.store.order(selection, order, state.clock.now()).await?;
         total.add(ordered);
     }
-    (done.changed, done.recalled, done.sending) = (total.changed, total.recalled, total.sending);
+    (done.changed, done.recalled) = (total.changed, total.recalled);
+    (done.sending, done.scheduled) = (total.sending, total.scheduled);
     if !total.is_nothing() {
         state.queue_changed();
     }
@@ -192,10 +195,14 @@ async fn order(state: &AppState, ids: &[ObjectId], order: Order, done: &mut Done
 }
 
 async fn delete(state: &AppState, ids: Vec<ObjectId>, done: &mut Done) -> Result<(), Problem> {
-    let deletions = stream::iter(ids).map(|id| state.store.delete(id)).buffer_unordered(DELETIONS);
+    let deletions = stream::iter(ids).map(|id| delete::forget(state, id)).buffer_unordered(DELETIONS);
     let deleted: Vec<_> = deletions.collect().await;
     for deleted in deleted {
-        done.changed += u64::from(deleted?);
+        match deleted? {
+            Forgotten::Gone => done.changed += 1,
+            Forgotten::Sending => done.sending += 1,
+            Forgotten::Unknown => {}
+        }
     }
     Ok(())
 }

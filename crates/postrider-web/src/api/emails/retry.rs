@@ -12,7 +12,7 @@ use crate::view::EmailDetailView;
 
 /// Try the deliveries of an e-mail again now.
 ///
-/// Answers with the e-mail as it then stands; 409 where nothing was changed.
+/// Answers with the e-mail as it then stands; 409 where nothing was changed. An e-mail with `notBefore` is not sent before then.
 #[utoipa::path(
     post,
     path = "/api/emails/{id}/retry",
@@ -37,6 +37,8 @@ pub(in crate::api) async fn retry(
     }
     Err(Problem::conflict(if ordered.sending > 0 {
         "The e-mail is being sent at this moment. Look at it again shortly."
+    } else if ordered.scheduled > 0 {
+        "The e-mail is scheduled and is not sent before its time. To send it now, resend it and cancel this one."
     } else {
         "Nothing can be tried again: the e-mail has no delivery that is queued, deferred, failed or cancelled."
     }))

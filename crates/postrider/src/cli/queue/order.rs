@@ -74,8 +74,11 @@ pub(super) async fn run(
     }
     // Who names an e-mail means it; a filter may well find nothing to do.
     match ordered {
-        Ordered { changed: 0, recalled: 0, sending } if sending > 0 => {
+        Ordered { changed: 0, recalled: 0, sending, .. } if sending > 0 => {
             Err(Failure::Conflict("nothing was changed: what was meant is being tried at this moment".to_owned()))
+        }
+        Ordered { changed: 0, recalled: 0, scheduled, .. } if scheduled > 0 && names_emails => {
+            Err(Failure::Conflict("nothing was changed: what was meant is scheduled, and not sent before its time".to_owned()))
         }
         Ordered { changed: 0, recalled: 0, .. } if names_emails => {
             Err(Failure::Conflict("nothing was changed: no delivery is in a state that the order is for".to_owned()))
@@ -107,6 +110,10 @@ fn report(ordered: Ordered, output: &mut Output) -> Result<(), Failure> {
     }
     if ordered.sending > 0 {
         output.line(format!("{} being tried at this moment and left alone.", counted(ordered.sending, "is", "are")))?;
+    }
+    if ordered.scheduled > 0 {
+        let count = counted(ordered.scheduled, "is", "are");
+        output.line(format!("{count} scheduled and left alone: not to be sent before a time."))?;
     }
     Ok(())
 }

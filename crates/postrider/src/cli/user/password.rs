@@ -46,9 +46,10 @@ fn ask_twice() -> Result<String, Failure> {
 
 /// Hashes the password for a user.
 pub(super) fn new_user(address: Address, password: &str, now: Timestamp) -> Result<User, Failure> {
-    users::new_user(address, password, now).map_err(|error| match error {
+    let chosen = users::check_chosen(password).and_then(|()| users::new_user(address, password, now));
+    chosen.map_err(|error| match error {
         PasswordError::Hashing(_) => Failure::Failed(error.to_string()),
-        PasswordError::Empty | PasswordError::TooLong | PasswordError::ControlCharacters => {
+        PasswordError::Empty | PasswordError::TooShort | PasswordError::TooLong | PasswordError::ControlCharacters => {
             Failure::Usage(error.to_string())
         }
     })
