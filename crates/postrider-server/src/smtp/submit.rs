@@ -73,7 +73,11 @@ impl Submissions {
         }
         if submission.recipients.len() > self.limits.recipients_max {
             let max = self.limits.recipients_max;
-            return Err(not_taken(Reply::new(552, (5, 5, 3), format!("Too many recipients for one message: it has {max} at most"))));
+            return Err(not_taken(Reply::new(
+                552,
+                (5, 5, 3),
+                format!("Too many recipients for one message: it has {max} at most"),
+            )));
         }
         if let Some(ip) = submission.instructions.source_ip
             && !context.sources.can_leave_from(ip)
@@ -83,7 +87,11 @@ impl Submissions {
         let now = context.clock.now();
         if submission.not_before.is_some_and(|at| at > now + context.limits.hold_max) {
             let days = context.limits.hold_max.as_secs() / 86_400;
-            return Err(not_taken(Reply::new(501, (5, 5, 4), format!("Messages are not held for so long: {days} days at most"))));
+            return Err(not_taken(Reply::new(
+                501,
+                (5, 5, 4),
+                format!("Messages are not held for so long: {days} days at most"),
+            )));
         }
         let is_sent = submission.instructions.check_times(submission.not_before, now);
         is_sent.map_err(|error| not_taken(Reply::bad_instruction("expiresAt", &error.to_string())))?;

@@ -98,7 +98,9 @@ impl Model {
                 let (status, due_at) = match (order, delivery.status) {
                     _ if !is_domain || selection.status.is_some_and(|only| only != delivery.status) => continue,
                     (Order::Retry, Queued | Deferred) => (delivery.status, delivery.due_at.min(now)),
-                    (Order::Retry, Failed | Cancelled) | (Order::Release, Held) => (Queued, now.max(delivery.queued_at)),
+                    (Order::Retry, Failed | Cancelled) | (Order::Release, Held) => {
+                        (Queued, now.max(delivery.queued_at))
+                    }
                     (Order::Hold, Queued | Deferred) => (Held, delivery.due_at),
                     (Order::Cancel, Queued | Deferred | Held) => (Cancelled, delivery.due_at),
                     _ => continue,

@@ -48,7 +48,12 @@ pub(super) fn carry_out(batch: &mut Batch<'_>, keys: &[Key], order: Order, now: 
                  WHERE email = ?1 AND number = ?2",
             )?
             .query_row((seq, number, now.as_millis()), |row| {
-                Ok((row.get::<_, StatusCode>(0)?, row.get::<_, bool>(1)?, row.get::<_, String>(2)?, row.get::<_, bool>(3)?))
+                Ok((
+                    row.get::<_, StatusCode>(0)?,
+                    row.get::<_, bool>(1)?,
+                    row.get::<_, String>(2)?,
+                    row.get::<_, bool>(3)?,
+                ))
             })
             .optional()?;
         let Some((code, is_owned, domain, is_scheduled)) = row else { continue };

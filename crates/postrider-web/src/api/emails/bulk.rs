@@ -10,6 +10,7 @@ use postrider_store::{EmailFilter, ListRequest, ListStart, Order, Ordered, Selec
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::delete::{Forgotten, forget};
 use super::no_such_email;
 use crate::AppState;
 use crate::audit::Audit;
@@ -195,7 +196,7 @@ async fn order(state: &AppState, ids: &[ObjectId], order: Order, done: &mut Done
 }
 
 async fn delete(state: &AppState, ids: Vec<ObjectId>, done: &mut Done) -> Result<(), Problem> {
-    let deletions = stream::iter(ids).map(|id| delete::forget(state, id)).buffer_unordered(DELETIONS);
+    let deletions = stream::iter(ids).map(|id| forget(state, id)).buffer_unordered(DELETIONS);
     let deleted: Vec<_> = deletions.collect().await;
     for deleted in deleted {
         match deleted? {

@@ -48,7 +48,9 @@ pub(in crate::api) async fn create(
         return Err(Problem::conflict(format!("{address} exists already.")));
     }
     if state.store.alias(&address).await?.is_some() {
-        return Err(Problem::conflict(format!("{address} is an alias: remove it first, with DELETE /api/aliases/{address}.")));
+        return Err(Problem::conflict(format!(
+            "{address} is an alias: remove it first, with DELETE /api/aliases/{address}."
+        )));
     }
     let mut user = state.administration.new_user(address, body.password.0).await?;
     user.quota = quota;

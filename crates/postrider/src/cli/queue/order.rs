@@ -77,9 +77,9 @@ pub(super) async fn run(
         Ordered { changed: 0, recalled: 0, sending, .. } if sending > 0 => {
             Err(Failure::Conflict("nothing was changed: what was meant is being tried at this moment".to_owned()))
         }
-        Ordered { changed: 0, recalled: 0, scheduled, .. } if scheduled > 0 && names_emails => {
-            Err(Failure::Conflict("nothing was changed: what was meant is scheduled, and not sent before its time".to_owned()))
-        }
+        Ordered { changed: 0, recalled: 0, scheduled, .. } if scheduled > 0 && names_emails => Err(Failure::Conflict(
+            "nothing was changed: what was meant is scheduled, and not sent before its time".to_owned(),
+        )),
         Ordered { changed: 0, recalled: 0, .. } if names_emails => {
             Err(Failure::Conflict("nothing was changed: no delivery is in a state that the order is for".to_owned()))
         }

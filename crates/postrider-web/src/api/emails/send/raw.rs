@@ -75,7 +75,8 @@ impl Envelope {
         let missing = |name: &str, what: &str| {
             Problem::bad_parameter(name, format!("{name} is missing: give {what} in the query, as ?from=A&to=B&to=C."))
         };
-        let reverse_path = self.reverse_path.ok_or_else(|| missing("from", "the sender's address, or %3C%3E (<>) for none,"))?;
+        let reverse_path =
+            self.reverse_path.ok_or_else(|| missing("from", "the sender's address, or %3C%3E (<>) for none,"))?;
         if self.recipients.is_empty() {
             return Err(missing("to", "each recipient's address"));
         }
