@@ -90,7 +90,7 @@ async fn what_waits_in_line_is_held_and_released_by_api() {
     let world = world(Site::new().await).await;
     let slow = json!({ "domain": "slow.test" });
     let held = post(&world.postrider, "/api/queue/hold", slow.clone()).await;
-    assert_eq!(held, json!({ "changed": 0, "recalled": COUNT - 1, "sending": 0 }));
+    assert_eq!(held, json!({ "changed": 0, "recalled": COUNT - 1, "sending": 0, "scheduled": 0 }));
     world.rests(EmailStatus::Held).await;
     let released = post(&world.postrider, "/api/queue/release", slow).await;
     assert_eq!(released["changed"], json!(COUNT - 1));
