@@ -104,7 +104,7 @@ async fn many_emails_are_changed_by_ids_or_by_filter() {
     let (status, counted) = bulk("hold", news).await;
     assert_eq!(
         (status, counted),
-        (200, json!({ "matched": 2, "changed": 0, "recalled": 0, "sending": 0, "more": false }))
+        (200, json!({ "matched": 2, "changed": 0, "recalled": 0, "sending": 0, "scheduled": 0, "more": false }))
     );
     assert_eq!(world.statuses().await, [Deferred; 4]);
     let (_, held) = bulk("hold", json!({ "filter": { "tag": "news", "status": "deferred" } })).await;
