@@ -93,7 +93,7 @@ async fn users_domains_and_aliases_from_nothing_to_mail_in_mailboxes() {
     let detail = refused["detail"].as_str().unwrap();
     assert!(detail.contains("sales@shop.test") && detail.contains("nobody else at shop.test"), "{detail}");
     demand(&postrider, 400, "DELETE", "/api/users/ann@shop.test?aliases=keep", None).await;
-    add_user(&postrider, "eve@shop.test", "third").await;
+    add_user(&postrider, "eve@shop.test", "the third").await;
     for (alias, targets) in
         [("both@shop.test", &["ann@shop.test", "eve@shop.test"][..]), ("eves@shop.test", &["eve@shop.test"])]
     {
