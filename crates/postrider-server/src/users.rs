@@ -38,11 +38,26 @@ pub const PASSWORD_BYTES_MAX: usize = 1024;
 
 /// Whether a person may choose this password.
 pub fn check_chosen(password: &str) -> Result<(), PasswordError> {
+    check(password)?;
     match password.trim().chars().count() {
         0 => Err(PasswordError::Empty),
         1..PASSWORD_CHARACTERS_MIN => Err(PasswordError::TooShort),
         _ => Ok(()),
     }
+}
+
+/// Whether a text can be a password at all.
+fn check(password: &str) -> Result<(), PasswordError> {
+    if password.is_empty() {
+        return Err(PasswordError::Empty);
+    }
+    if password.len() > PASSWORD_BYTES_MAX {
+        return Err(PasswordError::TooLong);
+    }
+    if password.chars().any(char::is_control) {
+        return Err(PasswordError::ControlCharacters);
+    }
+    Ok(())
 }
 
 /// A user with a new password.
@@ -65,15 +80,7 @@ pub fn new_user(address: Address, password: &str, now: Timestamp) -> Result<User
 /// The argon2id hash of a password in PHC form, and its SCRAM-SHA-256 keys, with a new salt each. Takes tens of
 /// milliseconds of processor time.
 pub fn hash(password: &str) -> Result<(String, ScramKeys), PasswordError> {
-    if password.is_empty() {
-        return Err(PasswordError::Empty);
-    }
-    if password.len() > PASSWORD_BYTES_MAX {
-        return Err(PasswordError::TooLong);
-    }
-    if password.chars().any(char::is_control) {
-        return Err(PasswordError::ControlCharacters);
-    }
+    check(password)?;
     let hash = argon2id_hash(password)?;
     let keys = postrider_wire::sasl::ScramKeys::generate(password)
         .map_err(|error| PasswordError::Hashing(error.to_string()))?;
