@@ -18,24 +18,7 @@ use mongodb::bson::{Document, doc};
 use postrider_store::*;
 use postrider_store_mongo::{MongoOptions, open};
 
-use corpus::{EMAILS, IMPORT_EMAILS, email, find, measure_queries, resident_kib};
-
-/// What words lead to.
-const QUERIES: &[&str] = &[
-    "domain:large.example",
-    "domain:d77.example",
-    "sender:sender7@example.com",
-    "recipient:user77@d77.example",
-    "messageid:500000@search.example",
-    "subject:w3",
-    "unique500000",
-    "w0",
-    "w0 w1",
-    "\"w0 w1\"",
-    "w7 unique500000",
-    "status:deferred w0",
-    "w0 -w1",
-];
+use corpus::{BY_WORDS, EMAILS, IMPORT_EMAILS, email, find, measure_queries, resident_kib};
 
 #[tokio::main]
 async fn main() {
@@ -59,7 +42,7 @@ async fn main() {
     }
     println!("resident: {} KiB", resident_kib());
     println!("| what | median | longest | found |\n|---|---|---|---|");
-    measure_queries(&store, count, QUERIES).await;
+    measure_queries(&store, count, BY_WORDS).await;
     println!("resident after all that: {} KiB", resident_kib());
     store.close().await.unwrap();
     if std::env::args().nth(3).is_none_or(|word| word != "keep") {

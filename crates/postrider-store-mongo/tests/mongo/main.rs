@@ -10,7 +10,7 @@ mod outage;
 mod queries;
 mod words;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -41,6 +41,17 @@ impl Mongo {
 
     async fn store(&self) -> MongoStore {
         MongoStore::open(options(self.url().await)).await.unwrap()
+    }
+
+    /// A store, and every command that it sends to the server.
+    async fn observed(&self) -> (MongoStore, Arc<Mutex<Vec<Document>>>) {
+        let seen: Arc<Mutex<Vec<Document>>> = Arc::default();
+        let observer = seen.clone();
+        let options = MongoOptions {
+            command_observer: Some(Arc::new(move |command| observer.lock().unwrap().push(command.clone()))),
+            ..options(self.url().await)
+        };
+        (MongoStore::open(options).await.unwrap(), seen)
     }
 
     /// The collection as another program sees it.

@@ -1,7 +1,6 @@
 //! Whether every query has its index, as the server sees it, and whether every index has its reason.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 
 use mongodb::bson::{Bson, Document, doc};
 use postrider_core::history::{AddressTraffic, Step, Traffic};
@@ -16,13 +15,7 @@ const SMALL: &[&str] = &["nodes", "users", "localDomains", "aliases"];
 #[tokio::test]
 async fn no_query_scans_a_collection() {
     let mongo = Mongo::default();
-    let seen: Arc<Mutex<Vec<Document>>> = Arc::default();
-    let observer = seen.clone();
-    let options = MongoOptions {
-        command_observer: Some(Arc::new(move |command| observer.lock().unwrap().push(command.clone()))),
-        ..options(mongo.url().await)
-    };
-    let store = MongoStore::open(options).await.unwrap();
+    let (store, seen) = mongo.observed().await;
     let mut heard = store.changes();
     heard.recv().await.unwrap();
     everything(&store).await;

@@ -1,8 +1,6 @@
 //! The index of words: that it follows what is accepted, whoever writes it and whatever dies meanwhile.
 
-use std::sync::Mutex;
-
-use mongodb::bson::{Document, doc};
+use mongodb::bson::doc;
 use postrider_core::query::Query;
 use postrider_testkit::eventually;
 
@@ -55,13 +53,7 @@ async fn the_index_follows_what_is_accepted_and_deleted() {
 #[tokio::test]
 async fn a_rare_word_is_found_without_reading_messages() {
     let mongo = Mongo::default();
-    let seen: Arc<Mutex<Vec<Document>>> = Arc::default();
-    let observer = seen.clone();
-    let options = MongoOptions {
-        command_observer: Some(Arc::new(move |command| observer.lock().unwrap().push(command.clone()))),
-        ..options(mongo.url().await)
-    };
-    let store = MongoStore::open(options).await.unwrap();
+    let (store, seen) = mongo.observed().await;
     let old = accept(&store, with_text("common needle")).await;
     for _ in 0..300 {
         accept(&store, with_text("common")).await;

@@ -39,7 +39,9 @@ pub(crate) async fn measure_all(store: &Arc<dyn Store>, count: u64) {
         cursor = find(store, "", ListStart::After(cursor.unwrap())).await.next;
     }
     measure("a page by cursor", || find(store, "", ListStart::After(cursor.unwrap()))).await;
-    measure_queries(store, count, QUERIES).await;
+    for queries in [FILTERS, BY_WORDS, LOOKED_THROUGH] {
+        measure_queries(store, count, queries).await;
+    }
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
         let started = Instant::now();
@@ -57,8 +59,8 @@ pub(crate) async fn measure_queries(store: &Arc<dyn Store>, count: u64, queries:
     }
 }
 
-/// What is looked for.
-pub(crate) const QUERIES: &[&str] = &[
+/// What columns and their indexes lead to.
+const FILTERS: &[&str] = &[
     "status:sent",
     "status:deferred",
     "status:failed",
@@ -67,6 +69,10 @@ pub(crate) const QUERIES: &[&str] = &[
     "newer:1d",
     "before:2020-01-01",
     "error:greylisted",
+];
+
+/// What words lead to.
+pub(crate) const BY_WORDS: &[&str] = &[
     "domain:large.example",
     "domain:d77.example",
     "sender:sender7@example.com",
@@ -80,11 +86,10 @@ pub(crate) const QUERIES: &[&str] = &[
     "w7 unique500000",
     "status:deferred w0",
     "w0 -w1",
-    "-w0",
-    "recipient:77@d77",
-    "larger:10M",
-    "direction:inbound",
 ];
+
+/// What nothing leads to.
+const LOOKED_THROUGH: &[&str] = &["-w0", "recipient:77@d77", "larger:10M", "direction:inbound"];
 
 /// A page of what a query finds.
 pub(crate) async fn find(store: &Arc<dyn Store>, query: &str, start: ListStart) -> EmailPage {

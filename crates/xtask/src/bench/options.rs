@@ -96,14 +96,8 @@ impl Options {
             folder: PathBuf::from("/var/tmp"),
             write: false,
         };
-        let mut rest = arguments.iter();
-        while let Some(option) = rest.next() {
-            if option == "--write" {
-                options.write = true;
-                continue;
-            }
-            let value = rest.next().ok_or_else(|| format!("{option} needs a value\n\n{USAGE}"))?;
-            match option.as_str() {
+        options.write = read(arguments, USAGE, |option, value| {
+            match option {
                 "--parts" => options.parts = list(value, &Part::ALL, Part::name)?,
                 "--servers" => options.servers = list(value, &Server::ALL, Server::name)?,
                 "--messages" => options.messages = count(option, value)?,
@@ -113,15 +107,38 @@ impl Options {
                 "--queued" => options.queued = count(option, value)?,
                 "--binary" => options.binary = Some(PathBuf::from(value)),
                 "--folder" => options.folder = PathBuf::from(value),
-                _ => return Err(format!("{option} is no option\n\n{USAGE}")),
+                _ => return Ok(false),
             }
-        }
+            Ok(true)
+        })?;
         // Only Postrider has the other parts.
         if !options.servers.contains(&Server::Postrider) {
             options.parts.retain(|part| matches!(part, Part::Ingest | Part::Relay));
         }
         Ok(options)
     }
+}
+
+/// Reads options, each with a value that `set` takes, which says whether it knows the option. Returns whether `--write`, which
+/// all benches have, is among them.
+pub(crate) fn read(
+    arguments: &[String],
+    usage: &str,
+    mut set: impl FnMut(&str, &str) -> Result<bool, String>,
+) -> Result<bool, String> {
+    let mut writes = false;
+    let mut rest = arguments.iter();
+    while let Some(option) = rest.next() {
+        if option == "--write" {
+            writes = true;
+            continue;
+        }
+        let value = rest.next().ok_or_else(|| format!("{option} needs a value\n\n{usage}"))?;
+        if !set(option, value)? {
+            return Err(format!("{option} is no option\n\n{usage}"));
+        }
+    }
+    Ok(writes)
 }
 
 pub(crate) fn list<T: Copy>(text: &str, all: &[T], name: impl Fn(T) -> &'static str) -> Result<Vec<T>, String> {

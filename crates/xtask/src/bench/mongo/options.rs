@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::super::options::{count, list};
+use super::super::options::{count, list, read};
 
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask bench mongo [OPTIONS]
@@ -68,14 +68,8 @@ impl Options {
             folder: PathBuf::from("/var/tmp"),
             write: false,
         };
-        let mut rest = arguments.iter();
-        while let Some(option) = rest.next() {
-            if option == "--write" {
-                options.write = true;
-                continue;
-            }
-            let value = rest.next().ok_or_else(|| format!("{option} needs a value\n\n{USAGE}"))?;
-            match option.as_str() {
+        options.write = read(arguments, USAGE, |option, value| {
+            match option {
                 "--parts" => options.parts = list(value, &Part::ALL, Part::name)?,
                 "--messages" => options.messages = count(option, value)?,
                 "--rounds" => options.rounds = count(option, value)?,
@@ -84,9 +78,10 @@ impl Options {
                 "--stored" => options.stored = count(option, value)?,
                 "--binary" => options.binary = Some(PathBuf::from(value)),
                 "--folder" => options.folder = PathBuf::from(value),
-                _ => return Err(format!("{option} is no option\n\n{USAGE}")),
+                _ => return Ok(false),
             }
-        }
+            Ok(true)
+        })?;
         Ok(options)
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::http::Connection;
 use super::machine;
-use super::options::count;
+use super::options::{count, read};
 use super::postrider::Postrider;
 use super::process::cpu_microseconds;
 use super::sending::client::Session;
@@ -88,23 +88,18 @@ impl Options {
             folder: PathBuf::from("/var/tmp"),
             write: false,
         };
-        let mut rest = arguments.iter();
-        while let Some(option) = rest.next() {
-            if option == "--write" {
-                options.write = true;
-                continue;
-            }
-            let value = rest.next().ok_or_else(|| format!("{option} needs a value\n\n{USAGE}"))?;
-            match option.as_str() {
+        options.write = read(arguments, USAGE, |option, value| {
+            match option {
                 "--emails" => options.emails = count(option, value)?,
                 "--rounds" => options.rounds = count(option, value)? as usize,
                 "--seconds" => options.seconds = count(option, value)?,
                 "--data" => options.data = Some(PathBuf::from(value)),
                 "--binary" => options.binary = Some(PathBuf::from(value)),
                 "--folder" => options.folder = PathBuf::from(value),
-                _ => return Err(format!("{option} is no option\n\n{USAGE}")),
+                _ => return Ok(false),
             }
-        }
+            Ok(true)
+        })?;
         Ok(options)
     }
 }
@@ -212,6 +207,9 @@ fn open(server: &Postrider, paths: &[String], mail_comes: bool, time: Duration) 
         is_over.store(true, Ordering::Relaxed);
         if let Some(mail) = mail {
             mail.join().map_err(|_| "who sends mail panicked".to_owned())??;
+        }
+        if mail_comes && fetched < paths.len() as u64 {
+            return Err(format!("{} open pages were fetched {fetched} times only: they do not follow", paths.len()));
         }
         Ok(Cost { pages: paths.len(), mail_comes, percent, fetched })
     })

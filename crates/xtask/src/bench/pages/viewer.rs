@@ -10,7 +10,7 @@ use crate::bench::postrider::Postrider;
 /// See `soon()` in `static/postrider.js`.
 const FETCHES_APART: Duration = Duration::from_secs(1);
 
-/// Follows until it is over, and counts what it fetches. What goes wrong is seen in the count.
+/// Follows until it is over, and counts what it fetches. What goes wrong is seen in the count, without which there is no result.
 pub(super) fn follow(server: &Postrider, path: &str, is_over: &AtomicBool, fetched: &AtomicU64) {
     let told = Connection::open(server.api_port)
         .and_then(|connection| connection.follow(&server.page_request("/api/events/summary")));

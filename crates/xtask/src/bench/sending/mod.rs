@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::machine;
-use super::options::count;
+use super::options::{count, read};
 use super::postrider::{self, Postrider};
 use hook::Hook;
 use mx::{Hosts, host};
@@ -66,14 +66,8 @@ impl Options {
             folder: PathBuf::from("/var/tmp"),
             write: false,
         };
-        let mut rest = arguments.iter();
-        while let Some(option) = rest.next() {
-            if option == "--write" {
-                options.write = true;
-                continue;
-            }
-            let value = rest.next().ok_or_else(|| format!("{option} needs a value\n\n{USAGE}"))?;
-            match option.as_str() {
+        options.write = read(arguments, USAGE, |option, value| {
+            match option {
                 "--destinations" => options.destinations = count(option, value)?,
                 "--dead" => options.dead = count(option, value)?,
                 "--each" => options.each = count(option, value)?,
@@ -82,9 +76,10 @@ impl Options {
                 "--rounds" => options.rounds = count(option, value)?,
                 "--binary" => options.binary = Some(PathBuf::from(value)),
                 "--folder" => options.folder = PathBuf::from(value),
-                _ => return Err(format!("{option} is no option\n\n{USAGE}")),
+                _ => return Ok(false),
             }
-        }
+            Ok(true)
+        })?;
         if options.dead >= options.destinations {
             return Err("--dead must be fewer than --destinations".to_owned());
         }
